@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of the command line itself.
+
+import { faultsOf } from '../core/faults.ts';
+
+export const CLI = faultsOf({
+  CLI_USAGE: {
+    class: 'rejection',
+    meaning: 'The command line is not one that Waybill knows.',
+    remedy: 'Run the command with --help.',
+    usage: true,
+  },
+  CLI_FILE_UNREADABLE: {
+    class: 'rejection',
+    meaning: 'A file that the command needs is missing or cannot be read.',
+    remedy: 'Check the path and its permissions.',
+    usage: true,
+  },
+  CLI_FILE_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'A result could not be written; nothing half-written was left.',
+    remedy: 'Free space or choose another place, then run the command again.',
+  },
+  CLI_DOCUMENT_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A YAML or JSON document that a user wrote has a mistake.',
+    remedy: 'Correct the document at the file, line and column named.',
+    usage: true,
+  },
+  CLI_CANCELLED: {
+    class: 'unavailable',
+    meaning: 'The command was cancelled before it was done.',
+    remedy: 'Run it again; nothing half-written was left.',
+  },
+});

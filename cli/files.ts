@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading and writing the files that a command names.
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument as parseYaml } from 'yaml';
+import { DocumentNode, parseDocument } from '../core/encoding/document.ts';
+import { parseStrictJson } from '../core/encoding/strict-json.ts';
+import { utf8, utf8Decode } from '../core/encoding/utf8.ts';
+import { quote, type Rejection } from '../core/faults.ts';
+import { CLI } from './faults.ts';
+
+/** Reads a file. @throws CLI_FILE_UNREADABLE */
+export async function readInput(path: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${reason}`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * Writes a file whole or not at all: beside, fsync, rename. `mode` 0o600 for private keys.
+ * @throws CLI_FILE_UNWRITABLE
+ */
+export async function writeOutput(path: string, bytes: Uint8Array | string, mode = 0o644): Promise<void> {
+  const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const file = await open(beside, 'wx', mode);
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(beside, path);
+  } catch (cause) {
+    await rm(beside, { force: true });
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    throw CLI.unavailable('CLI_FILE_UNWRITABLE', `could not write ${quote(path)}: ${reason}`, { cause });
+  }
+}
+
+type Refuse = (message: string, at: string) => Rejection;
+
+/** Opens a user-written YAML (or JSON) document; faults of its reader name file, line, column and the offending line. */
+export function openYaml(
+  path: string,
+  bytes: Uint8Array,
+  refuse: Refuse = (message, at) => CLI.reject('CLI_DOCUMENT_MALFORMED', message, { at }),
+): DocumentNode {
+  const text = utf8Decode(bytes);
+  if (text === undefined || bytes.length > 1024 * 1024) {
+    throw refuse('expected at most 1 MiB of UTF-8 text', path);
+  }
+  const lines = new LineCounter();
+  const place = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    const shown = text.split('\n')[line - 1]?.trim() ?? '';
+    return `${path}:${line}:${col}: ${quote(shown)}`;
+  };
+  // Core schema of YAML 1.2; aliases are off, so that a short file cannot expand without end.
+  const document = parseYaml(text, {
+    lineCounter: lines,
+    strict: true,
+    uniqueKeys: true,
+    prettyErrors: false,
+  });
+  const problem = document.errors[0] ?? document.warnings[0];
+  if (problem !== undefined) throw refuse(`expected YAML: ${problem.message}`, place(problem.pos[0]));
+  const locate = (pointer: string): string => place(offsetOf(document.contents, pointer));
+  let json: string;
+  try {
+    json = JSON.stringify(document.toJS({ maxAliasCount: 0 })) ?? 'null';
+  } catch (cause) {
+    throw refuse(`expected YAML without aliases: ${(cause as Error).message}`, path);
+  }
+  const parsed = parseStrictJson(utf8(json));
+  if ('problem' in parsed) throw refuse(`expected plain YAML values, got ${parsed.problem}`, path);
+  return new DocumentNode(parsed.value, { refuse, locate });
+}
+
+/** Offset of the node that a JSON pointer names, or of its nearest parent. */
+function offsetOf(root: Node | null, pointer: string): number {
+  let node: unknown = root;
+  let offset = root?.range?.[0] ?? 0;
+  for (const token of pointer.split('/').slice(1)) {
+    const name = token.replace(/~1/g, '/').replace(/~0/g, '~');
+    if (isMap(node)) {
+      const pair = node.items.find(
+        (item) => isPair(item) && isScalar(item.key) && String(item.key.value) === name,
+      );
+      if (pair === undefined) return offset;
+      offset = (pair.key as Node).range?.[0] ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      node = node.items[Number(name)];
+      offset = (node as Node | undefined)?.range?.[0] ?? offset;
+    } else return offset;
+  }
+  return (node as Node | null)?.range?.[0] ?? offset;
+}
+
+/** Opens a user-written JSON document. */
+export function openJson(path: string, bytes: Uint8Array): DocumentNode {
+  return parseDocument(bytes, {
+    refuse: (message, at) => CLI.reject('CLI_DOCUMENT_MALFORMED', message, { at: `${path}: ${at}` }),
+  });
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill <verb>`: one file a verb; this file only joins them and turns failures into exit codes.
+
+import { Command, CommanderError } from 'commander';
+import { EXIT, printFailure } from './terminal.ts';
+
+/** Each verb's file adds its command; the order is that of the road, and of the help text. */
+const VERBS: ((program: Command) => void)[] = [];
+
+/** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
+export async function main(argv: readonly string[], version: string): Promise<number> {
+  const program = new Command('waybill');
+  program
+    .description('Signed evidence for firmware, from source to install, checked whole on the device.')
+    .version(version)
+    .showHelpAfterError('Run with --help to see what is possible.')
+    .exitOverride();
+  for (const verb of VERBS) verb(program);
+  // Subcommands inherit neither setting once they are made by `command()` before it.
+  const strict = (command: Command): void => {
+    command.exitOverride();
+    command.commands.forEach(strict);
+  };
+  strict(program);
+  try {
+    await program.parseAsync([...argv]);
+    return typeof process.exitCode === 'number' ? process.exitCode : EXIT.done;
+  } catch (failure) {
+    if (failure instanceof CommanderError) return failure.exitCode === 0 ? EXIT.done : EXIT.usage;
+    return printFailure(failure, argv.includes('--json'));
+  }
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+// The `bin`: plain JavaScript, so that it starts before anything is built. Runs dist/ if published, else the sources.
+import { existsSync, readFileSync } from 'node:fs';
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+const supported = (major === 22 && minor >= 22) || (major === 24 && minor >= 15) || major >= 26;
+if (!supported) {
+  console.error(
+    `waybill: Node ${process.versions.node} is too old or unsupported; Waybill needs ^22.22.2, ^24.15.0 or >=26.\n` +
+      '  In a checkout of Waybill run `npm ci` and then `npx waybill`: it brings its own Node 24.',
+  );
+  process.exit(2);
+}
+const built = new URL('../dist/cli/main.js', import.meta.url);
+const { main } = await import(existsSync(built) ? built.href : new URL('./main.ts', import.meta.url).href);
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+process.exitCode = await main(process.argv, version);

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two classes of failure, chosen by what the caller must do [docs/errors.md], and core's table of codes.
+
+/** One row of a room's table: one code, one meaning, one remedy. */
+export interface FaultRow {
+  /** `rejection`: refuse, do not retry. `unavailable`: could not be obtained, retry later. */
+  readonly class: 'rejection' | 'unavailable';
+  /** What the code means, one sentence. */
+  readonly meaning: string;
+  /** What the reader should do, one sentence. */
+  readonly remedy: string;
+  /** True where the fault lies in what the user typed or wrote (exit code 2 instead of 1). */
+  readonly usage?: true;
+}
+
+/** Where and why a fault happened. */
+export interface FaultPlace {
+  /** JSON pointer, `file:line:column` or byte offset. */
+  readonly at?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/** Common to both classes: a stable code, and the table row that explains it. */
+abstract class Fault extends Error {
+  readonly code: string;
+  readonly row: FaultRow;
+  readonly at: string | undefined;
+
+  constructor(code: string, row: FaultRow, message: string, place: FaultPlace) {
+    super(message, place.cause === undefined ? undefined : { cause: place.cause });
+    this.code = code;
+    this.row = row;
+    this.at = place.at;
+  }
+}
+
+/** The evidence or the input is bad: refuse, do not retry. */
+export class Rejection extends Fault {
+  override readonly name = 'Rejection';
+}
+
+/** Something could not be obtained: nothing is known about it yet, retry later. */
+export class Unavailable extends Fault {
+  override readonly name = 'Unavailable';
+}
+
+type CodesOf<T, C extends FaultRow['class']> = {
+  [K in keyof T & string]: T[K] extends { class: C } ? K : never;
+}[keyof T & string];
+
+/** The constructors of one room's faults; codes are checked by the compiler. */
+export interface Faults<T extends Record<string, FaultRow>> {
+  readonly table: T;
+  reject(code: CodesOf<T, 'rejection'>, message: string, place?: FaultPlace): Rejection;
+  unavailable(code: CodesOf<T, 'unavailable'>, message: string, place?: FaultPlace): Unavailable;
+}
+
+/** Binds a table to the two constructors. The functions return the fault; the caller throws it. */
+export function faultsOf<const T extends Record<string, FaultRow>>(table: T): Faults<T> {
+  const row = (code: string): FaultRow => table[code] as FaultRow;
+  return {
+    table,
+    reject: (code, message, place = {}) => new Rejection(code, row(code), message, place),
+    unavailable: (code, message, place = {}) => new Unavailable(code, row(code), message, place),
+  };
+}
+
+/** Foreign text for a message: quoted, escaped, cut at 80 characters. */
+export function quote(foreign: string): string {
+  const cut = foreign.length > 80 ? `${foreign.slice(0, 80)}…` : foreign;
+  // JSON escapes C0 controls; C1 controls and bidirectional marks could still repaint a terminal.
+  return JSON.stringify(cut).replace(
+    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/** core's codes. */
+export const CORE = faultsOf({
+  INTOTO_STATEMENT_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The payload is not an in-toto Statement v1 with named SHA-256 subjects.',
+    remedy: 'Have the statement made again by the tool that signed it; do not edit signed statements.',
+  },
+  SLSA_PROVENANCE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A provenance statement is not SLSA Provenance v1 of the hermetic-step build type.',
+    remedy: 'Build with a version of Waybill that this verifier knows; see docs/spec/build-type.md.',
+  },
+  INTOTO_REFERENCE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A reference statement does not name exactly one CycloneDX document by digest.',
+    remedy: 'Run `waybill build` and `waybill attest` again; see docs/spec/evidence-pack.md.',
+  },
+  SLSA_VSA_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A verification summary is not SLSA VSA v1.',
+    remedy: 'Run `waybill gate` again with a current version.',
+  },
+  SIGSTORE_BUNDLE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The file is not a Sigstore bundle v0.3 with one DSSE signature and one log entry.',
+    remedy: 'Fetch the bundle again; if it stays so, have it signed again with `waybill attest`.',
+  },
+  PACK_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The evidence pack does not follow docs/spec/evidence-pack.md.',
+    remedy: 'Release again with `waybill release`; refuse the pack until then.',
+  },
+  RELEASE_INDEX_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The index of releases does not follow docs/spec/release-index.md.',
+    remedy: 'Release again with `waybill release`.',
+  },
+  DEVICE_POLICY_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The device policy does not follow docs/spec/device-policy.md.',
+    remedy: 'Correct the policy at the place named and publish it with `waybill product`.',
+    usage: true,
+  },
+  INSTALL_REPORT_MALFORMED: {
+    class: 'rejection',
+    meaning: 'An install report does not follow docs/spec/install-report.md.',
+    remedy: 'Update the device agent; the registry keeps no report that it cannot read.',
+  },
+  RELEASE_VERSION_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A version is not one to four dotted whole numbers.',
+    remedy: 'Use versions such as 8.1.0; they are compared number by number.',
+    usage: true,
+  },
+});

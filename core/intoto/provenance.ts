@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// SLSA Provenance v1 [SLSA-v1.2 §Provenance] of one hermetic step, with the build type of docs/spec/build-type.md.
+// Stricter than [SLSA-v1.2 §Provenance]: unknown build types and unknown external parameters are refused.
+
+import type { Json } from '../encoding/strict-json.ts';
+import { CORE } from '../faults.ts';
+import {
+  formatResourceDescriptor,
+  parseResourceDescriptor,
+  type ResourceDescriptor,
+  type Statement,
+  type Subject,
+  type UnsignedStatement,
+} from './statement.ts';
+
+export const PROVENANCE_TYPE = 'https://slsa.dev/provenance/v1';
+/** The build type of docs/spec/build-type.md. */
+export const HERMETIC_STEP_BUILD_TYPE = 'https://waybill.example/build-types/hermetic-step/v1';
+
+/** How an input took part [docs/spec/build-type.md §Roles]; annotation `role` of a resolved dependency. */
+export type InputRole = 'source' | 'toolchain' | 'config' | 'material';
+
+/** The provenance of one step. */
+export interface StepProvenance {
+  /** The step's outputs. */
+  readonly products: readonly Subject[];
+  readonly builderId: string;
+  readonly product: string;
+  readonly version: string;
+  readonly step: string;
+  /** Every input, each with annotation `role`; a material also has annotation `step`, the one that made it. */
+  readonly resolvedDependencies: readonly ResourceDescriptor[];
+  /** What was in force around the step: `hermetic` is what policies ask for. */
+  readonly sandbox: StepSandbox;
+  readonly invocationId: string;
+}
+
+/** The isolation that was in force while the step ran. */
+export interface StepSandbox {
+  /** True if the step had no network, no host file and no inherited environment. */
+  readonly hermetic: boolean;
+  /** Name and version of the mechanism, e.g. `bubblewrap 0.8.0`. */
+  readonly mechanism: string;
+  readonly kernel: string;
+  readonly sourceDateEpoch: number;
+}
+
+/** Reads a statement as the provenance of a hermetic step. @throws SLSA_PROVENANCE_MALFORMED, INTOTO_STATEMENT_MALFORMED */
+export function parseStepProvenance(statement: Statement): StepProvenance {
+  if (statement.predicateType !== PROVENANCE_TYPE) {
+    throw CORE.reject('SLSA_PROVENANCE_MALFORMED', `expected predicate type ${PROVENANCE_TYPE}, got another`);
+  }
+  const predicate = statement.predicate.only('buildDefinition', 'runDetails');
+  const build = predicate.field('buildDefinition');
+  build.only('buildType', 'externalParameters', 'internalParameters', 'resolvedDependencies');
+  build.field('buildType').word(HERMETIC_STEP_BUILD_TYPE);
+  const external = build.field('externalParameters').only('product', 'version', 'step');
+  const sandbox = build.field('internalParameters').only('sandbox').field('sandbox');
+  const run = predicate.field('runDetails').only('builder', 'metadata', 'byproducts');
+  return {
+    products: statement.subjects,
+    builderId: run.field('builder').field('id').string(),
+    product: external.field('product').string(),
+    version: external.field('version').string(),
+    step: external.field('step').string(),
+    resolvedDependencies: build.field('resolvedDependencies').someElements().map(parseResourceDescriptor),
+    sandbox: {
+      hermetic: sandbox.field('hermetic').boolean(),
+      mechanism: sandbox.field('mechanism').string(),
+      kernel: sandbox.field('kernel').string(),
+      sourceDateEpoch: sandbox.field('sourceDateEpoch').integer(),
+    },
+    invocationId: run.field('metadata').field('invocationId').string(),
+  };
+}
+
+/** Builds the unsigned statement of a step; `parseStepProvenance` is the inverse. */
+export function buildStepProvenance(provenance: StepProvenance): UnsignedStatement {
+  const predicate: Json = {
+    buildDefinition: {
+      buildType: HERMETIC_STEP_BUILD_TYPE,
+      externalParameters: { product: provenance.product, version: provenance.version, step: provenance.step },
+      internalParameters: { sandbox: { ...provenance.sandbox } },
+      resolvedDependencies: provenance.resolvedDependencies.map(formatResourceDescriptor),
+    },
+    runDetails: {
+      builder: { id: provenance.builderId },
+      metadata: { invocationId: provenance.invocationId },
+    },
+  };
+  return { subjects: provenance.products, predicateType: PROVENANCE_TYPE, predicate };
+}

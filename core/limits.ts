@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every maximum of core, with its reason. Checked before work is done.
+
+export const LIMITS = {
+  /** A JSON document in one piece. An evidence pack of 64 bundles of 64 KiB stays below it. */
+  jsonSizeBytes: 16 * 1024 * 1024,
+  /** Nesting of JSON; CycloneDX and in-toto stay below 20. */
+  jsonDepth: 64,
+  /** One Sigstore bundle; a predicate over 64 KiB goes by digest (docs/spec/evidence-pack.md). */
+  bundleSizeBytes: 1024 * 1024,
+  /** One in-toto statement (DSSE payload). */
+  statementSizeBytes: 512 * 1024,
+  /** Bundles in one evidence pack. */
+  packBundleCount: 64,
+  /** A log entry [C2SP-tlog-tiles §Log entries]: its length is a 16-bit number. */
+  logEntrySizeBytes: 65535,
+  /** Signature lines of a note; [C2SP-signed-note §Verification] asks for at least 16. */
+  noteSignatureCount: 64,
+  /** A signed note as a whole. */
+  noteSizeBytes: 64 * 1024,
+  /** Hashes of one Merkle proof: the tree has at most 2^63 leaves. */
+  proofHashCount: 64,
+} as const;
+
+// A bundle holds its statement in base64, which adds a third.
+if (LIMITS.statementSizeBytes * 4 > LIMITS.bundleSizeBytes * 3)
+  throw new Error('statement does not fit a bundle');
+if (LIMITS.packBundleCount * 64 * 1024 > LIMITS.jsonSizeBytes) throw new Error('bundles do not fit a pack');
