@@ -129,4 +129,81 @@ export const CORE = faultsOf({
     remedy: 'Use versions such as 8.1.0; they are compared number by number.',
     usage: true,
   },
+  CHAIN_BUILDER_NOT_TRUSTED: {
+    class: 'rejection',
+    meaning:
+      'A statement was signed by an identity, or claims a builder, that the policy does not name as a pair.',
+    remedy:
+      'Release only what a trusted workflow built; if the builder is legitimate, add the pair to the policy.',
+  },
+  CHAIN_STEP_MISSING: {
+    class: 'rejection',
+    meaning: 'A step from source to image has no provenance.',
+    remedy: 'Attest every step of the build and submit all bundles.',
+  },
+  CHAIN_STEP_UNEXPECTED: {
+    class: 'rejection',
+    meaning: 'There is provenance of a step that the policy does not know.',
+    remedy: 'Add the step to the policy, or release a build without it.',
+  },
+  CHAIN_STEP_CONTRADICTED: {
+    class: 'rejection',
+    meaning: 'Two trusted statements about one step disagree.',
+    remedy: 'Find out which build is the true one before anything is released; a builder may be compromised.',
+  },
+  CHAIN_STEP_NOT_HERMETIC: {
+    class: 'rejection',
+    meaning: 'A step was not run hermetically.',
+    remedy: 'Build with `waybill build`, which runs every step in its sandbox.',
+  },
+  CHAIN_PRODUCT_MISMATCH: {
+    class: 'rejection',
+    meaning: 'A statement is about another product or another version.',
+    remedy: 'Use the evidence of this release; a valid statement of another build proves nothing here.',
+  },
+  CHAIN_SOURCE_MISSING: {
+    class: 'rejection',
+    meaning: 'The first step does not have the expected source among its inputs.',
+    remedy: 'Build from the source that the policy names.',
+  },
+  CHAIN_MATERIAL_MISMATCH: {
+    class: 'rejection',
+    meaning: 'A step used something that no earlier step made.',
+    remedy: 'Build again from the first step; something was exchanged between two steps.',
+  },
+  CHAIN_LOCK_DIFFERS: {
+    class: 'rejection',
+    meaning: 'The steps of one release were not built from one waybill.lock.',
+    remedy: 'Build all steps in one run of `waybill build`.',
+  },
+  CHAIN_IMAGE_NOT_PRODUCED: {
+    class: 'rejection',
+    meaning: 'The last step did not make this image.',
+    remedy: 'Release the image that the attested build made, unchanged.',
+  },
+  SBOM_REFERENCE_MISSING: {
+    class: 'rejection',
+    meaning: 'No signed statement says which SBOM belongs to the image.',
+    remedy: 'Run `waybill attest` on the whole build output.',
+  },
+  SBOM_REFERENCE_CONTRADICTED: {
+    class: 'rejection',
+    meaning: 'Two signed statements name different SBOMs for one image.',
+    remedy: 'Find out which SBOM is the true one and build again.',
+  },
+  SBOM_DIGEST_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The SBOM is not the one that was signed for.',
+    remedy: 'Fetch the SBOM again; if it stays so, it was exchanged or changed.',
+  },
+  SBOM_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The SBOM is not a CycloneDX 1.6 document.',
+    remedy: 'Make it with `waybill build`.',
+  },
+  SBOM_NOT_BOUND: {
+    class: 'rejection',
+    meaning: 'The SBOM describes another image.',
+    remedy: 'Build again; SBOM and image must come from one build.',
+  },
 });
