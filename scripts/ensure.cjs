@@ -97,7 +97,8 @@ function ensureDebianPackages(missing) {
   }
   say(`Installing Debian packages: ${missing.join(', ')} …`);
   // A machine that never asked has no package lists: the first try then fails at once.
-  const done = runs(sudo.concat(install)) || (runs(sudo.concat('apt-get', 'update')) && runs(sudo.concat(install)));
+  const done =
+    runs(sudo.concat(install)) || (runs(sudo.concat('apt-get', 'update')) && runs(sudo.concat(install)));
   if (!done) {
     stop(
       `Debian packages could not be installed. Try this, then run the command again:\n\n  apt-get update && ${install.join(' ')}\n`,

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Three projects: what `npm run check` runs, the rest, and whole roads one after another.
+
+import { defineConfig } from 'vitest/config';
+
+/** Folders of test/ whose tests are quick and start no process. */
+const FAST = ['core', 'policy', 'tidy', 'scripts'];
+
+const inFast = FAST.map((folder) => `test/${folder}/**/*.test.ts`);
+const inE2e = ['test/e2e/**/*.test.ts'];
+const elsewhere = ['**/node_modules/**', 'dist/**', '.check/**', '.demo/**'];
+
+export default defineConfig({
+  test: {
+    // Two workers: what the smallest machine that we support has in cores.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'fast', include: inFast, exclude: elsewhere } },
+      {
+        extends: true,
+        test: { name: 'parts', include: ['test/**/*.test.ts'], exclude: [...elsewhere, ...inFast, ...inE2e] },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'e2e',
+          include: inE2e,
+          exclude: elsewhere,
+          // Each takes both cores for itself, and none should time out because of another.
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          testTimeout: 300_000,
+          hookTimeout: 600_000,
+        },
+      },
+    ],
+  },
+});
