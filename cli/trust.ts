@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The trust of a command: a TUF root that the user names leads to trusted_root.json, signing configuration and log policy.
+
+import { createHash } from 'node:crypto';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { quote } from '../core/faults.ts';
+import type { BundleVerifier } from '../core/verify/verified.ts';
+import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
+import { TufClient } from '../peers/tuf-client.ts';
+import { CLI } from './faults.ts';
+import { readInput } from './files.ts';
+
+/** Trust material as top-level targets names it, fetched and verified when asked for. */
+export interface Trust {
+  readonly client: TufClient;
+  trustedRoot(): Promise<Uint8Array>;
+  signingConfig(): Promise<Uint8Array>;
+  tlogPolicy(): Promise<Uint8Array>;
+  /** A verifier of bundles for the trusted root and the listed keys (DER SubjectPublicKeyInfo). */
+  verifier(keys: readonly Uint8Array[]): Promise<BundleVerifier>;
+}
+
+/** The base URL of a registry without a slash at its end. @throws CLI_USAGE */
+export function registryUrl(text: string): string {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch (cause) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --registry to be a URL such as https://registry.example, got ${quote(text)}`,
+      { cause },
+    );
+  }
+  if (!/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '') {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --registry to be an http or https URL without user, query and fragment, got ${quote(text)}`,
+    );
+  }
+  return url.href.replace(/\/+$/, '');
+}
+
+/**
+ * Opens the trust of a command and brings it up to date. Verified metadata is kept under XDG_STATE_HOME, one folder for
+ * each pair of root and registry, so that a later command notices a rollback.
+ * @throws what TufClient.refresh throws, CLI_FILE_UNREADABLE, CLI_USAGE
+ */
+export async function openTrust(options: {
+  readonly registryUrl: string;
+  readonly rootPath: string;
+}): Promise<Trust> {
+  const root = await readInput(options.rootPath);
+  const url = registryUrl(options.registryUrl);
+  const id = createHash('sha256').update(root).update(url).digest('hex').slice(0, 32);
+  const state = process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
+  const stateFolder = join(state, 'waybill', 'tuf', id);
+  const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: Date.now() });
+  await client.refresh();
+  const trustedRoot = () => client.trustMaterial('trusted_root.json');
+  return {
+    client,
+    trustedRoot,
+    signingConfig: () => client.trustMaterial('signing_config.v0.2.json'),
+    tlogPolicy: () => client.trustMaterial('tlog-policy'),
+    verifier: async (keys) => sigstoreVerifier({ trustedRoot: await trustedRoot(), keys }),
+  };
+}

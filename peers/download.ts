@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// One bounded HTTP download: limits before work, no redirects, a deadline.
+
+import { quote } from '../core/faults.ts';
+import { PEERS } from './faults.ts';
+
+export interface DownloadLimits {
+  readonly sizeBytesMax: number;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Fetches a URL whole; 404 and 403 return undefined, as TUF asks for roots [TUF-1.0.34 §5.3.3].
+ * @throws TUF_UNREACHABLE, TUF_METADATA_MALFORMED (longer than allowed)
+ */
+export async function download(url: string, limits: DownloadLimits): Promise<Uint8Array | undefined> {
+  let response: Response;
+  const chunks: Uint8Array[] = [];
+  try {
+    response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(limits.timeoutMs) });
+    if (response.status === 404 || response.status === 403) {
+      await response.body?.cancel();
+      return undefined;
+    }
+    if (!response.ok || response.body === null) throw new Error(`HTTP status ${response.status}`);
+    let size = 0;
+    for await (const chunk of response.body) {
+      size += chunk.length;
+      if (size > limits.sizeBytesMax) break;
+      chunks.push(chunk);
+    }
+    if (size > limits.sizeBytesMax) chunks.length = 0;
+    else return new Uint8Array(Buffer.concat(chunks));
+  } catch (cause) {
+    throw PEERS.unavailable('TUF_UNREACHABLE', `could not fetch ${quote(url)}: ${reason(cause)}`, { cause });
+  }
+  throw PEERS.reject(
+    'TUF_METADATA_MALFORMED',
+    `expected at most ${limits.sizeBytesMax} bytes from ${quote(url)}, got more`,
+  );
+}
+
+function reason(cause: unknown): string {
+  const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
+  const code = (inner as { code?: unknown }).code;
+  return typeof code === 'string' ? code : quote(inner instanceof Error ? inner.message : String(inner));
+}

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+// The TUF client [TUF-1.0.34 §5]: the shell that fetches, checks limits and keeps state, around tuf-js' state machine on
+// bytes, until core has its own. The library's Updater is not used: it writes its files in place, reads the clock itself
+// and wraps what was refused into one error text. Here each refusal keeps its meaning, and no torn write survives.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TargetFile } from '@tufjs/models';
+import { LengthOrHashMismatchError, UnsignedMetadataError } from '@tufjs/models/dist/error.js';
+import { BadVersionError, EqualVersionError, ExpiredMetadataError } from 'tuf-js/dist/error.js';
+import { TrustedMetadataStore } from 'tuf-js/dist/store.js';
+import { parseStrictJson } from '../core/encoding/strict-json.ts';
+import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import { download } from './download.ts';
+import { PEERS } from './faults.ts';
+
+/** Sizes that python-tuf and tuf-js use, in bytes; one update accepts at most 256 new roots [TUF-1.0.34 §5.3.3]. */
+const LIMITS = {
+  root: 512_000,
+  timestamp: 16_384,
+  snapshot: 2_000_000,
+  targets: 5_000_000,
+  rootRotations: 256,
+};
+const TIMEOUT_MS = 20_000;
+
+export interface TufClientOptions {
+  /** The root.json that the user or the factory trusts. */
+  readonly root: Uint8Array;
+  /** Base URL of `waybill serve`; metadata lies under `tuf/`, target files under `tuf/targets/`. */
+  readonly registryUrl: string;
+  /** Where verified metadata is kept between runs; rollback protection lives there. */
+  readonly stateFolder: string;
+  /** Milliseconds since 1970, read once [TUF-1.0.34 §5.1]. */
+  readonly nowMs: number;
+}
+
+/** A target file as its role names it: where to fetch it and what it must be. */
+export interface TargetPlace {
+  readonly url: string;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+export class TufClient {
+  private readonly options: TufClientOptions;
+  private readonly base: string;
+  private readonly store: TrustedMetadataStore;
+
+  private constructor(options: TufClientOptions, store: TrustedMetadataStore) {
+    this.options = options;
+    this.base = `${options.registryUrl.replace(/\/+$/, '')}/tuf`;
+    this.store = store;
+    // The library reads the clock in its constructor; the caller's instant counts.
+    (store as unknown as { referenceTime: Date }).referenceTime = new Date(options.nowMs);
+  }
+
+  /**
+   * Opens the client on the newest root that it trusted before, else on the given one.
+   * @throws TUF_METADATA_MALFORMED, TUF_SIGNATURE_THRESHOLD if the given root is no root
+   */
+  static async open(options: TufClientOptions): Promise<TufClient> {
+    const kept = await readKept(options.stateFolder, 'root');
+    if (kept !== undefined) {
+      // A damaged file is no reason to be stuck: the factory root leads to the same place.
+      try {
+        return new TufClient(options, openStore(kept));
+      } catch (failure) {
+        if (!(failure instanceof Rejection)) throw failure;
+      }
+    }
+    return new TufClient(options, openStore(options.root));
+  }
+
+  /**
+   * Brings root, timestamp, snapshot and top-level targets up to date [TUF-1.0.34 §5.3 to §5.6].
+   * @throws TUF_UNREACHABLE, TUF_METADATA_MALFORMED, TUF_SIGNATURE_THRESHOLD, TUF_VERSION_ROLLBACK, TUF_ROLE_EXPIRED,
+   * TUF_METADATA_DIGEST, TUF_STATE_UNWRITABLE
+   */
+  async refresh(): Promise<void> {
+    await this.updateRoot();
+    await this.updateTimestamp();
+    await this.updateSnapshot();
+    await this.updateTargets('targets', 'root');
+    this.refuseGoodsAtTop();
+  }
+
+  /** A file that top-level targets names (trust material), verified. @throws TUF_TARGET_MISSING, TUF_TARGET_DIGEST, TUF_UNREACHABLE */
+  async trustMaterial(name: string): Promise<Uint8Array> {
+    return this.fetchTarget(this.place(this.role('targets').targets[name], name, 'targets'), LIMITS.targets);
+  }
+
+  /** Names of the top-level targets, in order of name. */
+  trustMaterialNames(): string[] {
+    return Object.keys(this.role('targets').targets).sort();
+  }
+
+  /** A file of the product's own delegation, verified. @throws as `goodsTarget`, and TUF_TARGET_DIGEST */
+  async goods(product: string, name: string, sizeBytesMax: number): Promise<Uint8Array> {
+    return this.fetchTarget(await this.goodsTarget(product, name), sizeBytesMax);
+  }
+
+  /**
+   * Where a file of the product's own delegation lies and what it must be; nothing is downloaded but the role.
+   * @throws TUF_ROLE_MISSING, TUF_GOODS_WRONG_ROLE, TUF_TARGET_MISSING and what `refresh` throws
+   */
+  async goodsTarget(product: string, name: string): Promise<TargetPlace> {
+    const own = `releases-${product}`;
+    const roles = Object.values(this.role('targets').delegations?.roles ?? {});
+    for (const role of roles) {
+      // An earlier delegation would win in the standard's search order: it may not even cover the name.
+      if (role.name !== own && role.isDelegatedPath(name)) {
+        throw PEERS.reject(
+          'TUF_GOODS_WRONG_ROLE',
+          `expected only ${quote(own)} to cover ${quote(name)}, ${quote(role.name)} does too`,
+        );
+      }
+    }
+    const delegation = roles.find((role) => role.name === own);
+    if (delegation === undefined || !delegation.terminating || !delegation.isDelegatedPath(name)) {
+      throw PEERS.reject(
+        'TUF_ROLE_MISSING',
+        `expected a terminating delegation ${quote(own)} that covers ${quote(name)}, found none`,
+      );
+    }
+    if (this.store.snapshot?.signed.meta[`${own}.json`] === undefined) {
+      throw PEERS.reject('TUF_ROLE_MISSING', `the product ${quote(product)} has no release yet`);
+    }
+    await this.updateTargets(own, 'targets');
+    return this.place(this.role(own).targets[name], name, own);
+  }
+
+  /** The signed part of a verified targets role, for those who sign its next version. */
+  role(name: string): TargetsRole {
+    const metadata = this.store.getRole(name);
+    if (metadata === undefined) throw new Error(`role ${name} is read before refresh()`);
+    return metadata.signed;
+  }
+
+  /** The verified bytes of a targets role as kept in the state folder. */
+  async roleBytes(name: string): Promise<Uint8Array> {
+    this.role(name);
+    const bytes = await readKept(this.options.stateFolder, name);
+    if (bytes === undefined)
+      throw PEERS.unavailable('TUF_STATE_UNWRITABLE', `the kept metadata of ${quote(name)} is gone`);
+    return bytes;
+  }
+
+  /** Loads a delegated role without asking for a target; undefined if the snapshot does not know it. */
+  async delegatedRole(name: string): Promise<TargetsRole | undefined> {
+    if (this.store.snapshot?.signed.meta[`${name}.json`] === undefined) return undefined;
+    await this.updateTargets(name, 'targets');
+    return this.role(name);
+  }
+
+  private place(target: TargetFile | undefined, name: string, role: string): TargetPlace {
+    if (target === undefined) {
+      throw PEERS.reject('TUF_TARGET_MISSING', `expected ${quote(role)} to name ${quote(name)}, it does not`);
+    }
+    const sha256 = target.hashes.sha256;
+    if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) {
+      throw PEERS.reject('TUF_METADATA_MALFORMED', `expected a SHA-256 digest for ${quote(name)}, got none`);
+    }
+    const at = name.lastIndexOf('/') + 1;
+    const path = `${name.slice(0, at)}${sha256}.${name.slice(at)}`;
+    const url = `${this.base}/targets/${path.split('/').map(encodeURIComponent).join('/')}`;
+    return { url, sha256, sizeBytes: target.length };
+  }
+
+  private async fetchTarget(place: TargetPlace, sizeBytesMax: number): Promise<Uint8Array> {
+    if (place.sizeBytes > sizeBytesMax) {
+      throw PEERS.reject(
+        'TUF_METADATA_MALFORMED',
+        `expected a target of at most ${sizeBytesMax} bytes, got ${place.sizeBytes}`,
+      );
+    }
+    const bytes = await download(place.url, { sizeBytesMax: place.sizeBytes, timeoutMs: TIMEOUT_MS });
+    if (bytes === undefined)
+      throw PEERS.unavailable('TUF_UNREACHABLE', `the repository does not have ${quote(place.url)}`);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    if (sha256 !== place.sha256 || bytes.length !== place.sizeBytes) {
+      throw PEERS.reject(
+        'TUF_TARGET_DIGEST',
+        `expected sha256:${place.sha256} (${place.sizeBytes} bytes), got sha256:${sha256} (${bytes.length} bytes)`,
+      );
+    }
+    return bytes;
+  }
+
+  private async updateRoot(): Promise<void> {
+    for (let i = 0; i < LIMITS.rootRotations; i++) {
+      const version = this.store.root.signed.version + 1;
+      const bytes = await this.fetchMetadata(`${version}.root.json`, LIMITS.root);
+      if (bytes === undefined) return;
+      checked('root', bytes, (buffer) => this.store.updateRoot(buffer));
+      await this.keep('root', bytes);
+    }
+  }
+
+  private async updateTimestamp(): Promise<void> {
+    // The kept timestamp is loaded even if expired: it still bounds what may come [TUF-1.0.34 §5.4.3].
+    await this.loadKept('timestamp', (buffer) => this.store.updateTimestamp(buffer));
+    const bytes = await this.required('timestamp.json', LIMITS.timestamp);
+    try {
+      checked('timestamp', bytes, (buffer) => this.store.updateTimestamp(buffer));
+    } catch (failure) {
+      // The same version again is no news [TUF-1.0.34 §5.4.3.1]; its expiry is checked with the snapshot.
+      if (failure instanceof Rejection && failure.cause instanceof EqualVersionError) return;
+      throw failure;
+    }
+    await this.keep('timestamp', bytes);
+  }
+
+  private async updateSnapshot(): Promise<void> {
+    const loaded = await this.loadKept('snapshot', (buffer) => this.store.updateSnapshot(buffer, true));
+    if (loaded) return;
+    const meta = this.store.timestamp?.signed.snapshotMeta;
+    const bytes = await this.required(`${meta?.version}.snapshot.json`, meta?.length ?? LIMITS.snapshot);
+    checked('snapshot', bytes, (buffer) => this.store.updateSnapshot(buffer));
+    await this.keep('snapshot', bytes);
+  }
+
+  private async updateTargets(name: string, delegator: string): Promise<void> {
+    if (this.store.getRole(name) !== undefined) return;
+    const load = (buffer: Buffer): void => this.store.updateDelegatedTargets(buffer, name, delegator);
+    if (await this.loadKept(name, load)) return;
+    const meta = this.store.snapshot?.signed.meta[`${name}.json`];
+    const bytes = await this.required(
+      `${meta?.version}.${encodeURIComponent(name)}.json`,
+      meta?.length ?? LIMITS.targets,
+    );
+    checked(name, bytes, load);
+    await this.keep(name, bytes);
+  }
+
+  /** Top-level targets signs trust material only (docs/spec/tuf-repository.md). */
+  private refuseGoodsAtTop(): void {
+    const goods = this.trustMaterialNames().find((name) => /^(images|packs)(\/|$)/.test(name));
+    if (goods !== undefined) {
+      throw PEERS.reject(
+        'TUF_GOODS_WRONG_ROLE',
+        `top-level targets names ${quote(goods)}; goods belong to releases-<product> alone`,
+      );
+    }
+  }
+
+  private async fetchMetadata(name: string, sizeBytesMax: number): Promise<Uint8Array | undefined> {
+    return download(`${this.base}/${name}`, { sizeBytesMax, timeoutMs: TIMEOUT_MS });
+  }
+
+  private async required(name: string, sizeBytesMax: number): Promise<Uint8Array> {
+    const bytes = await this.fetchMetadata(name, sizeBytesMax);
+    if (bytes === undefined)
+      throw PEERS.unavailable(
+        'TUF_UNREACHABLE',
+        `the repository at ${quote(this.base)} has no ${quote(name)}`,
+      );
+    return bytes;
+  }
+
+  private async loadKept(name: string, load: (buffer: Buffer) => unknown): Promise<boolean> {
+    const kept = await readKept(this.options.stateFolder, name);
+    if (kept === undefined) return false;
+    try {
+      checked(name, kept, load);
+      return true;
+    } catch (failure) {
+      // What was kept may be outdated or damaged; the repository's own file decides then.
+      if (failure instanceof Rejection) return false;
+      throw failure;
+    }
+  }
+
+  /** Keeps a verified file: beside, fsync, rename, fsync folder, so that a power cut leaves the old or the new one. */
+  private async keep(name: string, bytes: Uint8Array): Promise<void> {
+    const folder = this.options.stateFolder;
+    try {
+      await mkdir(folder, { recursive: true });
+      const path = join(folder, fileName(name));
+      const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+      const file = await open(beside, 'wx', 0o644);
+      await file.writeFile(bytes);
+      await file.sync();
+      await file.close();
+      await rename(beside, path);
+      const parent = await open(folder, 'r');
+      await parent.sync();
+      await parent.close();
+    } catch (cause) {
+      throw PEERS.unavailable(
+        'TUF_STATE_UNWRITABLE',
+        `could not write to ${quote(folder)}: ${errnoOf(cause)}`,
+        { cause },
+      );
+    }
+  }
+}
+
+type TargetsRole = NonNullable<TrustedMetadataStore['targets']>['signed'];
+
+function fileName(role: string): string {
+  // A role's name is foreign text: encoded, it cannot leave the folder.
+  return `${encodeURIComponent(role).replace(/\./g, '%2E')}.json`;
+}
+
+async function readKept(folder: string, role: string): Promise<Uint8Array | undefined> {
+  try {
+    return new Uint8Array(await readFile(join(folder, fileName(role))));
+  } catch (cause) {
+    if (errnoOf(cause) === 'ENOENT') return undefined;
+    throw PEERS.unavailable(
+      'TUF_STATE_UNWRITABLE',
+      `could not read from ${quote(folder)}: ${errnoOf(cause)}`,
+      { cause },
+    );
+  }
+}
+
+function errnoOf(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code ?? 'unknown';
+}
+
+function openStore(root: Uint8Array): TrustedMetadataStore {
+  return checked('root', root, (buffer) => new TrustedMetadataStore(buffer));
+}
+
+/** Runs a step of the library's state machine on strict JSON and gives each refusal its code. */
+function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T): T {
+  const parsed = parseStrictJson(bytes, LIMITS.targets);
+  if ('problem' in parsed) {
+    throw PEERS.reject(
+      'TUF_METADATA_MALFORMED',
+      `${quote(role)}: expected strict JSON, got ${parsed.problem}`,
+      { at: `offset ${parsed.offset}` },
+    );
+  }
+  try {
+    return step(Buffer.from(bytes));
+  } catch (cause) {
+    if (cause instanceof Rejection || cause instanceof Unavailable) throw cause;
+    throw PEERS.reject(
+      codeOf(cause),
+      `${quote(role)}: ${quote(cause instanceof Error ? cause.message : String(cause))}`,
+      { cause },
+    );
+  }
+}
+
+function codeOf(cause: unknown) {
+  if (cause instanceof UnsignedMetadataError) return 'TUF_SIGNATURE_THRESHOLD';
+  if (cause instanceof ExpiredMetadataError) return 'TUF_ROLE_EXPIRED';
+  if (cause instanceof BadVersionError) return 'TUF_VERSION_ROLLBACK';
+  if (cause instanceof LengthOrHashMismatchError) return 'TUF_METADATA_DIGEST';
+  return 'TUF_METADATA_MALFORMED';
+}
