@@ -152,7 +152,7 @@ function onlyStep(
 }
 
 /** What a provenance says about artifacts, in one comparable form; who and when are left out. */
-function claim(step: StepProvenance): string {
+export function claim(step: StepProvenance): string {
   const products = step.products.map(({ name, sha256 }) => ({ name, sha256 }));
   const inputs = step.resolvedDependencies.map(formatResourceDescriptor);
   return hexEncode(canonicalJsonBytes([products, inputs]));
