@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash, generateKeyPairSync, sign } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { portableCrypto } from '../../core/crypto.ts';
+
+const message = new Uint8Array([1, 2, 3]);
+
+test('SHA-256 agrees with the platform', () => {
+  expect(portableCrypto.sha256(message)).toEqual(
+    new Uint8Array(createHash('sha256').update(message).digest()),
+  );
+});
+
+test('P-256 accepts what the platform signs, high S included, and refuses everything else', () => {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+  for (let i = 0; i < 8; i++) {
+    const signature = new Uint8Array(sign('sha256', message, privateKey));
+    expect(portableCrypto.verifyP256(spki, message, signature)).toBe(true);
+    expect(portableCrypto.verifyP256(spki, new Uint8Array([1, 2, 4]), signature)).toBe(false);
+    expect(portableCrypto.verifyP256(spki, message, signature.slice(0, -1))).toBe(false);
+    expect(portableCrypto.verifyP256(spki, message, new Uint8Array([...signature, 0]))).toBe(false);
+    expect(portableCrypto.verifyP256(spki.slice(1), message, signature)).toBe(false);
+    expect(portableCrypto.verifyP256(new Uint8Array([...spki, 0]), message, signature)).toBe(false);
+  }
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey.export({
+    type: 'spki',
+    format: 'der',
+  });
+  expect(portableCrypto.verifyP256(new Uint8Array(other), message, new Uint8Array(70))).toBe(false);
+});
+
+test('Ed25519 accepts what the platform signs and refuses everything else', () => {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const raw = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })).slice(-32);
+  const signature = new Uint8Array(sign(null, message, privateKey));
+  expect(portableCrypto.verifyEd25519(raw, message, signature)).toBe(true);
+  expect(portableCrypto.verifyEd25519(raw, new Uint8Array([1]), signature)).toBe(false);
+  expect(portableCrypto.verifyEd25519(raw.slice(1), message, signature)).toBe(false);
+  expect(portableCrypto.verifyEd25519(raw, message, signature.slice(1))).toBe(false);
+});
