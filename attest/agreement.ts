@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compares the statements of one build with its files and with each other [docs/spec/attest.md §Agreement].
+
+import { quote } from '../core/faults.ts';
+import type { ResourceDescriptor, Subject } from '../core/intoto/statement.ts';
+import type { FolderContent, StepStatement } from './build-output.ts';
+import { ATTEST } from './faults.ts';
+import type { HashedFile } from './folder.ts';
+
+/** Checks everything. @throws ATTEST_* for the first disagreement */
+export function checkAgreement(content: FolderContent): void {
+  checkOneBuild(content);
+  const named = new Set<string>();
+  const earlier = new Map<string, Subject>();
+  for (const step of content.steps) {
+    checkInputs(step, content, earlier);
+    for (const subject of step.provenance.products) {
+      const key = `${step.provenance.step}/${subject.name}`;
+      checkFile(content.outputs.get(key), subject, `outputs/${key}`);
+      named.add(key);
+      earlier.set(key, subject);
+    }
+  }
+  checkUnnamed(content.outputs, named, 'outputs');
+  checkProducts(content, [...earlier.values()]);
+  checkSbom(content);
+}
+
+function checkOneBuild({ steps, sbomStatement }: FolderContent): void {
+  const [first, ...others] = steps as readonly [StepStatement, ...StepStatement[]];
+  const seen = new Set([first.provenance.step]);
+  for (const { name, provenance } of others) {
+    for (const member of ['builderId', 'product', 'version'] as const) {
+      if (provenance[member] !== first.provenance[member]) {
+        throw disagree(name, `${member} ${quote(first.provenance[member])}`, provenance[member]);
+      }
+    }
+    if (seen.has(provenance.step)) {
+      const message = `expected each step once, got ${quote(provenance.step)} again`;
+      throw ATTEST.reject('ATTEST_STATEMENT_MISNAMED', message, { at: `statements/${name}` });
+    }
+    seen.add(provenance.step);
+  }
+  const { attesterId } = sbomStatement.reference;
+  if (attesterId !== first.provenance.builderId) {
+    throw disagree(sbomStatement.name, `attester ${quote(first.provenance.builderId)}`, attesterId);
+  }
+}
+
+function disagree(name: string, expected: string, got: string) {
+  const message = `expected ${expected} as in the first statement, got ${quote(got)}`;
+  return ATTEST.reject('ATTEST_STATEMENTS_DISAGREE', message, { at: `statements/${name}` });
+}
+
+function checkFile(file: HashedFile | undefined, subject: Subject, at: string): void {
+  if (file === undefined) {
+    const message = `expected a file for the subject ${quote(subject.name)}, found none`;
+    throw ATTEST.reject('ATTEST_SUBJECT_WITHOUT_FILE', message, { at });
+  }
+  if (file.sha256 !== subject.sha256) {
+    const message = `expected sha256 ${subject.sha256} as the statement says, got ${file.sha256} on disk`;
+    throw ATTEST.reject('ATTEST_OUTPUT_CHANGED', message, { at });
+  }
+}
+
+function checkUnnamed(
+  files: ReadonlyMap<string, HashedFile>,
+  named: ReadonlySet<string>,
+  folder: string,
+): void {
+  for (const key of files.keys()) {
+    if (named.has(key)) continue;
+    const message = `expected only files that a statement names, got ${quote(key)}`;
+    throw ATTEST.reject('ATTEST_OUTPUT_UNNAMED', message, { at: `${folder}/` });
+  }
+}
+
+/** Every product is a subject of the SBOM reference and the output of a step, by name and digest. */
+function checkProducts(content: FolderContent, built: readonly Subject[]): void {
+  const { subjects } = content.sbomStatement.reference;
+  for (const subject of subjects) {
+    checkFile(content.products.get(subject.name), subject, `products/${subject.name}`);
+    if (!built.some(({ name, sha256 }) => name === subject.name && sha256 === subject.sha256)) {
+      const message = `expected an output of a step, got ${quote(subject.name)} that no step made`;
+      throw ATTEST.reject('ATTEST_PRODUCT_UNBUILT', message, { at: `products/${subject.name}` });
+    }
+  }
+  checkUnnamed(content.products, new Set(subjects.map(({ name }) => name)), 'products');
+}
+
+function checkSbom({ sbom, sbomStatement }: FolderContent): void {
+  const { sbomSha256, downloadLocation } = sbomStatement.reference;
+  if (sbomSha256 === sbom.sha256 && downloadLocation === 'sbom.cdx.json') return;
+  const expected = `${quote(downloadLocation)} with sha256 ${sbomSha256}`;
+  const message = `expected the reference to name sbom.cdx.json, sha256 ${sbom.sha256}, got ${expected}`;
+  throw ATTEST.reject('ATTEST_SBOM_CHANGED', message, { at: `statements/${sbomStatement.name}` });
+}
+
+function checkInputs(
+  { name, provenance }: StepStatement,
+  content: FolderContent,
+  earlier: ReadonlyMap<string, Subject>,
+): void {
+  const at = `statements/${name}`;
+  const config: string[] = [];
+  for (const input of provenance.resolvedDependencies) {
+    switch (input.annotations?.role) {
+      case 'config':
+        checkConfig(input, content, at);
+        config.push(input.name ?? '');
+        break;
+      case 'material':
+        checkMaterial(input, earlier, at);
+        break;
+      case 'source':
+      case 'toolchain':
+        checkLocked(input, content.lockedDigests, at);
+        break;
+      default:
+        throw unbound(`a role source, toolchain, config or material for ${label(input)}, got another`, at);
+    }
+  }
+  if (config.length !== 2 || !config.includes('waybill.lock') || !config.includes('waybill.yaml')) {
+    throw unbound(`waybill.lock and waybill.yaml once each, got ${quote(config.join(', '))}`, at);
+  }
+}
+
+function unbound(expected: string, at: string) {
+  return ATTEST.reject('ATTEST_INPUT_UNBOUND', `expected ${expected}`, { at });
+}
+
+const label = (input: ResourceDescriptor): string => quote(input.uri ?? input.name ?? input.sha256);
+
+function checkConfig(input: ResourceDescriptor, content: FolderContent, at: string): void {
+  const compare = (file: HashedFile): string | undefined =>
+    file.sha256 === input.sha256
+      ? undefined
+      : `expected sha256 ${input.sha256} as the statement says, got ${file.sha256} on disk`;
+  if (input.name === 'waybill.lock') {
+    const message = compare(content.lock);
+    if (message !== undefined) throw ATTEST.reject('ATTEST_LOCK_CHANGED', message, { at });
+  } else if (input.name === 'waybill.yaml') {
+    const message = compare(content.definition);
+    if (message !== undefined) throw ATTEST.reject('ATTEST_DEFINITION_CHANGED', message, { at });
+  } else throw unbound(`waybill.lock or waybill.yaml as configuration, got ${label(input)}`, at);
+}
+
+/** A material is an output of an earlier step: same step, name and digest, and the URI that says the same. */
+function checkMaterial(input: ResourceDescriptor, earlier: ReadonlyMap<string, Subject>, at: string): void {
+  const key = `${input.annotations?.step ?? ''}/${input.name ?? ''}`;
+  const made = earlier.get(key);
+  if (made?.sha256 === input.sha256 && input.uri === `waybill:step/${key}`) return;
+  const got = made === undefined ? 'no such output' : `sha256 ${made.sha256} from that step`;
+  const message = `expected material ${label(input)}, sha256 ${input.sha256}, from an earlier step, got ${got}`;
+  throw ATTEST.reject('ATTEST_MATERIAL_BROKEN', message, { at });
+}
+
+function checkLocked(input: ResourceDescriptor, locked: ReadonlySet<string>, at: string): void {
+  if (locked.has(input.sha256)) return;
+  const message = `expected ${label(input)} to be in waybill.lock, got sha256 ${input.sha256} which is not`;
+  throw ATTEST.reject('ATTEST_INPUT_NOT_LOCKED', message, { at });
+}

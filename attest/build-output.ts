@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads a build output folder and hashes everything in it again [docs/spec/attest.md §Hashing again]. What comes out is
+// still unauthenticated: it says that statements and files agree with each other, not that they are true.
+
+import { createHash } from 'node:crypto';
+import { quote } from '../core/faults.ts';
+import { buildStepProvenance, parseStepProvenance, type StepProvenance } from '../core/intoto/provenance.ts';
+import { buildSbomReference, parseSbomReference, type SbomReference } from '../core/intoto/reference.ts';
+import { formatStatement, parseStatement } from '../core/intoto/statement.ts';
+import { checkAgreement } from './agreement.ts';
+import { ATTEST } from './faults.ts';
+import { type HashedFile, hashFile, hashTree, readFlat, readHashed } from './folder.ts';
+
+/** One file of `statements/`, to be signed byte for byte. */
+export interface StatementFile {
+  /** e.g. `01-compile.provenance.json`. */
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly sha256: string;
+}
+
+export interface StepStatement extends StatementFile {
+  readonly provenance: StepProvenance;
+}
+
+export interface SbomStatement extends StatementFile {
+  readonly reference: SbomReference;
+}
+
+/** Everything that lies in the folder, parsed and hashed, before it is compared. */
+export interface FolderContent {
+  /** In the order of their numbers. */
+  readonly steps: readonly StepStatement[];
+  readonly sbomStatement: SbomStatement;
+  /** Keyed `<step>/<file>`. */
+  readonly outputs: ReadonlyMap<string, HashedFile>;
+  /** Keyed by file name. */
+  readonly products: ReadonlyMap<string, HashedFile>;
+  readonly sbom: HashedFile;
+  readonly lock: HashedFile;
+  /** Every SHA-256 digest that the text of waybill.lock holds. */
+  readonly lockedDigests: ReadonlySet<string>;
+  readonly definition: HashedFile;
+}
+
+/** A build output whose statements and files agree. */
+export interface BuildOutput {
+  readonly folder: string;
+  readonly product: string;
+  readonly version: string;
+  readonly builderId: string;
+  /** All statements, in the order of their numbers. */
+  readonly statements: readonly StatementFile[];
+  /** The images, by file name. */
+  readonly products: ReadonlyMap<string, HashedFile>;
+  readonly sbom: HashedFile;
+}
+
+/**
+ * Reads the folder that `waybill build --out` wrote and compares every statement with every file.
+ * @throws ATTEST_* for the first disagreement; INTOTO_*, SLSA_* for a statement that is none
+ */
+export async function readBuildOutput(folder: string): Promise<BuildOutput> {
+  const content = await readFolder(folder);
+  checkAgreement(content);
+  const [first] = content.steps as readonly [StepStatement, ...StepStatement[]];
+  const { product, version, builderId } = first.provenance;
+  const statements = [...content.steps, content.sbomStatement].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { folder, product, version, builderId, statements, products: content.products, sbom: content.sbom };
+}
+
+async function readFolder(folder: string): Promise<FolderContent> {
+  const statements = await readFlat(folder, 'statements');
+  const lock = await readHashed(folder, 'waybill.lock');
+  const definition = await hashFile(folder, 'waybill.yaml');
+  const sbom = await hashFile(folder, 'sbom.cdx.json');
+  return {
+    ...parseStatements(statements),
+    outputs: await hashTree(folder, 'outputs'),
+    products: await hashTree(folder, 'products'),
+    sbom,
+    lock: lock.file,
+    lockedDigests: digestsIn(lock.bytes),
+    definition,
+  };
+}
+
+const STATEMENT_NAME = /^(\d{2})-(?:(sbom)\.reference|([A-Za-z0-9][A-Za-z0-9._-]*)\.provenance)\.json$/;
+
+/** Sorts the files of `statements/` into steps and the one SBOM reference. Names count from 01 without a gap. */
+function parseStatements(files: ReadonlyMap<string, Uint8Array>): {
+  readonly steps: readonly StepStatement[];
+  readonly sbomStatement: SbomStatement;
+} {
+  const steps: StepStatement[] = [];
+  let sbomStatement: SbomStatement | undefined;
+  let number = 0;
+  for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const match = STATEMENT_NAME.exec(name);
+    if (match === null || (match[2] !== undefined && sbomStatement !== undefined)) {
+      const message = 'expected <NN>-<step>.provenance.json, and <NN>-sbom.reference.json once';
+      throw ATTEST.reject('ATTEST_STATEMENT_FILE_UNKNOWN', `${message}, got ${quote(name)}`);
+    }
+    if (Number(match[1]) !== ++number) throw missing(`number ${pad(number)}, got ${quote(name)}`);
+    if (match[2] !== undefined) sbomStatement = parseSbomStatement(name, bytes);
+    else steps.push(parseStepStatement(name, match[3] as string, bytes));
+  }
+  if (steps.length === 0) throw missing('at least one step provenance, got none');
+  if (sbomStatement === undefined) throw missing(`${pad(number + 1)}-sbom.reference.json, got none`);
+  return { steps, sbomStatement };
+}
+
+const pad = (number: number): string => String(number).padStart(2, '0');
+
+function missing(expected: string) {
+  return ATTEST.reject('ATTEST_STATEMENT_MISSING', `expected ${expected}`, { at: 'statements/' });
+}
+
+function parseStepStatement(name: string, step: string, bytes: Uint8Array): StepStatement {
+  const provenance = parseStepProvenance(parseStatement(bytes));
+  requireCanonical(name, bytes, formatStatement(buildStepProvenance(provenance)));
+  if (provenance.step !== step) {
+    const message = `expected the provenance of step ${quote(step)}, got that of ${quote(provenance.step)}`;
+    throw ATTEST.reject('ATTEST_STATEMENT_MISNAMED', message, { at: `statements/${name}` });
+  }
+  return { name, bytes, sha256: sha256(bytes), provenance };
+}
+
+function parseSbomStatement(name: string, bytes: Uint8Array): SbomStatement {
+  const reference = parseSbomReference(parseStatement(bytes));
+  requireCanonical(name, bytes, formatStatement(buildSbomReference(reference)));
+  return { name, bytes, sha256: sha256(bytes), reference };
+}
+
+/** Building the parsed statement anew must give the same bytes: nothing is signed that was not read and understood. */
+function requireCanonical(name: string, got: Uint8Array, expected: Uint8Array): void {
+  if (Buffer.compare(got, expected) === 0) return;
+  const message =
+    "expected the builder's canonical bytes, got other spelling or members that the builder does not write";
+  throw ATTEST.reject('ATTEST_STATEMENT_NOT_CANONICAL', message, { at: `statements/${name}` });
+}
+
+/** The lock's own format is the builder's; attest only asks whether a digest is in it. */
+function digestsIn(lock: Uint8Array): ReadonlySet<string> {
+  const text = Buffer.from(lock).toString('utf8');
+  return new Set(text.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g) ?? []);
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

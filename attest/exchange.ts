@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// One HTTP exchange with bounded time and tries [RFC9110 §15]. Redirects are refused: tokens and evidence go to the
+// address that was configured or nowhere.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseStrictJson } from '../core/encoding/strict-json.ts';
+import { quote } from '../core/faults.ts';
+
+/** Time for one try, and the pauses before the second and third. */
+export const EXCHANGE = { timeoutMs: 20_000, pausesMs: [250, 1000] } as const;
+
+/** Answers are small JSON documents; more is not read. */
+const ANSWER_SIZE_BYTES_MAX = 4 * 1024 * 1024;
+
+export interface ExchangeRequest {
+  readonly method: 'GET' | 'POST' | 'PUT';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | Blob | string;
+  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number | undefined;
+}
+
+/** `status` 0: no answer at all, and `reason` says why. 5xx and 429 come only after the last try. */
+export interface ExchangeAnswer {
+  readonly status: number;
+  readonly body: Uint8Array;
+  readonly reason: string;
+}
+
+/** Sends a request until there is an answer that another try would not change. Never throws but for `signal`. */
+export async function exchange(url: string, request: ExchangeRequest): Promise<ExchangeAnswer> {
+  for (let tried = 0; ; tried++) {
+    request.signal?.throwIfAborted();
+    const answer = await tryOnce(url, request);
+    const pauseMs = EXCHANGE.pausesMs[tried];
+    const final = answer.status !== 0 && answer.status !== 429 && answer.status < 500;
+    if (final || pauseMs === undefined) return answer;
+    await sleep(pauseMs, undefined, request.signal === undefined ? {} : { signal: request.signal });
+  }
+}
+
+async function tryOnce(url: string, request: ExchangeRequest): Promise<ExchangeAnswer> {
+  const timeout = AbortSignal.timeout(request.timeoutMs ?? EXCHANGE.timeoutMs);
+  try {
+    const response = await fetch(url, {
+      method: request.method,
+      headers: { accept: 'application/json', ...request.headers },
+      ...(request.body === undefined ? {} : { body: request.body as Blob }),
+      redirect: 'manual',
+      signal: request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal]),
+    });
+    return { status: response.status, body: await readBody(response), reason: response.statusText };
+  } catch (cause) {
+    request.signal?.throwIfAborted();
+    return { status: 0, body: new Uint8Array(), reason: timeout.aborted ? 'timed out' : reasonOf(cause) };
+  }
+}
+
+async function readBody(response: Response): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > ANSWER_SIZE_BYTES_MAX) throw new Error('answer too large');
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+/** The system's word for a failed connection (`ECONNREFUSED`), which fetch keeps in the innermost cause. */
+function reasonOf(failure: unknown): string {
+  let deepest = failure;
+  while (deepest instanceof Error && deepest.cause instanceof Error) deepest = deepest.cause;
+  if (!(deepest instanceof Error)) return 'unknown';
+  return (deepest as NodeJS.ErrnoException).code ?? deepest.message;
+}
+
+/** What a server says was wrong: its code, message and remedy if it answers as ours does, else the start of its text. */
+export function explainRefusal(answer: ExchangeAnswer): string {
+  if (answer.status === 0) return quote(answer.reason);
+  const parsed = parseStrictJson(answer.body);
+  const error = 'value' in parsed ? memberOf(parsed.value, 'error') : undefined;
+  const said = ['code', 'message', 'remedy'].map((name) => memberOf(error, name));
+  const texts = said.filter((text): text is string => typeof text === 'string');
+  if (texts.length > 0) return `${answer.status} ${texts.map(quote).join(' ')}`;
+  const text = Buffer.from(answer.body).toString('utf8').trim();
+  return `${answer.status} ${quote(text === '' ? answer.reason : text)}`;
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  if (value === null || typeof value !== 'object') return undefined;
+  return Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+/** True if a token may be sent there: https, or http that does not leave this machine. */
+export function isPrivateChannel(url: URL): boolean {
+  if (url.protocol === 'https:') return true;
+  if (url.protocol !== 'http:') return false;
+  return (
+    url.hostname === 'localhost' || url.hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
+  );
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hands bundles and bodies to a registry [docs/spec/registry-api.md §Attestations, §Blobs].
+
+import { createHash } from 'node:crypto';
+import { openAsBlob } from 'node:fs';
+import { hexDecode } from '../core/encoding/hex.ts';
+import { type JsonObject, parseStrictJson } from '../core/encoding/strict-json.ts';
+import { quote } from '../core/faults.ts';
+import { BUNDLE_MEDIA_TYPE } from '../core/sigstore/bundle.ts';
+import { type ExchangeAnswer, exchange, explainRefusal } from './exchange.ts';
+import { ATTEST } from './faults.ts';
+import type { HashedFile } from './folder.ts';
+
+/** What the registry acknowledged. Acknowledged means durable there. */
+export interface SubmittedBundle {
+  /** SHA-256 of the bundle's bytes. */
+  readonly sha256: string;
+  /** True if the registry had these bytes already. */
+  readonly known: boolean;
+}
+
+/** Brings a registry address into the form that paths are appended to. @throws SUBMIT_URL_MALFORMED */
+export function parseRegistryUrl(text: string): string {
+  const url = URL.parse(text);
+  const plain = url !== null && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === '';
+  if (!plain || url.username !== '' || url.password !== '') {
+    throw ATTEST.reject('SUBMIT_URL_MALFORMED', `expected an http or https URL, got ${quote(text)}`);
+  }
+  return url.href.replace(/\/+$/, '');
+}
+
+/**
+ * Submits one bundle; the registry verifies it before it stores it.
+ * @throws SUBMIT_REFUSED with the registry's own code and remedy, SUBMIT_UNAVAILABLE, SUBMIT_ANSWER_MALFORMED
+ */
+export async function submitBundle(
+  registryUrl: string,
+  bundle: Uint8Array,
+  signal?: AbortSignal,
+): Promise<SubmittedBundle> {
+  const answer = await exchange(`${parseRegistryUrl(registryUrl)}/api/v1/attestations`, {
+    method: 'POST',
+    headers: { 'content-type': BUNDLE_MEDIA_TYPE },
+    body: bundle,
+    signal,
+  });
+  requireStored(answer, 'the bundle');
+  const sha256 = createHash('sha256').update(bundle).digest('hex');
+  const parsed = parseStrictJson(answer.body);
+  const said = 'value' in parsed ? (parsed.value as JsonObject | null)?.sha256 : undefined;
+  if (said !== sha256) {
+    const got = typeof said === 'string' ? quote(said) : 'no digest';
+    const message = `expected the registry to acknowledge sha256 ${sha256}, got ${got}`;
+    throw ATTEST.reject('SUBMIT_ANSWER_MALFORMED', message);
+  }
+  return { sha256, known: answer.status === 200 };
+}
+
+/**
+ * Uploads a body (image, SBOM) that a stored statement names by digest. The file is read while it is sent; the
+ * registry hashes what arrives, so a file that changed since is refused there.
+ * @throws SUBMIT_REFUSED, SUBMIT_UNAVAILABLE, ATTEST_FOLDER_INCOMPLETE
+ */
+export async function uploadBlob(registryUrl: string, file: HashedFile, signal?: AbortSignal): Promise<void> {
+  if (hexDecode(file.sha256)?.length !== 32) throw new TypeError('expected a SHA-256 digest in hex');
+  const answer = await exchange(`${parseRegistryUrl(registryUrl)}/api/v1/blobs/${file.sha256}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: await openBody(file),
+    signal,
+  });
+  requireStored(answer, `the file with sha256 ${file.sha256}`);
+}
+
+async function openBody(file: HashedFile): Promise<Blob> {
+  try {
+    return await openAsBlob(file.path);
+  } catch (cause) {
+    const message = `expected ${quote(file.path)} still to be there, got no such file`;
+    throw ATTEST.reject('ATTEST_FOLDER_INCOMPLETE', message, { cause });
+  }
+}
+
+function requireStored(answer: ExchangeAnswer, what: string): void {
+  if (answer.status === 200 || answer.status === 201) return;
+  const message = `expected the registry to store ${what}, got ${explainRefusal(answer)}`;
+  if (answer.status === 0 || answer.status === 429 || answer.status >= 500) {
+    throw ATTEST.unavailable('SUBMIT_UNAVAILABLE', message);
+  }
+  throw ATTEST.reject('SUBMIT_REFUSED', message);
+}
