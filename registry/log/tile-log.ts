@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+// An append-only log of tiles [C2SP-tlog-tiles-v1.0.0 §APIs] over LevelDB: one synced batch holds entries, their
+// identities, the tiles they change and the checkpoint that covers them, so the log can neither forget what it
+// acknowledged nor publish two trees of one size.
+
+import { quote, Unavailable } from '../../core/faults.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
+import { checkInclusion, emptyRoot, hashLeaf, sameBytes } from '../../core/tlog/merkle.ts';
+import { parseNote } from '../../core/tlog/note.ts';
+import { LOG } from '../log-faults.ts';
+import { GroupCommit } from './group-commit.ts';
+import { GrowingTree, MissingTile } from './growing-tree.ts';
+import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
+import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
+
+/** A checkpoint as it was published. */
+export interface PublishedCheckpoint {
+  readonly size: bigint;
+  readonly rootHash: Uint8Array;
+  /** The signed note, verbatim. */
+  readonly note: string;
+}
+
+/** What a signer of checkpoints is given. */
+export interface CheckpointBody {
+  readonly origin: string;
+  readonly size: bigint;
+  readonly rootHash: Uint8Array;
+  /** Milliseconds since 1970; never runs backwards, whatever the clock does. */
+  readonly timeMs: number;
+  /** The note text to sign, as `formatCheckpoint` writes it. */
+  readonly text: string;
+}
+
+/** What a log is made of. */
+export interface TileLogOptions {
+  /** A LevelDB database or a sublevel; the log keeps its rows in a sublevel `tlog` of it. The caller closes it. */
+  readonly db: LogDatabase;
+  readonly origin: string;
+  /** The signature lines that go below a checkpoint's text, each ending in a newline. */
+  readonly signCheckpoint: (body: CheckpointBody) => string;
+  /** `entries`: bundles prefix each entry with its length [C2SP-tlog-tiles-v1.0.0 §Log Entries]. `data`: as given. */
+  readonly entryPath: 'entries' | 'data';
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
+  readonly waitingCountMax?: number;
+}
+
+/** What goes into the log at one index. */
+export interface LogEntry {
+  /** Bytes in the entry bundle. */
+  readonly entry: Uint8Array;
+  /** Bytes hashed as the leaf; the entry itself in most logs. */
+  readonly leaf: Uint8Array;
+}
+
+/** An entry, or what makes one once the index is known; and the 32 bytes by which it is known again. */
+export type AppendRequest = (LogEntry | { readonly make: (index: bigint) => LogEntry }) & {
+  readonly identity: Uint8Array;
+};
+
+/** What the log did; durable by the time it is told. */
+export interface Appended {
+  readonly index: bigint;
+  /** True if the identity was there before: `index` is then the first one. */
+  readonly duplicate: boolean;
+  /** Covers the entry. */
+  readonly checkpoint: PublishedCheckpoint;
+  /** From the entry to the root of `checkpoint`, checked. */
+  readonly proof: readonly Uint8Array[];
+}
+
+interface Pending {
+  readonly request: AppendRequest;
+  /** Hex. */
+  readonly identity: string;
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (failure: unknown) => void;
+}
+
+interface Placed {
+  readonly pending: Pending;
+  readonly index: bigint;
+  readonly duplicate: boolean;
+  readonly leafHash: Uint8Array;
+}
+
+const GROUP = { batchCount: 1024, gatherMs: 50 };
+/** A TileLeaf of static-ct-api holds a certificate; nothing near this size is one. */
+const DATA_ENTRY_BYTES = 1024 * 1024;
+const WIDTH = BigInt(TILE_WIDTH);
+const writers = new WeakMap<object, Set<string>>();
+
+export class TileLog {
+  readonly origin: string;
+  private readonly options: TileLogOptions;
+  private readonly store: TileStore;
+  private readonly tree: GrowingTree;
+  private readonly group: GroupCommit<Pending>;
+  private published: PublishedCheckpoint;
+  private lastTimeMs: number;
+  private stopped: unknown;
+
+  private constructor(
+    options: TileLogOptions,
+    store: TileStore,
+    tree: GrowingTree,
+    published: PublishedCheckpoint,
+    lastTimeMs: number,
+  ) {
+    this.origin = options.origin;
+    this.options = options;
+    this.store = store;
+    this.tree = tree;
+    this.published = published;
+    this.lastTimeMs = lastTimeMs;
+    this.group = new GroupCommit((batch) => this.commit(batch), GROUP);
+  }
+
+  /**
+   * Opens the log, or begins one with a checkpoint of size 0. Refuses a store whose right edge does not give the root
+   * of its last checkpoint.
+   * @throws LOG_STORE_LOCKED, LOG_STORE_UNOPENED, LOG_STORE_ORIGIN, LOG_STORE_INCONSISTENT, LOG_STORE_FAILED
+   */
+  static async open(options: TileLogOptions): Promise<TileLog> {
+    const store = await TileStore.open(options.db);
+    const { root, prefix } = store.place();
+    const held = writers.get(root) ?? new Set();
+    writers.set(root, held);
+    if (held.has(prefix)) {
+      throw LOG.unavailable(
+        'LOG_STORE_LOCKED',
+        'expected to be the only writer, got a second one in this process',
+      );
+    }
+    held.add(prefix);
+    try {
+      return await TileLog.read(options, store);
+    } catch (failure) {
+      held.delete(prefix);
+      throw failure;
+    }
+  }
+
+  private static async read(options: TileLogOptions, store: TileStore): Promise<TileLog> {
+    const note = await store.lastCheckpoint();
+    const { origin, size, rootHash } =
+      note === undefined
+        ? { origin: options.origin, size: 0n, rootHash: emptyRoot(nodeHasher) }
+        : parseCheckpoint(parseNote(note).text);
+    if (origin !== options.origin) {
+      throw LOG.reject(
+        'LOG_STORE_ORIGIN',
+        `expected a store of ${quote(options.origin)}, got one of ${quote(origin)}`,
+      );
+    }
+    const tree = await GrowingTree.open(size, (level, index, width) => store.tile(level, index, width)).catch(
+      (cause: unknown) => {
+        throw cause instanceof MissingTile ? inconsistent(size, cause.message) : cause;
+      },
+    );
+    const log = new TileLog(
+      options,
+      store,
+      tree,
+      { size, rootHash, note: note ?? '' },
+      await store.clockMs(),
+    );
+    await log.checkEdge();
+    if (note === undefined) await log.begin();
+    return log;
+  }
+
+  /** Checks the right edge against the last checkpoint and the last entries: a store restored in part shows here. */
+  private async checkEdge(): Promise<void> {
+    const { size, rootHash } = this.published;
+    if (!sameBytes(this.tree.root(), rootHash)) throw inconsistent(size, 'tiles with another root');
+    if (await this.store.hasEntryFrom(size)) throw inconsistent(size, 'entries past it');
+    for (let index = size === 0n ? 0n : ((size - 1n) / WIDTH) * WIDTH; index < size; index++) {
+      const leaf = await this.leafBytes(index);
+      const hash = await this.tree.leafHash(index);
+      if (leaf === undefined || !sameBytes(hashLeaf(leaf, nodeHasher), hash)) {
+        throw inconsistent(size, `another entry or none at index ${index}`);
+      }
+    }
+  }
+
+  private async begin(): Promise<void> {
+    const rows: Row[] = [];
+    this.published = this.sign(0n, this.published.rootHash, rows);
+    await this.store.commit(rows).catch((cause: unknown) => {
+      throw failed(cause);
+    });
+  }
+
+  /** The last published checkpoint. */
+  checkpoint(): PublishedCheckpoint {
+    return this.published;
+  }
+
+  /** The note published for a size; undefined if none was. */
+  async checkpointNote(size: bigint): Promise<string | undefined> {
+    return size === this.published.size ? this.published.note : this.store.checkpoint(size);
+  }
+
+  /**
+   * Appends an entry, or finds the one with the same identity. Resolves when the entry and a checkpoint that covers it
+   * are durable and the proof between them was checked.
+   * @throws LOG_BUSY, LOG_CLOSED, LOG_ENTRY_SIZE, LOG_STORE_FAILED, LOG_SELF_CHECK, and whatever `make` throws
+   */
+  append(request: AppendRequest): Promise<Appended> {
+    if (this.stopped !== undefined) return Promise.reject(this.stopped);
+    if (this.group.count >= (this.options.waitingCountMax ?? 8192)) {
+      return Promise.reject(LOG.unavailable('LOG_BUSY', `${this.group.count} entries wait already`));
+    }
+    const identity = Buffer.from(request.identity).toString('hex');
+    return new Promise((resolve, reject) => this.group.push({ request, identity, resolve, reject }));
+  }
+
+  /** Finishes what waits and takes no more. The database stays open: it is the caller's. */
+  async close(): Promise<void> {
+    this.stopped ??= LOG.unavailable('LOG_CLOSED', 'the log takes no more entries');
+    await this.group.drain();
+    const { root, prefix } = this.store.place();
+    writers.get(root)?.delete(prefix);
+  }
+
+  /** The first `width` hashes of a tile; undefined if the published tree has fewer there. */
+  async tile(level: number, index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
+    if (index * WIDTH + BigInt(width) > hashesAtLevel(this.published.size, level)) return undefined;
+    return this.store.tile(level, index, width);
+  }
+
+  /** The first `width` entries of a bundle, as served; undefined if the published tree has fewer there. */
+  async entryBundle(index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
+    const from = index * WIDTH;
+    const to = from + BigInt(width);
+    if (to > this.published.size) return undefined;
+    const entries = await this.store.entries(from, to);
+    if (this.options.entryPath === 'data') return Buffer.concat(entries);
+    return Buffer.concat(
+      entries.flatMap((entry) => [Uint8Array.of(entry.length >> 8, entry.length & 255), entry]),
+    );
+  }
+
+  /** The leaf at an index; undefined if the published tree has none there. */
+  async leafBytes(index: bigint): Promise<Uint8Array | undefined> {
+    return index < 0n || index >= this.published.size ? undefined : this.store.leaf(index);
+  }
+
+  /** Inclusion proof of a leaf in the tree of `size` leaves. @throws TLOG_INDEX_OUTSIDE_TREE, LOG_SELF_CHECK */
+  async inclusionProof(index: bigint, size: bigint = this.published.size): Promise<Uint8Array[]> {
+    this.checkPublished(size);
+    return this.tree.inclusionProof(index, size).catch(selfCheckFailed);
+  }
+
+  /** Consistency proof between two sizes. @throws TLOG_CONSISTENCY_SIZES, LOG_SELF_CHECK */
+  async consistencyProof(oldSize: bigint, newSize: bigint = this.published.size): Promise<Uint8Array[]> {
+    this.checkPublished(newSize);
+    return this.tree.consistencyProof(oldSize, newSize).catch(selfCheckFailed);
+  }
+
+  private checkPublished(size: bigint): void {
+    if (size > this.published.size) {
+      throw LOG.reject(
+        'LOG_SIZE_UNPUBLISHED',
+        `expected a tree size up to ${this.published.size}, got ${size}`,
+      );
+    }
+  }
+
+  private async commit(batch: readonly Pending[]): Promise<void> {
+    if (this.stopped !== undefined && !isClosed(this.stopped)) {
+      for (const pending of batch) pending.reject(this.stopped);
+      return;
+    }
+    try {
+      const rows: Row[] = [];
+      const placed = await this.place(batch, rows);
+      const { size } = this.tree;
+      const next = size > this.published.size ? this.sign(size, this.tree.root(), rows) : this.published;
+      const appended = await Promise.all(placed.map((each) => this.prove(each, next)));
+      if (rows.length > 0) await this.store.commit(rows);
+      this.published = next;
+      placed.forEach(({ pending }, i) => {
+        pending.resolve(appended[i] as Appended);
+      });
+    } catch (cause) {
+      // The tree in memory is ahead of the store now, and a failed write may or may not show when the store is opened
+      // again. Going on could sign a second tree of the same size: the log stops.
+      this.stopped = cause instanceof Unavailable ? cause : failed(cause);
+      for (const pending of batch) pending.reject(this.stopped);
+    }
+  }
+
+  /** Gives each request its index and its rows; one that cannot be an entry is rejected alone. */
+  private async place(batch: readonly Pending[], rows: Row[]): Promise<Placed[]> {
+    const known = await this.store.indexes(batch.map(({ identity }) => identity));
+    const fresh = new Map<string, Placed>();
+    const placed: Placed[] = [];
+    for (const [i, pending] of batch.entries()) {
+      const twin = fresh.get(pending.identity);
+      const first = known[i];
+      if (twin !== undefined) {
+        placed.push({ ...twin, pending, duplicate: true });
+      } else if (first !== undefined) {
+        placed.push({ pending, index: first, duplicate: true, leafHash: await this.storedLeafHash(first) });
+      } else {
+        const index = this.published.size + BigInt(fresh.size);
+        const made = this.make(pending, index);
+        if (made === undefined) continue;
+        rows.push({ key: rowKey.entry(index), value: made.entry });
+        if (!sameBytes(made.leaf, made.entry)) rows.push({ key: rowKey.leaf(index), value: made.leaf });
+        rows.push({ key: rowKey.identity(pending.identity), value: bigEndian(index) });
+        const place = { pending, index, duplicate: false, leafHash: hashLeaf(made.leaf, nodeHasher) };
+        fresh.set(pending.identity, place);
+        placed.push(place);
+      }
+    }
+    for (const { level, index, hashes } of this.tree.grow([...fresh.values()].map((each) => each.leafHash))) {
+      rows.push({ key: rowKey.tile(level, index), value: hashes });
+    }
+    return placed;
+  }
+
+  /** Makes the entry for its index, or rejects the request and returns undefined. */
+  private make(pending: Pending, index: bigint): LogEntry | undefined {
+    try {
+      const made = 'make' in pending.request ? pending.request.make(index) : pending.request;
+      const most = this.options.entryPath === 'entries' ? LIMITS.logEntrySizeBytes : DATA_ENTRY_BYTES;
+      if (made.entry.length > 0 && made.entry.length <= most) return made;
+      throw LOG.reject('LOG_ENTRY_SIZE', `expected 1 to ${most} bytes, got ${made.entry.length}`);
+    } catch (failure) {
+      pending.reject(failure);
+      return undefined;
+    }
+  }
+
+  private async storedLeafHash(index: bigint): Promise<Uint8Array> {
+    const leaf = await this.leafBytes(index);
+    if (leaf === undefined) return selfCheckFailed(new Error(`no entry at index ${index}`));
+    return hashLeaf(leaf, nodeHasher);
+  }
+
+  private sign(size: bigint, rootHash: Uint8Array, rows: Row[]): PublishedCheckpoint {
+    this.lastTimeMs = Math.max(this.lastTimeMs, Math.floor(this.options.clock()));
+    const body = { origin: this.origin, size, rootHash };
+    const text = formatCheckpoint({ ...body, extensions: [] });
+    const note = `${text}\n${this.options.signCheckpoint({ ...body, timeMs: this.lastTimeMs, text })}`;
+    rows.push({ key: rowKey.checkpoint(size), value: new TextEncoder().encode(note) });
+    rows.push({ key: rowKey.clock, value: bigEndian(BigInt(this.lastTimeMs)) });
+    return { size, rootHash, note };
+  }
+
+  /** Proves an entry against the checkpoint about to be published, and checks the proof. */
+  private async prove(placed: Placed, checkpoint: PublishedCheckpoint): Promise<Appended> {
+    const { index, duplicate, leafHash } = placed;
+    const { size, rootHash: root } = checkpoint;
+    try {
+      const proof = await this.tree.inclusionProof(index, size);
+      checkInclusion({ index, size, leafHash, proof, root }, nodeHasher);
+      return { index, duplicate, checkpoint, proof };
+    } catch (cause) {
+      return selfCheckFailed(cause);
+    }
+  }
+}
+
+function bigEndian(n: bigint): Uint8Array {
+  const out = new Uint8Array(8);
+  new DataView(out.buffer).setBigUint64(0, n);
+  return out;
+}
+
+function inconsistent(size: bigint, got: string): Error {
+  return LOG.reject(
+    'LOG_STORE_INCONSISTENT',
+    `expected what the checkpoint of size ${size} covers, got ${got}`,
+  );
+}
+
+function failed(cause: unknown): Error {
+  return LOG.unavailable('LOG_STORE_FAILED', `the batch could not be written: ${String(cause)}`, { cause });
+}
+
+function selfCheckFailed(cause: unknown): never {
+  if (cause instanceof Error && !(cause instanceof MissingTile) && 'code' in cause) {
+    if (cause.code === 'TLOG_INDEX_OUTSIDE_TREE' || cause.code === 'TLOG_CONSISTENCY_SIZES') throw cause;
+  }
+  throw LOG.unavailable('LOG_SELF_CHECK', `the stored tiles do not prove an entry: ${String(cause)}`, {
+    cause,
+  });
+}
+
+function isClosed(failure: unknown): boolean {
+  return failure instanceof Unavailable && failure.code === 'LOG_CLOSED';
+}
