@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 // The `bin`: plain JavaScript, so that it starts before anything is built. Runs dist/ if published, else the sources.
 import { existsSync, readFileSync } from 'node:fs';
 

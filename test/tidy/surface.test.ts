@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public surface: what others may import or run. A change here is a change of the interface; say so in CHANGELOG.md.
+
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { ROOT } from './tree.ts';
+
+const manifest = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8'));
+
+test('exports are these', () => {
+  expect(manifest.exports).toEqual({ './package.json': './package.json' });
+});
+
+test('commands are these', () => {
+  expect(manifest.bin).toEqual({ waybill: 'cli/waybill.js' });
+});
+
+test('nothing runs on the machine of who installs the package', () => {
+  const { preinstall, install, postinstall } = manifest.scripts;
+  expect([preinstall, install, postinstall]).toEqual([undefined, undefined, undefined]);
+});
+
+test('the checkout itself cannot be published by mistake; `npm run build` makes what can', () => {
+  expect(manifest.private).toBe(true);
+});
