@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Letting evidence in [docs/spec/registry-api.md §Attestations]: verify, then store. The field's verifier must accept the bundle, the
+// leaf in it must be the one in this registry's log, and what it says must be readable; then the original bytes and the
+// facts go to disk in one synced batch, and only then is it acknowledged.
+
+import { createHash } from 'node:crypto';
+import { quote } from '../core/faults.ts';
+import type { BundleVerifier } from '../core/verify/verified.ts';
+import { type AttestationFacts, factsOf, indexRows } from './facts.ts';
+import { parsePackageUrl } from './package-url.ts';
+import { shippedPackages } from './sbom.ts';
+import type { Blobs, StagedBlob } from './store/blobs.ts';
+import type { Change, Database } from './store/database.ts';
+import { Turns } from './store/turns.ts';
+import { STORE } from './store-faults.ts';
+
+/** What ingest asks of the registry around it. */
+export interface IngestOptions {
+  readonly database: Database;
+  readonly blobs: Blobs;
+  /** The verifier in force now; trust material may change while the server runs. */
+  readonly verifier: () => BundleVerifier;
+  /** The leaf of this registry's log at an index, or undefined past its end. */
+  readonly leafAt: (index: bigint) => Promise<Uint8Array | undefined>;
+  /** True if TUF metadata, published or pending, names a file with this digest. */
+  readonly isTarget: (sha256: string) => boolean;
+  readonly clock: () => number;
+}
+
+export interface Accepted {
+  readonly sha256: string;
+  readonly leafIndex: number;
+  /** False if these very bytes were stored before. */
+  readonly isNew: boolean;
+}
+
+export class Ingest {
+  readonly #options: IngestOptions;
+  readonly #turns = new Turns();
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Verifies a bundle and stores it; durable when it resolves.
+   * @throws the verifier's codes, REGISTRY_LEAF_UNKNOWN, the codes of `factsOf`, BLOB_SBOM_MALFORMED, REGISTRY_STORE_FAILED
+   */
+  async attestation(bytes: Uint8Array): Promise<Accepted> {
+    const { database, verifier, clock } = this.#options;
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const known = await database.json<AttestationFacts>('fact', sha256);
+    if (known !== undefined) return { sha256, leafIndex: known.leafIndex, isNew: false };
+    const bundle = verifier().verify(bytes);
+    const ours = await this.#options.leafAt(bundle.leafIndex);
+    if (ours === undefined || Buffer.compare(ours, bundle.leaf) !== 0) {
+      const got = ours === undefined ? 'an index past its end' : 'another entry';
+      throw STORE.reject(
+        'REGISTRY_LEAF_UNKNOWN',
+        `expected the entry that this log holds at index ${bundle.leafIndex}, got ${got}`,
+      );
+    }
+    const facts = factsOf(bundle, clock());
+    const sbom = facts.sbomSha256 === undefined ? [] : await this.#storedSbom(facts.sbomSha256);
+    await database.write([{ table: 'bundle', key: [sha256], value: bytes }, ...indexRows(facts), ...sbom]);
+    return { sha256, leafIndex: facts.leafIndex, isNew: true };
+  }
+
+  /** Rows for an SBOM whose body came before the statement that names it (as a TUF target). */
+  async #storedSbom(sha256: string): Promise<readonly Change[]> {
+    const { blobs, database } = this.#options;
+    if ((await blobs.sizeBytes(sha256)) === undefined || (await database.has('sbom', sha256))) return [];
+    return sbomRows(sha256, await blobs.read(sha256));
+  }
+
+  /**
+   * Stores a blob that evidence or TUF metadata names; true if it was new. Durable when it resolves.
+   * @throws BLOB_NOT_NAMED, BLOB_TOO_LARGE, BLOB_TRUNCATED, BLOB_DIGEST_MISMATCH, BLOB_SBOM_MALFORMED, REGISTRY_STORE_FAILED
+   */
+  async blob(sha256: string, body: AsyncIterable<Uint8Array>, sizeBytesMax: number): Promise<boolean> {
+    const { blobs } = this.#options;
+    if (!(await this.#isNamed(sha256))) {
+      throw STORE.reject(
+        'BLOB_NOT_NAMED',
+        `expected a digest that an attestation or TUF metadata names, got ${quote(sha256)}`,
+      );
+    }
+    const staged = await blobs.stage(body, sizeBytesMax);
+    try {
+      if (staged.sha256 !== sha256) {
+        throw STORE.reject(
+          'BLOB_DIGEST_MISMATCH',
+          `expected bytes with digest ${sha256}, got ${staged.sha256}`,
+        );
+      }
+      return await this.#turns.take(sha256, () => this.#keep(staged));
+    } catch (failure) {
+      await blobs.drop(staged);
+      throw failure;
+    }
+  }
+
+  async #keep(staged: StagedBlob): Promise<boolean> {
+    const { blobs, database } = this.#options;
+    const isNew = (await blobs.sizeBytes(staged.sha256)) === undefined;
+    const rows = (await this.#isSbom(staged.sha256)) ? await sbomRowsOf(staged, blobs) : [];
+    if (isNew) await blobs.keep(staged);
+    else await blobs.drop(staged);
+    // Body first: rows without a body would promise what is not there; a body without rows is indexed when it comes again.
+    if (rows.length > 0) await database.write(rows);
+    return isNew;
+  }
+
+  async #isNamed(sha256: string): Promise<boolean> {
+    return (
+      this.#options.isTarget(sha256) ||
+      (await this.#isSbom(sha256)) ||
+      (await isAny(this.#options.database.keysUnder('bySubject', sha256)))
+    );
+  }
+
+  #isSbom(sha256: string): Promise<boolean> {
+    return isAny(this.#options.database.keysUnder('bySbom', sha256));
+  }
+}
+
+async function isAny(keys: AsyncGenerator<unknown>): Promise<boolean> {
+  for await (const _ of keys) return true;
+  return false;
+}
+
+async function sbomRowsOf(staged: StagedBlob, blobs: Blobs): Promise<readonly Change[]> {
+  return sbomRows(staged.sha256, await blobs.readStaged(staged));
+}
+
+/** The rows that tell which packages an SBOM lists. @throws BLOB_SBOM_MALFORMED */
+function sbomRows(sha256: string, bytes: Uint8Array): readonly Change[] {
+  const packages = shippedPackages(bytes);
+  return [
+    { table: 'sbom', key: [sha256], value: { components: packages.length } },
+    ...packages.map((purl): Change => {
+      return { table: 'byComponent', key: [parsePackageUrl(purl)?.name ?? purl, sha256, purl], value: null };
+    }),
+  ];
+}

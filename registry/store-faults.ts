@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of the registry's server, store, TUF repository and device API.
+
+import { faultsOf } from '../core/faults.ts';
+
+export const STORE = faultsOf({
+  REGISTRY_CONFIG_MALFORMED: {
+    class: 'rejection',
+    meaning: "The registry's config.yaml has a mistake.",
+    remedy: 'Correct config.yaml at the place named; docs/spec/registry-api.md lists its members.',
+    usage: true,
+  },
+  REGISTRY_DATA_MISSING: {
+    class: 'rejection',
+    meaning:
+      'The data folder, or a file in it that the registry cannot start without, is missing or unreadable.',
+    remedy: 'Make a data folder with `waybill init`, or check the path and its permissions.',
+    usage: true,
+  },
+  REGISTRY_DATA_LOCKED: {
+    class: 'unavailable',
+    meaning: 'Another process has the data folder open.',
+    remedy: 'Stop the other `waybill serve`; one process at a time writes a data folder.',
+  },
+  REGISTRY_DATA_DAMAGED: {
+    class: 'rejection',
+    meaning: 'Files of the data folder do not fit each other.',
+    remedy: 'Restore the data folder as a whole from a backup; do not mix files of different states.',
+  },
+  REGISTRY_FOLDER_NOT_EMPTY: {
+    class: 'rejection',
+    meaning: 'A folder that `waybill init` would fill is there already and holds files.',
+    remedy: 'Name a folder that does not exist yet; init never overwrites keys.',
+    usage: true,
+  },
+  REGISTRY_FOLDERS_NESTED: {
+    class: 'rejection',
+    meaning: 'The folder for offline keys and the data folder lie one inside the other.',
+    remedy: 'Name an offline folder elsewhere, best on a medium that leaves this machine.',
+    usage: true,
+  },
+  REGISTRY_ADDRESS_UNAVAILABLE: {
+    class: 'unavailable',
+    meaning: 'The registry cannot listen on the configured address.',
+    remedy: 'Stop the process that holds the port, or set another `listen` in config.yaml.',
+  },
+  REGISTRY_REQUEST_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A request does not have the form that docs/spec/registry-api.md gives.',
+    remedy: 'Correct the request at the place named.',
+  },
+  REGISTRY_REQUEST_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A request body is larger than its endpoint takes.',
+    remedy: 'Send large bodies as blobs and refer to them by digest.',
+  },
+  REGISTRY_REQUEST_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The registry has no such endpoint.',
+    remedy: 'Check method and path against docs/spec/registry-api.md.',
+  },
+  REGISTRY_REQUEST_RATE: {
+    class: 'unavailable',
+    meaning: 'One client sends more requests than the registry takes from one client.',
+    remedy: 'Wait as long as Retry-After says; raise limits.requestsPerMinute if the client is yours.',
+  },
+  REGISTRY_STORE_FAILED: {
+    class: 'unavailable',
+    meaning: 'The registry could not read or write its storage; nothing was acknowledged.',
+    remedy: 'Look at free space and at the disk, then send the request again.',
+  },
+  REGISTRY_INTERNAL: {
+    class: 'unavailable',
+    meaning: 'The registry failed in a way that nobody foresaw; nothing was acknowledged.',
+    remedy: "Report it with the request id; the registry's log holds the details.",
+  },
+  REGISTRY_ATTESTATION_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The registry holds no attestation with this digest.',
+    remedy: 'Check the digest; only attestations that were accepted are kept.',
+  },
+  REGISTRY_LEAF_UNKNOWN: {
+    class: 'rejection',
+    meaning: "The log entry inside a bundle is not the one at that index of this registry's log.",
+    remedy:
+      'Sign again with `waybill attest` against this registry; treat a valid-looking foreign entry as an attack.',
+  },
+  REGISTRY_DEPENDENCY_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A provenance statement names a package by something that is not a package URL.',
+    remedy: 'Build again; `waybill build` writes package URLs.',
+  },
+  REGISTRY_PURL_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A question names a package by something that is not a package URL.',
+    remedy: 'Write pkg:type/namespace/name or pkg:type/namespace/name@version.',
+    usage: true,
+  },
+  TUF_REPOSITORY_ROLE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The TUF repository has no such role, or top-level targets does not delegate to it.',
+    remedy: 'Publish the product first with `waybill product`.',
+  },
+  TUF_REPOSITORY_FILE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The TUF repository has published no such file.',
+    remedy:
+      'Start from timestamp.json; a root version that is not there yet is how clients learn that they hold the last.',
+  },
+  TUF_REPOSITORY_METADATA_MALFORMED: {
+    class: 'rejection',
+    meaning: 'Role metadata does not follow TUF 1.0 or the profile of docs/spec/tuf-repository.md.',
+    remedy: 'Have the role signed again by the tool that made it.',
+  },
+  TUF_REPOSITORY_THRESHOLD_UNMET: {
+    class: 'rejection',
+    meaning: 'Role metadata lacks the signatures that its delegation asks for.',
+    remedy: 'Sign with enough of the keys that the delegation lists.',
+  },
+  TUF_REPOSITORY_VERSION_WRONG: {
+    class: 'rejection',
+    meaning: 'Role metadata does not carry the version that follows the published one.',
+    remedy: 'Fetch the current metadata, repeat the change on it, and sign the next version.',
+  },
+  TUF_REPOSITORY_EXPIRED: {
+    class: 'rejection',
+    meaning: 'Role metadata to be published has expired already.',
+    remedy: 'Sign it again with a later expiry; check the clock of the signing machine.',
+  },
+  TUF_REPOSITORY_TARGET_FORBIDDEN: {
+    class: 'rejection',
+    meaning: 'A role names a target that is not its to name.',
+    remedy: 'Top-level targets names trust material only; a product role its own images/ and packs/ only.',
+  },
+  TUF_REPOSITORY_DELEGATION_FORBIDDEN: {
+    class: 'rejection',
+    meaning: 'A delegation is not one terminating role for one product with its own paths and distinct keys.',
+    remedy: 'Make delegations with `waybill product`.',
+  },
+  TUF_REPOSITORY_TARGET_SIZE: {
+    class: 'rejection',
+    meaning: 'Role metadata gives a stored target file another length than it has.',
+    remedy: 'Sign the role again over the file as it is.',
+  },
+  TUF_REPOSITORY_ROOT_UNSUITABLE: {
+    class: 'rejection',
+    meaning: 'A new root would leave the repository without valid online roles or valid top-level targets.',
+    remedy:
+      'Name the snapshot and timestamp keys of this registry, and sign targets with the new keys first.',
+  },
+  TUF_TARGETS_MISSING: {
+    class: 'rejection',
+    meaning:
+      'Role metadata is sound, but the registry lacks target files that it names; it is kept as pending.',
+    remedy: 'Upload the files named in `missing` as blobs, then send the metadata again.',
+  },
+  BLOB_DIGEST_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A blob is not named by a SHA-256 digest of 64 lower-case hex digits.',
+    remedy: 'Put the digest of the bytes into the path.',
+  },
+  BLOB_NOT_NAMED: {
+    class: 'rejection',
+    meaning:
+      'No stored attestation and no TUF metadata names this digest, so the registry does not keep the bytes.',
+    remedy: 'Send the attestation or the role metadata first.',
+  },
+  BLOB_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A blob is larger than the registry takes.',
+    remedy: 'Raise limits.blobSizeBytes in config.yaml if the file is meant to be that large.',
+  },
+  BLOB_DIGEST_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The bytes of a blob do not have the digest in its path.',
+    remedy: 'Upload the file again; if it stays so, the file is not the one that was signed.',
+  },
+  BLOB_TRUNCATED: {
+    class: 'rejection',
+    meaning: 'The connection ended before all bytes of a blob had come.',
+    remedy: 'Upload the file again.',
+  },
+  BLOB_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The registry holds no blob with this digest.',
+    remedy: 'Check the digest; a blob comes after the attestation that names it.',
+  },
+  BLOB_SBOM_MALFORMED: {
+    class: 'rejection',
+    meaning:
+      'A blob that an attestation names as SBOM is not a CycloneDX document that the registry can read.',
+    remedy: 'Build again; `waybill build` validates its SBOM against the schema.',
+  },
+  DEVICE_ENROL_MALFORMED: {
+    class: 'rejection',
+    meaning: 'An enrolment request does not have the form that docs/spec/registry-api.md gives.',
+    remedy: 'Update the device agent.',
+  },
+  DEVICE_ENROL_UNAUTHORIZED: {
+    class: 'rejection',
+    meaning: 'An enrolment request lacks the enrolment token, or it is another one.',
+    remedy: 'Pass the token from keys/enrolment.token of the data folder.',
+  },
+  DEVICE_ENROL_KEY_UNSUITABLE: {
+    class: 'rejection',
+    meaning: 'A device key is not an ECDSA P-256 key in its canonical form.',
+    remedy: 'Run `waybill device init` again.',
+  },
+  DEVICE_ENROL_PROOF_WRONG: {
+    class: 'rejection',
+    meaning: 'The sender of an enrolment request did not prove that it holds the private key.',
+    remedy: 'Enrol from the device that holds the key.',
+  },
+  DEVICE_ENROL_CONFLICT: {
+    class: 'rejection',
+    meaning: 'A device with this id is enrolled already with another key, product or hardware id.',
+    remedy: 'Give the device an id of its own; a known id never changes its key silently.',
+  },
+  DEVICE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'No device with this id is enrolled.',
+    remedy: 'Run `waybill device enrol` first.',
+  },
+  DEVICE_REPORT_ENVELOPE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A device report is not a DSSE envelope with one signature over an in-toto statement.',
+    remedy: 'Update the device agent.',
+  },
+  DEVICE_REPORT_SIGNATURE_WRONG: {
+    class: 'rejection',
+    meaning: 'A device report is not signed by the key that the device enrolled with.',
+    remedy: 'Refuse it; if the device is yours, look for a copy of its id or a lost key.',
+  },
+  DEVICE_REPORT_MISMATCH: {
+    class: 'rejection',
+    meaning: 'A device report speaks of another device or product than the one that enrolled.',
+    remedy:
+      'Send each report to the device that made it; reinstalling for another product needs a new enrolment.',
+  },
+  DEVICE_REPORT_REPLAYED: {
+    class: 'rejection',
+    meaning: "A device report's counter is not greater than the last one that was stored.",
+    remedy: 'If the device did not send it twice, look for a copy of the device or a restored state.',
+  },
+});

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// LevelDB behind the registry [docs/spec/registry-api.md §Storage]. A change is one synced batch: all of it outlives a power
+// cut or none of it. Keys are parts joined by a zero byte, so that no part can be the prefix of another by accident.
+
+import { type BatchOperation, Level } from 'level';
+import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
+import { type Json, parseStrictJson } from '../../core/encoding/strict-json.ts';
+import { quote } from '../../core/faults.ts';
+import { STORE } from '../store-faults.ts';
+import { storeFailure } from './durable-files.ts';
+
+/** A table of the registry; docs/spec/registry-api.md §Storage says what each holds. */
+export type Table =
+  | 'bundle'
+  | 'fact'
+  | 'bySubject'
+  | 'byMaterial'
+  | 'byDependency'
+  | 'bySbom'
+  | 'sbom'
+  | 'byComponent'
+  | 'device'
+  | 'report'
+  | 'byImage'
+  | 'release';
+
+/** One change: a value, or removal where the value is undefined. */
+export interface Change {
+  readonly table: Table;
+  readonly key: readonly string[];
+  readonly value: Uint8Array | Json;
+}
+
+const SEPARATOR = '\u0000';
+const AFTER_SEPARATOR = '\u0001';
+type Root = Level<string, Uint8Array>;
+
+export class Database {
+  readonly #level: Root;
+  readonly #tables = new Map<Table, ReturnType<Database['open']>>();
+
+  private constructor(level: Root) {
+    this.#level = level;
+  }
+
+  /** Opens or makes the database. @throws REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED */
+  static async open(folder: string): Promise<Database> {
+    const level = new Level<string, Uint8Array>(folder, { keyEncoding: 'utf8', valueEncoding: 'view' });
+    try {
+      await level.open();
+    } catch (cause) {
+      const inner = (cause as Error).cause as NodeJS.ErrnoException | undefined;
+      if (inner?.code === 'LEVEL_LOCKED') {
+        throw STORE.unavailable('REGISTRY_DATA_LOCKED', `expected ${quote(folder)} to be free, got a lock`, {
+          cause,
+        });
+      }
+      throw storeFailure(`could not open ${quote(folder)}`, inner ?? cause);
+    }
+    return new Database(level);
+  }
+
+  /** Closes it; what was acknowledged is on disk already. */
+  async close(): Promise<void> {
+    await this.#level.close();
+  }
+
+  /** The LevelDB database itself, for a log that keeps its own tables in a sublevel. */
+  sublevel(name: 'log' | 'ct') {
+    return this.#level.sublevel<string, Uint8Array>(name, { keyEncoding: 'utf8', valueEncoding: 'view' });
+  }
+
+  private open(table: Table) {
+    return this.#level.sublevel<string, Uint8Array>(table, { keyEncoding: 'utf8', valueEncoding: 'view' });
+  }
+
+  #table(table: Table) {
+    const found = this.#tables.get(table) ?? this.open(table);
+    this.#tables.set(table, found);
+    return found;
+  }
+
+  /** Makes all changes or none; durable when it resolves. @throws REGISTRY_STORE_FAILED */
+  async write(changes: readonly Change[]): Promise<void> {
+    const operations = changes.map(
+      ({ table, key, value }): BatchOperation<Root, string, Uint8Array> => ({
+        type: 'put',
+        sublevel: this.#table(table),
+        key: joinKey(key),
+        value: value instanceof Uint8Array ? value : canonicalJsonBytes(value as Json),
+      }),
+    );
+    try {
+      await this.#level.batch(operations, { sync: true });
+    } catch (cause) {
+      throw storeFailure('could not write to the database', cause);
+    }
+  }
+
+  /** The bytes under a key, or undefined. @throws REGISTRY_STORE_FAILED */
+  async bytes(table: Table, ...key: readonly string[]): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#table(table).get(joinKey(key));
+    } catch (cause) {
+      throw storeFailure('could not read from the database', cause);
+    }
+  }
+
+  /** The JSON value under a key as the type that was written there, or undefined. @throws REGISTRY_STORE_FAILED */
+  async json<T>(table: Table, ...key: readonly string[]): Promise<T | undefined> {
+    const bytes = await this.bytes(table, ...key);
+    return bytes === undefined ? undefined : decode<T>(bytes);
+  }
+
+  /** True if the key is there. @throws REGISTRY_STORE_FAILED */
+  async has(table: Table, ...key: readonly string[]): Promise<boolean> {
+    return (await this.bytes(table, ...key)) !== undefined;
+  }
+
+  /** Keys that begin with these whole parts, as the parts after them, in order. @throws REGISTRY_STORE_FAILED */
+  async *keysUnder(table: Table, ...parts: readonly string[]): AsyncGenerator<readonly string[]> {
+    for await (const [rest] of this.entriesUnder<null>(table, ...parts)) yield rest;
+  }
+
+  /** Keys under these whole parts with their JSON values. @throws REGISTRY_STORE_FAILED */
+  async *entriesUnder<T>(
+    table: Table,
+    ...parts: readonly string[]
+  ): AsyncGenerator<readonly [readonly string[], T]> {
+    const range =
+      parts.length === 0 ? {} : { gt: joinKey(parts) + SEPARATOR, lt: joinKey(parts) + AFTER_SEPARATOR };
+    try {
+      for await (const [key, value] of this.#table(table).iterator(range)) {
+        yield [key.split(SEPARATOR).slice(parts.length), decode<T>(value)];
+      }
+    } catch (cause) {
+      throw storeFailure('could not read from the database', cause);
+    }
+  }
+}
+
+function joinKey(parts: readonly string[]): string {
+  if (parts.some((part) => /[\u0000\u0001]/.test(part))) throw new TypeError('separator inside a key');
+  return parts.join(SEPARATOR);
+}
+
+function decode<T>(bytes: Uint8Array): T {
+  const parsed = parseStrictJson(bytes);
+  if ('problem' in parsed) {
+    throw STORE.reject('REGISTRY_DATA_DAMAGED', `database: expected JSON, got ${parsed.problem}`);
+  }
+  return parsed.value as T;
+}

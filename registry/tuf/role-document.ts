@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading role metadata [TUF-1.0.34 §4] under the profile of docs/spec/tuf-repository.md: which targets a role may name, which
+// delegations there may be, signatures by a threshold of distinct keys. Nothing here decides whether a version is next.
+// Stricter than [TUF-1.0.34 §4.5]: targets carry exactly one hash, SHA-256; delegated roles do not delegate further.
+
+import { type Key, Metadata, MetadataKind, type Root, type Targets } from '@tufjs/models';
+import { parseDocument } from '../../core/encoding/document.ts';
+import { utf8Decode } from '../../core/encoding/utf8.ts';
+import { quote, type Rejection } from '../../core/faults.ts';
+import { isProductName } from '../../core/release/version.ts';
+import { STORE } from '../store-faults.ts';
+
+/** Largest role file; clients read no more [TUF-1.0.34 §5.6]. */
+export const ROLE_SIZE_BYTES = { root: 512_000, targets: 5_000_000 } as const;
+
+/** Trust material that top-level targets may name; everything else is goods and belongs to a product's role. */
+const TRUST_MATERIAL =
+  /^(?:trusted_root\.json|signing_config\.v0\.2\.json|tlog-policy|device-policy\/[a-z0-9-]+\.json)$/;
+/** One path segment after the folder: what the pattern `images/<product>/*` of a delegation matches, dot files apart. */
+const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** Name of a product's role; undefined for a name that is no product's role. */
+export function productOfRole(role: string): string | undefined {
+  const product = role.startsWith('releases-') ? role.slice('releases-'.length) : '';
+  return isProductName(product) ? product : undefined;
+}
+
+/** Parses and checks the form of a root. @throws TUF_REPOSITORY_METADATA_MALFORMED */
+export function parseRoot(bytes: Uint8Array): Metadata<Root> {
+  checkForm(bytes, 'root', ROLE_SIZE_BYTES.root);
+  return read(() => Metadata.fromJSON(MetadataKind.Root, plainJson(bytes)));
+}
+
+/**
+ * Parses top-level targets or a product's role and checks what it names. Not authenticated: see `verifyRole`.
+ * @throws TUF_REPOSITORY_METADATA_MALFORMED, TUF_REPOSITORY_TARGET_FORBIDDEN, TUF_REPOSITORY_DELEGATION_FORBIDDEN
+ */
+export function parseTargets(bytes: Uint8Array, role: string): Metadata<Targets> {
+  checkForm(bytes, 'targets', ROLE_SIZE_BYTES.targets);
+  const metadata = read(() => Metadata.fromJSON(MetadataKind.Targets, plainJson(bytes)));
+  for (const name of Object.keys(metadata.signed.targets)) checkTargetName(name, role);
+  if (role === 'targets') checkDelegations(metadata.signed);
+  else if (metadata.signed.delegations !== undefined) {
+    throw STORE.reject(
+      'TUF_REPOSITORY_DELEGATION_FORBIDDEN',
+      `expected no delegations in role ${quote(role)}`,
+    );
+  }
+  return metadata;
+}
+
+/** What the library leaves open: strict JSON, whole numbers, UTC times, one SHA-256 a target. */
+function checkForm(bytes: Uint8Array, type: string, sizeBytesMax: number): void {
+  const root = parseDocument(bytes, { refuse: malformed }, sizeBytesMax).only('signed', 'signatures');
+  const signed = root.field('signed');
+  signed.field('_type').word(type);
+  signed.field('spec_version').matching(/^1(?:\.[0-9]{1,4}){1,2}$/, 'a TUF 1.x version');
+  signed.field('version').integer(1);
+  signed.field('expires').instantMs();
+  for (const signature of root.field('signatures').someElements()) {
+    signature.field('keyid').matching(/^[0-9a-f]{64}$/, 'a key id');
+    signature.field('sig').matching(/^(?:[0-9a-f]{2})+$/, 'a signature in hex');
+  }
+  if (type !== 'targets') return;
+  for (const [, target] of signed.field('targets').members()) {
+    target.field('length').integer(1);
+    target.field('hashes').only('sha256').field('sha256').sha256();
+  }
+}
+
+function malformed(message: string, at: string): Rejection {
+  return STORE.reject('TUF_REPOSITORY_METADATA_MALFORMED', message, { at });
+}
+
+/** The document as the library wants it: objects with a prototype. Strictness was checked before. */
+function plainJson(bytes: Uint8Array): Parameters<typeof Metadata.fromJSON>[1] {
+  return JSON.parse(utf8Decode(bytes) ?? '');
+}
+
+function read<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw malformed(`expected TUF metadata: ${(cause as Error).message}`, '/signed');
+  }
+}
+
+function checkTargetName(name: string, role: string): void {
+  const product = productOfRole(role);
+  if (product === undefined ? TRUST_MATERIAL.test(name) : isGoods(name, product)) return;
+  const allowed =
+    product === undefined ? 'trust material' : `file names under images/${product}/ and packs/${product}/`;
+  throw STORE.reject(
+    'TUF_REPOSITORY_TARGET_FORBIDDEN',
+    `role ${quote(role)}: expected ${allowed}, got ${quote(name)}`,
+  );
+}
+
+function isGoods(name: string, product: string): boolean {
+  return ['images', 'packs'].some((kind) => {
+    const folder = `${kind}/${product}/`;
+    return name.startsWith(folder) && FILE_NAME.test(name.slice(folder.length));
+  });
+}
+
+function checkDelegations(targets: Targets): void {
+  const { delegations } = targets;
+  if (delegations === undefined) return;
+  const forbidden = (message: string) => STORE.reject('TUF_REPOSITORY_DELEGATION_FORBIDDEN', message);
+  if (delegations.succinctRoles !== undefined || delegations.roles === undefined) {
+    throw forbidden('expected delegations by name, got hash bins');
+  }
+  for (const role of Object.values(delegations.roles)) {
+    const product = productOfRole(role.name);
+    if (product === undefined)
+      throw forbidden(`expected a role named releases-<product>, got ${quote(role.name)}`);
+    const paths = [`images/${product}/*`, `packs/${product}/*`];
+    if (!role.terminating || [...(role.paths ?? [])].sort().join('\n') !== paths.join('\n')) {
+      throw forbidden(`expected role ${role.name} to be terminating with the paths ${paths.join(' and ')}`);
+    }
+    checkKeys(role.name, role.keyIDs, role.threshold, delegations.keys, forbidden);
+  }
+}
+
+/** A threshold counts keys, so each must be there and no two key ids may stand for one key. */
+function checkKeys(
+  role: string,
+  keyIds: readonly string[],
+  threshold: number,
+  keys: Readonly<Record<string, Key>>,
+  refuse: (message: string) => Rejection,
+): void {
+  const publics = keyIds.map((id) => keys[id]?.keyVal.public);
+  if (publics.includes(undefined))
+    throw refuse(`role ${role}: expected the key of each key id, found one without`);
+  if (new Set(publics).size !== publics.length)
+    throw refuse(`role ${role}: expected distinct keys, got one twice`);
+  if (!Number.isSafeInteger(threshold) || threshold < 1 || threshold > keyIds.length) {
+    throw refuse(`role ${role}: expected a threshold from 1 to ${keyIds.length}, got ${threshold}`);
+  }
+}
+
+/** Checks that a root's top-level roles count distinct keys. @throws TUF_REPOSITORY_ROOT_UNSUITABLE */
+export function checkRootRoles(root: Root): void {
+  for (const [name, role] of Object.entries(root.roles)) {
+    checkKeys(name, role.keyIDs, role.threshold, root.keys, (message) =>
+      STORE.reject('TUF_REPOSITORY_ROOT_UNSUITABLE', message),
+    );
+  }
+}
+
+/** Checks a threshold of signatures by the delegator's keys [TUF-1.0.34 §5.6.3]. @throws TUF_REPOSITORY_THRESHOLD_UNMET */
+export function verifyRole(
+  delegator: Metadata<Root> | Metadata<Targets>,
+  role: string,
+  metadata: Metadata<Root> | Metadata<Targets>,
+): void {
+  try {
+    delegator.verifyDelegate(role, metadata);
+  } catch (cause) {
+    throw STORE.reject(
+      'TUF_REPOSITORY_THRESHOLD_UNMET',
+      `expected enough valid signatures for role ${quote(role)}: ${(cause as Error).message}`,
+    );
+  }
+}
+
+/** When a role expires, milliseconds since 1970; its form was checked while parsing. */
+export function expiresMs(metadata: Metadata<Root> | Metadata<Targets>): number {
+  return Date.parse(metadata.signed.expires);
+}
+
+/** A target file as a role names it. */
+export interface NamedTarget {
+  readonly name: string;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+/** What a role names. */
+export function targetsOf(metadata: Metadata<Targets>): readonly NamedTarget[] {
+  return Object.entries(metadata.signed.targets).map(([name, file]) => ({
+    name,
+    sha256: file.hashes.sha256 ?? '',
+    sizeBytes: file.length,
+  }));
+}
