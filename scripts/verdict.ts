@@ -97,6 +97,8 @@ export function countTests(modules: readonly TestModule[], unhandledCount: numbe
       else if (result.state === 'failed') failedHere++;
       else {
         const note = result.state === 'skipped' ? result.note : undefined;
+        // Where the file itself failed, that failure is the reason.
+        if (note === undefined && !module.ok()) continue;
         skipped.push(`${relative(ROOT, module.moduleId)} > ${test.fullName}: ${note ?? 'no reason given'}`);
       }
     }
