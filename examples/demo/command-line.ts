@@ -26,7 +26,10 @@ export class CommandLine {
   }
 
   /** Runs a command to its end, whatever its exit code. */
-  async run(args: readonly string[], options: { env?: Record<string, string>; cwd?: string } = {}): Promise<Outcome> {
+  async run(
+    args: readonly string[],
+    options: { env?: Record<string, string>; cwd?: string } = {},
+  ): Promise<Outcome> {
     this.onCommand(`waybill ${args.map(quoteArgument).join(' ')}`);
     const child = this.start(args, options);
     let [stdout, stderr] = ['', ''];
@@ -36,15 +39,22 @@ export class CommandLine {
     child.stderr?.on('data', (chunk) => {
       stderr += chunk;
     });
-    const exitCode = await new Promise<number>((resolve) => child.on('close', (code) => resolve(code ?? 128)));
+    const exitCode = await new Promise<number>((resolve) =>
+      child.on('close', (code) => resolve(code ?? 128)),
+    );
     return { exitCode, stdout, stderr, json: parseOrUndefined(stdout) };
   }
 
   /** Runs a command that must succeed. */
-  async must(args: readonly string[], options: { env?: Record<string, string>; cwd?: string } = {}): Promise<Outcome> {
+  async must(
+    args: readonly string[],
+    options: { env?: Record<string, string>; cwd?: string } = {},
+  ): Promise<Outcome> {
     const outcome = await this.run(args, options);
     if (outcome.exitCode !== 0) {
-      throw new Error(`waybill ${args.join(' ')} ended with ${outcome.exitCode}:\n${outcome.stderr}${outcome.stdout}`);
+      throw new Error(
+        `waybill ${args.join(' ')} ended with ${outcome.exitCode}:\n${outcome.stderr}${outcome.stdout}`,
+      );
     }
     return outcome;
   }
@@ -62,7 +72,9 @@ export class CommandLine {
 /** The code of the fault that a command ended with, from `--json` or from the text; `none` if there is none. */
 export function codeOf(outcome: Outcome): string {
   const json = outcome.json as { error?: { code?: string }; code?: string } | undefined;
-  return json?.error?.code ?? json?.code ?? /^waybill: ([A-Z][A-Z0-9_]+):/m.exec(outcome.stderr)?.[1] ?? 'none';
+  return (
+    json?.error?.code ?? json?.code ?? /^waybill: ([A-Z][A-Z0-9_]+):/m.exec(outcome.stderr)?.[1] ?? 'none'
+  );
 }
 
 function quoteArgument(argument: string): string {
