@@ -6,6 +6,7 @@
 import { quote, Unavailable } from '../../core/faults.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
+import { formatEntryBundle } from '../../core/tlog/entry-bundle.ts';
 import { checkInclusion, emptyRoot, hashLeaf, sameBytes } from '../../core/tlog/merkle.ts';
 import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
@@ -240,9 +241,7 @@ export class TileLog {
     if (to > this.published.size) return undefined;
     const entries = await this.store.entries(from, to);
     if (this.options.entryPath === 'data') return Buffer.concat(entries);
-    return Buffer.concat(
-      entries.flatMap((entry) => [Uint8Array.of(entry.length >> 8, entry.length & 255), entry]),
-    );
+    return formatEntryBundle(entries);
   }
 
   /** The leaf at an index; undefined if the published tree has none there. */
