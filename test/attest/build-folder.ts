@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// A build output folder made by core's builders as `waybill build --out` writes it, for tests that then disturb it.
+
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { buildStepProvenance, type StepProvenance } from '../../core/intoto/provenance.ts';
+import { buildSbomReference, type SbomReference } from '../../core/intoto/reference.ts';
+import { formatStatement, type ResourceDescriptor } from '../../core/intoto/statement.ts';
+
+export const sha256 = (bytes: string | Uint8Array): string =>
+  createHash('sha256').update(bytes).digest('hex');
+
+/** Everything that goes into the folder; a test may change any of it before it is written. */
+export interface BuildPlan {
+  /** Path below the folder → content. Statements are added from the members below. */
+  readonly files: Map<string, string | Uint8Array>;
+  steps: StepProvenance[];
+  reference: SbomReference;
+}
+
+const ELF = 'ELF of the boot loader';
+const IMAGE = 'bytes of the boot loader';
+const COMPILER = sha256('gcc-avr');
+const SOURCE = sha256('arduino-core-avr');
+const LOCK = `packages:\n  - { name: gcc-avr, sha256: ${COMPILER} }\n  - { name: arduino-core-avr, sha256: ${SOURCE} }\n`;
+const DEFINITION = 'product: optiboot\n';
+const SBOM = '{"bomFormat":"CycloneDX","specVersion":"1.6"}\n';
+export const BUILDER_ID = 'https://waybill.example/builders/test';
+
+const packages: ResourceDescriptor[] = [
+  {
+    uri: 'pkg:deb/debian/gcc-avr@1%3A5.4.0?arch=amd64',
+    sha256: COMPILER,
+    annotations: { role: 'toolchain' },
+  },
+  {
+    uri: 'pkg:deb/debian/arduino-core-avr@1.8.6?arch=all',
+    sha256: SOURCE,
+    annotations: { role: 'source' },
+  },
+  { name: 'waybill.yaml', sha256: sha256(DEFINITION), annotations: { role: 'config' } },
+  { name: 'waybill.lock', sha256: sha256(LOCK), annotations: { role: 'config' } },
+];
+
+/** The plan of a sound build: two steps, one product. */
+export function planBuild(): BuildPlan {
+  const elf = { name: 'optiboot.elf', sha256: sha256(ELF) };
+  const image = { name: 'optiboot.bin', sha256: sha256(IMAGE) };
+  const provenance = (step: string, more: Pick<StepProvenance, 'products' | 'resolvedDependencies'>) => ({
+    builderId: BUILDER_ID,
+    product: 'optiboot',
+    version: '8.1.0',
+    step,
+    sandbox: { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1.0', sourceDateEpoch: 1700000000 },
+    invocationId: 'invocation-1',
+    ...more,
+  });
+  const material: ResourceDescriptor = {
+    name: 'optiboot.elf',
+    uri: 'waybill:step/compile/optiboot.elf',
+    sha256: elf.sha256,
+    annotations: { role: 'material', step: 'compile' },
+  };
+  return {
+    files: new Map([
+      ['waybill.lock', LOCK],
+      ['waybill.yaml', DEFINITION],
+      ['sbom.cdx.json', SBOM],
+      ['outputs/compile/optiboot.elf', ELF],
+      ['outputs/image/optiboot.bin', IMAGE],
+      ['products/optiboot.bin', IMAGE],
+    ]),
+    steps: [
+      provenance('compile', { products: [elf], resolvedDependencies: packages }),
+      provenance('image', { products: [image], resolvedDependencies: [...packages, material] }),
+    ],
+    reference: {
+      subjects: [image],
+      attesterId: BUILDER_ID,
+      sbomSha256: sha256(SBOM),
+      downloadLocation: 'sbom.cdx.json',
+    },
+  };
+}
+
+/** Writes a plan into a new folder and returns its path. */
+export async function writeBuild(plan: BuildPlan): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'waybill-attest-'));
+  const files = new Map(plan.files);
+  const pad = (n: number) => String(n).padStart(2, '0');
+  for (const [i, step] of plan.steps.entries()) {
+    const name = `statements/${pad(i + 1)}-${step.step}.provenance.json`;
+    if (!files.has(name)) files.set(name, formatStatement(buildStepProvenance(step)));
+  }
+  const last = `statements/${pad(plan.steps.length + 1)}-sbom.reference.json`;
+  if (!files.has(last)) files.set(last, formatStatement(buildSbomReference(plan.reference)));
+  for (const [name, content] of files) {
+    await mkdir(dirname(join(folder, name)), { recursive: true });
+    await writeFile(join(folder, name), content);
+  }
+  return folder;
+}
+
+/** Removes a folder made here. */
+export const removeBuild = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true });
