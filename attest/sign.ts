@@ -147,7 +147,15 @@ function asFault(failure: unknown, { services, secret }: Parts): Error {
   if (typeof status === 'number' && status < 500 && status !== 429 && status !== 408) {
     return ATTEST.reject('SIGN_SERVICE_REFUSED', message);
   }
-  const unreadable = inner instanceof SyntaxError || inner instanceof TypeError || service === undefined;
-  if (typeof status !== 'number' && unreadable) return ATTEST.reject('SIGN_ANSWER_MALFORMED', message);
+  if (typeof status !== 'number' && (service === undefined || isNonsense(inner))) {
+    return ATTEST.reject('SIGN_ANSWER_MALFORMED', message);
+  }
   return ATTEST.unavailable('SIGN_SERVICE_UNAVAILABLE', message);
+}
+
+/** True if there was an answer and it was not of the protocol: no JSON, members missing, a redirect without end. */
+function isNonsense(failure: Error): boolean {
+  const { type } = failure as { type?: unknown };
+  const foreign = type === 'invalid-json' || (typeof type === 'string' && type.includes('redirect'));
+  return foreign || failure instanceof SyntaxError || failure instanceof TypeError;
 }
