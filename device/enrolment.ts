@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a device comes to be: made in its folder, then registered with proof that it holds its key
+// [docs/spec/install-report.md §Enrolment].
+
+import { base64Encode } from '../core/encoding/base64.ts';
+import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
+import { quote } from '../core/faults.ts';
+import { isProductName, isVersion } from '../core/release/version.ts';
+import { TufClient } from '../peers/tuf-client.ts';
+import { type DeviceKey, makeDeviceKey, readDeviceKey } from './device-key.ts';
+import { DEVICE } from './faults.ts';
+import type { DeviceFiles, DeviceHost } from './host.ts';
+import { writeRecord } from './records.ts';
+import { callRegistry } from './registry-call.ts';
+import { writeSlot } from './slot.ts';
+import {
+  type DeviceIdentity,
+  devicePaths,
+  type InstalledImage,
+  readIdentity,
+  writeActive,
+  writeIdentity,
+} from './state.ts';
+
+/** What the factory gives a device. */
+export interface FactorySettings {
+  /** Made from the key if absent. */
+  readonly id?: string | undefined;
+  readonly product: string;
+  readonly hardwareId: string;
+  readonly registryUrl: string;
+  readonly versionFloor: string;
+  /** Bytes of the TUF root.json that the device trusts. */
+  readonly root: Uint8Array;
+  readonly image?: { readonly bytes: Uint8Array; readonly version: string } | undefined;
+}
+
+const ID = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+
+/**
+ * Makes a device in a folder that has none. `device.json` is written last: without it there is no device.
+ * @throws DEVICE_SETTING_MALFORMED, DEVICE_EXISTS, DEVICE_STATE_UNWRITABLE, SLOT_UNWRITABLE, and what a bad root throws
+ */
+export async function makeDevice(
+  folder: string,
+  settings: FactorySettings,
+  host: DeviceHost,
+): Promise<DeviceIdentity> {
+  checkSettings(settings);
+  const { files } = host;
+  const paths = devicePaths(folder);
+  if ((await files.list(folder)).some((name) => name === 'device.json' || name === 'device.json.copy')) {
+    throw DEVICE.reject('DEVICE_EXISTS', `expected no device in ${quote(folder)}, found one`);
+  }
+  // A root that cannot be opened now would leave a device that can never be updated.
+  await TufClient.open({
+    root: settings.root,
+    registryUrl: settings.registryUrl,
+    stateFolder: paths.tuf,
+    nowMs: host.nowMs(),
+  });
+  await files.write(paths.root, settings.root);
+  const key = await makeDeviceKey(files, folder);
+  const image = settings.image === undefined ? undefined : await fillFirstSlot(files, folder, settings.image);
+  await writeActive(files, folder, {
+    slot: 'a',
+    ...(image === undefined ? {} : { image }),
+    versionFloor: settings.versionFloor,
+    // The factory knows what it installed.
+    reported: true,
+  });
+  const identity: DeviceIdentity = {
+    id: settings.id ?? `${settings.product}-${key.keyId.slice(0, 12)}`,
+    product: settings.product,
+    hardwareId: settings.hardwareId,
+    registryUrl: settings.registryUrl.replace(/\/+$/, ''),
+    versionFloor: settings.versionFloor,
+  };
+  await writeIdentity(files, folder, identity);
+  return identity;
+}
+
+function checkSettings(settings: FactorySettings): void {
+  const bad = (option: string, expected: string, got: string) =>
+    DEVICE.reject('DEVICE_SETTING_MALFORMED', `${option}: expected ${expected}, got ${quote(got)}`);
+  const { id, product, hardwareId, registryUrl, versionFloor, image } = settings;
+  if (id !== undefined && !ID.test(id))
+    throw bad('device id', 'lower-case letters, digits, dots, hyphens', id);
+  if (!isProductName(product)) throw bad('product', 'lower-case letters, digits and hyphens', product);
+  if (hardwareId === '') throw bad('hardware id', 'some text', hardwareId);
+  if (!isVersion(versionFloor)) throw bad('version floor', 'a version such as 8.1.0', versionFloor);
+  if (!isHttpUrl(registryUrl)) throw bad('registry', 'a URL with http or https', registryUrl);
+  if (image !== undefined && !isVersion(image.version)) {
+    throw bad('initial version', 'a version such as 8.1.0', image.version);
+  }
+  if (image?.bytes.length === 0) throw bad('initial image', 'at least one byte', '');
+}
+
+function isHttpUrl(text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.canParse(text);
+}
+
+async function fillFirstSlot(
+  files: DeviceFiles,
+  folder: string,
+  { bytes, version }: { readonly bytes: Uint8Array; readonly version: string },
+): Promise<InstalledImage> {
+  async function* once() {
+    yield bytes;
+  }
+  const written = await writeSlot(files, devicePaths(folder).slot('a'), once(), bytes.length);
+  return { ...written, version };
+}
+
+/**
+ * Registers the device's public key; the token is used once and not kept.
+ * @throws DEVICE_ENROLMENT_REFUSED, DEVICE_REGISTRY_UNREACHABLE, and what reading the folder throws
+ */
+export async function enrolDevice(folder: string, token: string, host: DeviceHost): Promise<DeviceIdentity> {
+  const identity = await readIdentity(host.files, folder);
+  const key = await readDeviceKey(host.files, folder);
+  const answer = await callRegistry(
+    host,
+    `${identity.registryUrl}/api/v1/devices`,
+    enrolmentRequest(identity, key),
+    token,
+  );
+  if (!answer.ok) {
+    throw DEVICE.reject(
+      'DEVICE_ENROLMENT_REFUSED',
+      `the registry at ${quote(identity.registryUrl)} answered ${answer.said}`,
+    );
+  }
+  await writeRecord(host.files, devicePaths(folder).enrolled, {
+    registryUrl: identity.registryUrl,
+    publicKeySha256: key.keyId,
+  });
+  return identity;
+}
+
+/** The body of the request: the key, who holds it, and a signature that proves it. */
+function enrolmentRequest(identity: DeviceIdentity, key: DeviceKey): Uint8Array {
+  const claim = {
+    deviceId: identity.id,
+    product: identity.product,
+    hardwareId: identity.hardwareId,
+    publicKey: base64Encode(key.publicKey),
+  };
+  return canonicalJsonBytes({ ...claim, proof: base64Encode(key.sign(canonicalJsonBytes(claim))) });
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of the update agent. DEVICE: its folder and its registry; SLOT: where images lie; UPDATE: links of the chain that
+// only a device checks [docs/spec/device.md §Order of an update].
+
+import { faultsOf } from '../core/faults.ts';
+
+export const DEVICE = faultsOf({
+  DEVICE_SETTING_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A setting given to `waybill device init` is not one that a device can have.',
+    remedy: 'Correct the option named; see `waybill device init --help`.',
+    usage: true,
+  },
+  DEVICE_EXISTS: {
+    class: 'rejection',
+    meaning: 'The folder already holds a device.',
+    remedy:
+      'Choose another folder; a device is never made anew over an old one, since its counter and floor would go back.',
+    usage: true,
+  },
+  DEVICE_NOT_INITIALISED: {
+    class: 'rejection',
+    meaning: 'The folder does not hold a device.',
+    remedy: 'Make one with `waybill device init`.',
+    usage: true,
+  },
+  DEVICE_NOT_ENROLLED: {
+    class: 'rejection',
+    meaning: 'The device was not registered, so that nobody would believe its reports.',
+    remedy: 'Register it with `waybill device enrol`.',
+    usage: true,
+  },
+  DEVICE_STATE_DAMAGED: {
+    class: 'rejection',
+    meaning: 'A file of the device folder and its copy are both missing or damaged.',
+    remedy: 'Restore the device from its factory image; do not edit the folder by hand.',
+  },
+  DEVICE_STATE_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'The device folder could not be read or written; what was there before still holds.',
+    remedy: 'Check free space and permissions, then run the command again.',
+  },
+  DEVICE_BUSY: {
+    class: 'unavailable',
+    meaning: 'Another agent is at work in this device folder.',
+    remedy: 'Wait for it to finish, then run the command again.',
+  },
+  DEVICE_REGISTRY_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'The registry did not answer, or answered that it cannot serve now.',
+    remedy: 'Check the address and the network, then run the command again.',
+  },
+  DEVICE_ENROLMENT_REFUSED: {
+    class: 'rejection',
+    meaning: 'The registry refused to register the device.',
+    remedy: 'See the reason in the message: a new enrolment token, or another device id.',
+  },
+  SLOT_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'The inactive slot could not be written or read; the active one was not touched.',
+    remedy: 'Check free space and the medium, then run the update again.',
+  },
+  SLOT_READBACK_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The slot does not hold the bytes that were verified while they were written.',
+    remedy: 'Run the update again; if it stays so, the storage is faulty or someone else writes to it.',
+  },
+  UPDATE_POLICY_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The device policy is for another product or does not name this hardware.',
+    remedy: 'Publish the policy of this product and hardware with `waybill product`.',
+  },
+  UPDATE_PRODUCT_MISMATCH: {
+    class: 'rejection',
+    meaning: "The index of releases is another product's.",
+    remedy: 'Refuse; release again with `waybill release`.',
+  },
+  UPDATE_HARDWARE_MISMATCH: {
+    class: 'rejection',
+    meaning: 'Releases are offered, but none for this hardware.',
+    remedy: 'Release for this hardware id, or correct the id of the device.',
+  },
+  UPDATE_WITHDRAWN: {
+    class: 'rejection',
+    meaning: 'The release on offer was withdrawn by a signed denial.',
+    remedy: 'Release a corrected version.',
+  },
+  UPDATE_INSTALLED_WITHDRAWN: {
+    class: 'rejection',
+    meaning: 'A signed denial names the image that runs now, and nothing newer is offered.',
+    remedy: 'Release a corrected version; the device installs it at its next update.',
+  },
+  UPDATE_TARGET_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The index of releases and the signed targets of the delegation disagree about a file.',
+    remedy: 'Release again with `waybill release`.',
+  },
+  UPDATE_PACK_DIGEST: {
+    class: 'rejection',
+    meaning: 'The evidence pack is not the one that the index of releases names.',
+    remedy: 'Release again with `waybill release`.',
+  },
+  UPDATE_PACK_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The evidence pack is about another release than the one in the index.',
+    remedy: 'Refuse; release again with the pack of this release.',
+  },
+  UPDATE_SUMMARY_MISSING: {
+    class: 'rejection',
+    meaning: "The pack has no verification summary: no gate's decision.",
+    remedy: 'Run `waybill gate`, then release with its summary.',
+  },
+  UPDATE_SUMMARY_AMBIGUOUS: {
+    class: 'rejection',
+    meaning: 'The pack has more than one verification summary.',
+    remedy: 'Release again with exactly one summary.',
+  },
+  UPDATE_SUMMARY_KEY: {
+    class: 'rejection',
+    meaning: 'The summary is not signed with the gate key of the device policy.',
+    remedy: 'Refuse; only the gate that the device policy names may let a release go.',
+  },
+  UPDATE_SUMMARY_VERIFIER: {
+    class: 'rejection',
+    meaning: 'The summary speaks for another verifier than the gate of the device policy.',
+    remedy: 'Refuse; key and verifier id must be those of one gate.',
+  },
+  UPDATE_SUMMARY_SUBJECT: {
+    class: 'rejection',
+    meaning: 'The summary is about another image.',
+    remedy: 'Run `waybill gate` for this image, then release again.',
+  },
+  UPDATE_SUMMARY_FAILED: {
+    class: 'rejection',
+    meaning: 'The gate refused this image.',
+    remedy: 'See the reasons that `waybill gate` printed; correct them and release a new version.',
+  },
+  UPDATE_SUMMARY_POLICY: {
+    class: 'rejection',
+    meaning: 'The gate decided by a policy that the device does not accept.',
+    remedy: 'Run `waybill gate` with the accepted policy, or publish the new policy in the device policy.',
+  },
+  UPDATE_SUMMARY_RESOURCE: {
+    class: 'rejection',
+    meaning: 'The summary lets another release go, not this one.',
+    remedy: 'Run `waybill gate` for this product and version, then release again.',
+  },
+  UPDATE_SUMMARY_INPUTS: {
+    class: 'rejection',
+    meaning: 'The evidence in the pack is not the evidence that the gate saw.',
+    remedy: 'Release again with all the bundles that the gate used, and no others.',
+  },
+  UPDATE_SBOM_MISSING: {
+    class: 'rejection',
+    meaning: 'The pack does not say where the SBOM lies that its evidence binds to the image.',
+    remedy: 'Release again with the SBOM beside the pack.',
+  },
+  UPDATE_IMAGE_TOO_LONG: {
+    class: 'rejection',
+    meaning: 'The download of the image has more bytes than the signed metadata announces.',
+    remedy: 'Refuse; the file was changed in the repository.',
+  },
+  UPDATE_IMAGE_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The downloaded image is not the one that the evidence is about.',
+    remedy: 'Fetch again; if it stays so, the file was changed in the repository.',
+  },
+  UPDATE_DOWNLOAD_INTERRUPTED: {
+    class: 'unavailable',
+    meaning: 'The download of the image did not start, stalled or broke off.',
+    remedy: 'Run the update again when the network is back.',
+  },
+  UPDATE_CANCELLED: {
+    class: 'unavailable',
+    meaning: 'The update was cancelled before the switch; the active slot was not touched.',
+    remedy: 'Run the update again.',
+  },
+  UPDATE_VERSION_FLOOR: {
+    class: 'rejection',
+    meaning: "The release is below the device's version floor, or not newer than what is installed.",
+    remedy: 'Release a higher version; a device never goes back.',
+  },
+});

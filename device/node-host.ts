@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// The outside of an agent that runs on Node: system clock, `fetch`, and files written so that a power cut leaves the old
+// or the new content, never a mixture.
+
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { quote, type Unavailable } from '../core/faults.ts';
+import { DEVICE } from './faults.ts';
+import type { DeviceFiles, DeviceHost, SlotWriter } from './host.ts';
+
+const FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** The host of the `waybill device` command. */
+export function nodeHost(): DeviceHost {
+  return { nowMs: () => Date.now(), fetch: (url, init) => fetch(url, init), files: nodeFiles };
+}
+
+export const nodeFiles: DeviceFiles = {
+  async read(path) {
+    try {
+      if ((await stat(path)).size > FILE_SIZE_BYTES_MAX) return new Uint8Array();
+      return new Uint8Array(await readFile(path));
+    } catch (cause) {
+      if (errno(cause) === 'ENOENT') return undefined;
+      throw stateFault('read', path, cause);
+    }
+  },
+
+  async write(path, bytes, mode = 0o644) {
+    const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+    try {
+      await mkdir(dirname(path), { recursive: true });
+      await writeSynced(beside, bytes, mode);
+      await rename(beside, path);
+      await syncFolder(dirname(path));
+    } catch (cause) {
+      await rm(beside, { force: true }).catch(() => undefined);
+      throw stateFault('write', path, cause);
+    }
+  },
+
+  async remove(path) {
+    try {
+      await rm(path, { force: true });
+      await syncFolder(dirname(path));
+    } catch (cause) {
+      throw stateFault('remove', path, cause);
+    }
+  },
+
+  async list(folder) {
+    try {
+      return (await readdir(folder)).sort();
+    } catch (cause) {
+      if (errno(cause) === 'ENOENT') return [];
+      throw stateFault('read', folder, cause);
+    }
+  },
+
+  async lock(path) {
+    for (let attempt = 0; attempt < 2; attempt++) {
+      try {
+        await writeSynced(path, Buffer.from(String(process.pid)), 0o644);
+        return () => rm(path, { force: true });
+      } catch (cause) {
+        if (errno(cause) !== 'EEXIST') throw stateFault('write', path, cause);
+      }
+      // An agent that was killed leaves its lock behind; its number tells.
+      const holder = Number(await readFile(path, 'utf8').catch(() => ''));
+      if (holder > 0 && isAlive(holder)) return undefined;
+      await rm(path, { force: true });
+    }
+    return undefined;
+  },
+
+  async openSlot(path) {
+    try {
+      await mkdir(dirname(path), { recursive: true });
+      return slotWriter(await open(path, 'w', 0o644), path);
+    } catch (cause) {
+      throw slotFault('open', path, cause);
+    }
+  },
+
+  async *readSlot(path) {
+    try {
+      yield* createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>;
+    } catch (cause) {
+      if (errno(cause) === 'ENOENT') return;
+      throw slotFault('read', path, cause);
+    }
+  },
+};
+
+function slotWriter(file: Awaited<ReturnType<typeof open>>, path: string): SlotWriter {
+  return {
+    async write(chunk) {
+      try {
+        for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten;
+      } catch (cause) {
+        throw slotFault('write', path, cause);
+      }
+    },
+    async finish() {
+      try {
+        await file.sync();
+        await file.close();
+        await syncFolder(dirname(path));
+      } catch (cause) {
+        throw slotFault('sync', path, cause);
+      }
+    },
+    async abandon() {
+      // The failure that led here is the one to report.
+      await file.close().catch(() => undefined);
+    },
+  };
+}
+
+async function writeSynced(path: string, bytes: Uint8Array, mode: number): Promise<void> {
+  const file = await open(path, 'wx', mode);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (cause) {
+    return errno(cause) === 'EPERM';
+  }
+}
+
+function errno(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code ?? 'unknown';
+}
+
+function stateFault(verb: string, path: string, cause: unknown): Unavailable {
+  return DEVICE.unavailable('DEVICE_STATE_UNWRITABLE', `could not ${verb} ${quote(path)}: ${errno(cause)}`, {
+    cause,
+  });
+}
+
+function slotFault(verb: string, path: string, cause: unknown): Unavailable {
+  return DEVICE.unavailable('SLOT_UNWRITABLE', `could not ${verb} ${quote(path)}: ${errno(cause)}`, {
+    cause,
+  });
+}
