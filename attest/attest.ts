@@ -17,15 +17,21 @@ export interface AttestOptions {
   /** What `waybill build --out` wrote. */
   readonly folder: string;
   readonly registryUrl: string;
-  /** signing_config.v0.2.json, authenticated by TUF. */
-  readonly signingConfig: Uint8Array;
-  /** Judges every bundle, new or found, before it is kept or submitted. */
-  readonly verifier: BundleVerifier;
+  /** Asked for once the folder is found sound, so that a bad build is refused without any network. */
+  readonly trust: () => Promise<SigningTrust>;
   readonly identity: IdentitySource;
   /** Writes a file whole or not at all. */
   readonly write: (path: string, bytes: Uint8Array) => Promise<void>;
   readonly progress?: (text: string) => void;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What the registry's TUF repository says about signing. */
+export interface SigningTrust {
+  /** signing_config.v0.2.json, authenticated by TUF. */
+  readonly signingConfig: Uint8Array;
+  /** Judges every bundle, new or found, before it is kept or submitted. */
+  readonly verifier: BundleVerifier;
 }
 
 /** One statement and its attestation in the registry. */
@@ -53,16 +59,17 @@ export async function attestBuildOutput(options: AttestOptions): Promise<Atteste
   progress(`hashing ${options.folder} again`);
   const output = await readBuildOutput(options.folder);
   const bundleFolder = join(options.folder, 'bundles');
+  const trust = await options.trust();
   const signed: Signed[] = [];
   for (const statement of output.statements) {
     const path = join(bundleFolder, `${statement.name.replace(/\.json$/, '')}.sigstore.json`);
-    const found = await reusable(path, statement, options.verifier);
+    const found = await reusable(path, statement, trust.verifier);
     if (found === undefined) progress(`signing ${statement.name} as ${options.identity.origin}`);
-    signed.push(found ?? (await signAndKeep(path, statement, options)));
+    signed.push(found ?? (await signAndKeep(path, statement, trust, options)));
   }
   for (const [i, one] of signed.entries()) {
     progress(`submitting ${one.statement.name}`);
-    signed[i] = await submit(one, options);
+    signed[i] = await submit(one, trust, options);
   }
   for (const [name, file] of bodies(output)) {
     progress(`uploading ${name} (${file.sizeBytes} bytes)`);
@@ -110,10 +117,16 @@ async function reusable(
   }
 }
 
-async function signAndKeep(path: string, statement: StatementFile, options: AttestOptions): Promise<Signed> {
-  const { signingConfig, identity, signal } = options;
+async function signAndKeep(
+  path: string,
+  statement: StatementFile,
+  trust: SigningTrust,
+  options: AttestOptions,
+): Promise<Signed> {
+  const { identity, signal } = options;
+  const { signingConfig, verifier } = trust;
   const bytes = await unlessAborted(signStatement(statement.bytes, { signingConfig, identity }), signal);
-  const verified = options.verifier.verify(bytes);
+  const verified = verifier.verify(bytes);
   await options.write(path, bytes);
   return { statement, path, bytes, verified, reused: false };
 }
@@ -125,7 +138,7 @@ function carries(bytes: Uint8Array, statement: StatementFile): boolean {
 }
 
 /** Submits; a bundle of an earlier run that the registry refuses is signed anew, once. */
-async function submit(one: Signed, options: AttestOptions): Promise<Signed> {
+async function submit(one: Signed, trust: SigningTrust, options: AttestOptions): Promise<Signed> {
   try {
     await submitBundle(options.registryUrl, one.bytes, options.signal);
     return one;
@@ -133,7 +146,7 @@ async function submit(one: Signed, options: AttestOptions): Promise<Signed> {
     const refused = failure instanceof Rejection && failure.code === 'SUBMIT_REFUSED';
     if (!one.reused || !refused) throw failure;
   }
-  const anew = await signAndKeep(one.path, one.statement, options);
+  const anew = await signAndKeep(one.path, one.statement, trust, options);
   await submitBundle(options.registryUrl, anew.bytes, options.signal);
   return anew;
 }

@@ -35,8 +35,14 @@ export async function exchange(url: string, request: ExchangeRequest): Promise<E
     const pauseMs = EXCHANGE.pausesMs[tried];
     const final = answer.status !== 0 && answer.status !== 429 && answer.status < 500;
     if (final || pauseMs === undefined) return answer;
-    await sleep(pauseMs, undefined, request.signal === undefined ? {} : { signal: request.signal });
+    await pause(pauseMs, request.signal);
   }
+}
+
+async function pause(timeMs: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) return sleep(timeMs);
+  // The timer's own error hides the signal's reason; the next turn throws that.
+  await sleep(timeMs, undefined, { signal }).catch(() => {});
 }
 
 async function tryOnce(url: string, request: ExchangeRequest): Promise<ExchangeAnswer> {

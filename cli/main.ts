@@ -2,11 +2,12 @@
 // `waybill <verb>`: one file a verb; this file only joins them and turns failures into exit codes.
 
 import { Command, CommanderError } from 'commander';
+import { attestVerb } from './attest.ts';
 import { deviceVerb } from './device.ts';
 import { EXIT, printFailure } from './terminal.ts';
 
 /** Each verb's file adds its command; the order is that of the road, and of the help text. */
-const VERBS: ((program: Command) => void)[] = [deviceVerb];
+const VERBS: ((program: Command) => void)[] = [attestVerb, deviceVerb];
 
 /** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
 export async function main(argv: readonly string[], version: string): Promise<number> {

@@ -101,9 +101,7 @@ test('an abort ends the tries with its own reason', async () => {
   const controller = new AbortController();
   const reason = new Error('cancelled');
   setTimeout(() => controller.abort(reason), 50);
-  await expect(submitBundle(base, bundle, controller.signal)).rejects.toMatchObject({
-    name: expect.anything(),
-  });
+  await expect(submitBundle(base, bundle, controller.signal)).rejects.toBe(reason);
   await expect(submitBundle(base, bundle, controller.signal)).rejects.toBe(reason);
 });
 
