@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Issuing of leaf certificates [Fulcio-certificate-specification 2026 §Issued Certificate]: precertificate, entry in the
+// transparency log, certificate with its SCT [RFC6962 §3.1, §3.3].
+
+import type { CtLog } from '../ct/ct-log.ts';
+import { sctListExtension } from '../ct/structures.ts';
+import { type Authority, checkAuthorityTime, formatPem } from '../trust/authority.ts';
+import {
+  authorityKeyIdentifier,
+  buildTbs,
+  EMPTY_NAME,
+  type Extension,
+  extendedKeyUsage,
+  keyUsage,
+  OID,
+  randomSerial,
+  sha256,
+  signTbs,
+  subjectKeyIdentifier,
+} from '../trust/certificate.ts';
+import * as der from '../trust/der.ts';
+import type { Identity } from './github-identity.ts';
+
+/** How long a certificate lives: long enough to sign once, too short to be worth stealing. */
+export const LEAF_LIFE_MS = 10 * 60_000;
+
+/** What issuing needs. */
+export interface Issuance {
+  readonly authority: Authority;
+  readonly ctLog: CtLog;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+}
+
+/**
+ * Issues a certificate for a key whose possession was proved, in the name that a verified token proves.
+ * @returns PEM, the leaf first, the root last @throws CA_CHAIN_NOT_VALID, LOG_BUSY, LOG_CLOSED, LOG_STORE_FAILED
+ */
+export async function issueCertificate(
+  { authority, ctLog, clock }: Issuance,
+  identity: Identity,
+  spki: Uint8Array,
+): Promise<readonly string[]> {
+  const notBeforeMs = Math.floor(clock() / 1000) * 1000;
+  const notAfterMs = notBeforeMs + LEAF_LIFE_MS;
+  checkAuthorityTime(authority, notBeforeMs, notAfterMs);
+  const { certificate, signer, chain } = authority;
+  const extensions: readonly Extension[] = [
+    keyUsage('digitalSignature'),
+    extendedKeyUsage(OID.codeSigning),
+    subjectKeyIdentifier(spki),
+    authorityKeyIdentifier(certificate.keyIdentifier),
+    // Critical, since the subject is empty [RFC5280 §4.2.1.6].
+    {
+      oid: OID.subjectAltName,
+      critical: true,
+      value: der.sequence(der.contextPrimitive(6, Buffer.from(identity.san, 'latin1'))),
+    },
+    ...identity.extensions,
+  ];
+  const content = {
+    issuer: certificate.subject,
+    subject: EMPTY_NAME,
+    spki,
+    serial: randomSerial(),
+    notBeforeMs,
+    notAfterMs,
+  };
+  const tbsWith = (...more: readonly Extension[]): Uint8Array =>
+    buildTbs({ ...content, extensions: [...extensions, ...more] });
+  const sct = await ctLog.add({
+    der: await signTbs(tbsWith({ oid: OID.ctPoison, critical: true, value: der.tlv(0x05) }), signer),
+    tbs: tbsWith(),
+    chain,
+    issuerKeyHash: sha256(certificate.spki),
+  });
+  const leaf = await signTbs(tbsWith({ oid: OID.ctSctList, value: sctListExtension(sct) }), signer);
+  return [leaf, ...chain].map(formatPem);
+}

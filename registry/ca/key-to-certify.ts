@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public key of a certificate request, and the proof that the asker holds its private half: a signature over the token's
+// subject [Fulcio-how-certificate-issuing-works 2026 §2], or a PKCS#10 request signed by the key [RFC2986 §4].
+
+import { createPublicKey, type KeyObject, verify } from 'node:crypto';
+import * as asn1 from 'asn1js';
+import { CertificationRequest } from 'pkijs';
+import { base64Decode } from '../../core/encoding/base64.ts';
+import { utf8Encode } from '../../core/encoding/utf8.ts';
+import { OID } from '../trust/certificate.ts';
+import { TRUST } from '../trust-faults.ts';
+
+/** DER before the 65-byte uncompressed point of a P-256 SubjectPublicKeyInfo [RFC5480 §2]. */
+const P256_SPKI_PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d030107034200', 'hex');
+
+/**
+ * The key of the form that sends key and proof apart. @returns DER SubjectPublicKeyInfo, possession proved
+ * @throws CA_KEY_UNSUPPORTED, CA_PROOF_WRONG
+ */
+export function provedKey(
+  request: { readonly publicKeyPem: string; readonly proof: string },
+  subject: string,
+): Uint8Array {
+  const match = /^\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(
+    request.publicKeyPem,
+  );
+  const spki = base64Decode((match?.[1] ?? '').replace(/\s/g, '')) ?? new Uint8Array();
+  const key = p256Key(spki);
+  const proof = base64Decode(request.proof);
+  const message = utf8Encode(subject);
+  const proved =
+    proof !== undefined && proof.length > 0 && message !== undefined && verify('sha256', message, key, proof);
+  if (!proved) {
+    throw TRUST.reject('CA_PROOF_WRONG', 'expected a signature over the token subject by the key to certify');
+  }
+  return spki;
+}
+
+/**
+ * The key of a signing request. Subject and attributes of the request are ignored: what the certificate says comes from the token.
+ * @param csr base64 of the PEM request, as Python's client sends it
+ * @throws CA_CSR_MALFORMED, CA_KEY_UNSUPPORTED, CA_CSR_SIGNATURE_WRONG
+ */
+export function requestedKey(csr: string): Uint8Array {
+  const pem = Buffer.from(base64Decode(csr) ?? []).toString('latin1');
+  const match =
+    /^\s*-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----\s+([A-Za-z0-9+/=\s]+)-----END (?:NEW )?CERTIFICATE REQUEST-----\s*$/.exec(
+      pem,
+    );
+  const request = parseRequest(base64Decode((match?.[1] ?? '').replace(/\s/g, '')) ?? new Uint8Array());
+  if (request === undefined || request.signatureAlgorithm.algorithmId !== OID.ecdsaWithSha256) {
+    throw TRUST.reject(
+      'CA_CSR_MALFORMED',
+      'expected the base64 of a PEM PKCS#10 request signed with ECDSA and SHA-256',
+    );
+  }
+  const spki = new Uint8Array(request.subjectPublicKeyInfo.toSchema().toBER());
+  const signature = request.signatureValue.valueBlock.valueHexView;
+  if (!verify('sha256', request.tbsView, p256Key(spki), signature)) {
+    throw TRUST.reject(
+      'CA_CSR_SIGNATURE_WRONG',
+      'expected a request signed by the key that it asks to certify',
+    );
+  }
+  return spki;
+}
+
+function parseRequest(der: Uint8Array): CertificationRequest | undefined {
+  try {
+    const parsed = asn1.fromBER(der);
+    return parsed.offset === der.length ? new CertificationRequest({ schema: parsed.result }) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Accepts the one encoding of a P-256 key that every reader agrees on, with a point that lies on the curve. */
+function p256Key(spki: Uint8Array): KeyObject {
+  const prefixed = Buffer.compare(spki.subarray(0, P256_SPKI_PREFIX.length), P256_SPKI_PREFIX) === 0;
+  try {
+    if (prefixed && spki.length === 91 && spki[26] === 0x04) {
+      return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+    }
+  } catch {
+    // A point off the curve: told below like every other unusable key.
+  }
+  throw TRUST.reject(
+    'CA_KEY_UNSUPPORTED',
+    `expected an ECDSA P-256 public key of 91 octets, got ${spki.length} octets`,
+  );
+}

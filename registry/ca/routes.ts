@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The certificate authority over HTTP: the Fulcio v2 API [Fulcio-openapi v2], mounted under a prefix.
+
+import {
+  type FastifyPluginAsyncTypebox,
+  Type,
+  TypeBoxValidatorCompiler,
+} from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
+import { formatPem } from '../trust/authority.ts';
+import { trustErrorHandler } from '../trust/http-faults.ts';
+import { TRUST } from '../trust-faults.ts';
+import { type Issuance, issueCertificate } from './certificate-authority.ts';
+import { githubIdentity } from './github-identity.ts';
+import type { Issuer } from './issuers.ts';
+import { provedKey, requestedKey } from './key-to-certify.ts';
+import type { TokenVerifier } from './token.ts';
+
+/** What the routes need. */
+export interface CaDeps extends Issuance {
+  readonly issuers: readonly Issuer[];
+  readonly tokens: TokenVerifier;
+}
+
+const BODY_SIZE_BYTES_MAX = 32 * 1024;
+
+// Members that we do not know are let through, as gRPC's JSON mapping of the original does.
+const SigningRequest = Type.Object({
+  credentials: Type.Optional(Type.Object({ oidcIdentityToken: Type.Optional(Type.String()) })),
+  publicKeyRequest: Type.Optional(
+    Type.Object({
+      publicKey: Type.Object({
+        algorithm: Type.Optional(Type.Union([Type.String(), Type.Integer()])),
+        content: Type.String(),
+      }),
+      proofOfPossession: Type.Optional(Type.String()),
+    }),
+  ),
+  certificateSigningRequest: Type.Optional(Type.String()),
+});
+
+/** `POST /api/v2/signingCert`, `GET /api/v2/trustBundle`, `GET /api/v2/configuration`. */
+export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => {
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setErrorHandler(
+    trustErrorHandler((message, tooLarge) =>
+      TRUST.reject(tooLarge ? 'CA_REQUEST_TOO_LARGE' : 'CA_REQUEST_MALFORMED', message),
+    ),
+  );
+
+  app.post(
+    '/api/v2/signingCert',
+    { bodyLimit: BODY_SIZE_BYTES_MAX, schema: { body: SigningRequest } },
+    async (request, reply) => {
+      const { credentials, publicKeyRequest, certificateSigningRequest } = request.body;
+      const { claims } = await deps.tokens.verify(tokenOf(request, credentials?.oidcIdentityToken));
+      const identity = githubIdentity(claims);
+      if ((publicKeyRequest === undefined) === (certificateSigningRequest === undefined)) {
+        throw TRUST.reject(
+          'CA_REQUEST_MALFORMED',
+          `expected one of publicKeyRequest and certificateSigningRequest, got ${publicKeyRequest ? 'both' : 'none'}`,
+        );
+      }
+      const spki =
+        publicKeyRequest === undefined
+          ? requestedKey(certificateSigningRequest ?? '')
+          : provedKey(
+              {
+                publicKeyPem: publicKeyRequest.publicKey.content,
+                proof: publicKeyRequest.proofOfPossession ?? '',
+              },
+              claims.sub,
+            );
+      const certificates = await issueCertificate(deps, identity, spki);
+      // Clients of the original accept no other status.
+      return reply
+        .code(200)
+        .header('cache-control', 'no-store')
+        .send({ signedCertificateEmbeddedSct: { chain: { certificates } } });
+    },
+  );
+
+  app.get('/api/v2/trustBundle', async () => ({
+    chains: [{ certificates: deps.authority.chain.map(formatPem) }],
+  }));
+
+  app.get('/api/v2/configuration', async () => ({
+    issuers: [
+      ...new Map(deps.issuers.map((issuer) => [`${issuer.url} ${issuer.audience}`, issuer])).values(),
+    ].map(({ url, audience }) => ({
+      issuerUrl: url,
+      audience,
+      challengeClaim: 'sub',
+      issuerType: 'github-workflow',
+    })),
+  }));
+};
+
+/** The token, from the body (JavaScript) or the header (Go, Python). @throws OIDC_TOKEN_MISSING */
+function tokenOf(request: FastifyRequest, inBody: string | undefined): string {
+  const [, inHeader] = /^Bearer ([^\s]+)$/i.exec(request.headers.authorization ?? '') ?? [];
+  if (inBody && inHeader && inBody !== inHeader) {
+    throw TRUST.reject('OIDC_TOKEN_MISSING', 'expected one identity token, got two different ones');
+  }
+  const token = inBody || inHeader;
+  if (!token) throw TRUST.reject('OIDC_TOKEN_MISSING', 'expected an identity token, got none');
+  return token;
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The certificate transparency log of the authority [RFC6962 §3, C2SP-static-ct-api-v1.0.0]: a tiled log whose entries are
+// precertificates. Nobody but the authority submits, so the submission endpoints of RFC 6962 are not served.
+
+import { hexEncode } from '../../core/encoding/hex.ts';
+import { quote } from '../../core/faults.ts';
+import { formatSignatureLine } from '../../core/tlog/note.ts';
+import { TileLog, type TileLogOptions } from '../log/tile-log.ts';
+import { sha256 } from '../trust/certificate.ts';
+import type { LocalSigner } from '../trust/signer.ts';
+import { TRUST } from '../trust-faults.ts';
+import {
+  ctLogId,
+  merkleTreeLeaf,
+  type Precertificate,
+  signedCertificateTimestamp,
+  tileLeaf,
+  treeHead,
+  treeHeadKeyId,
+  treeHeadSignature,
+} from './structures.ts';
+
+/** What a log is made of. */
+export interface CtLogOptions {
+  readonly db: TileLogOptions['db'];
+  /** Bare DNS name. */
+  readonly origin: string;
+  readonly signer: LocalSigner;
+  /** DER certificates that entries may refer to: the authority's chain, and those of its predecessors. */
+  readonly issuers: readonly Uint8Array[];
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+}
+
+export class CtLog {
+  readonly tiles: TileLog;
+  private readonly options: CtLogOptions;
+  private readonly logId: Uint8Array;
+  private readonly issuers: ReadonlyMap<string, Uint8Array>;
+
+  private constructor(tiles: TileLog, options: CtLogOptions) {
+    this.tiles = tiles;
+    this.options = options;
+    this.logId = ctLogId(options.signer.spki);
+    this.issuers = new Map(options.issuers.map((der) => [hexEncode(sha256(der)), der]));
+  }
+
+  /** Opens the log or begins it. @throws LOG_STORE_… */
+  static async open(options: CtLogOptions): Promise<CtLog> {
+    const { db, origin, signer, clock } = options;
+    const keyId = treeHeadKeyId(origin, signer.spki);
+    const tiles = await TileLog.open({
+      db,
+      origin,
+      entryPath: 'data',
+      clock,
+      signCheckpoint: ({ size, rootHash, timeMs }) => {
+        const signature = treeHeadSignature(timeMs, signer.sign(treeHead(timeMs, size, rootHash)));
+        return formatSignatureLine({ name: origin, keyId, signature });
+      },
+    });
+    return new CtLog(tiles, options);
+  }
+
+  /**
+   * Logs a precertificate. Unlike in logs that promise to merge later, the entry is in a published tree when this returns.
+   * @returns a SignedCertificateTimestamp @throws LOG_BUSY, LOG_CLOSED, LOG_STORE_FAILED
+   */
+  async add(precertificate: Precertificate): Promise<Uint8Array> {
+    const { signer, clock } = this.options;
+    const timeMs = Math.floor(clock());
+    const { index } = await this.tiles.append({
+      identity: sha256(precertificate.issuerKeyHash, precertificate.tbs),
+      make: (at) => ({
+        entry: tileLeaf(precertificate, timeMs, at),
+        leaf: merkleTreeLeaf(precertificate, timeMs, at),
+      }),
+    });
+    // The serial is random, so the entry is never a duplicate with another time.
+    const signature = signer.sign(merkleTreeLeaf(precertificate, timeMs, index));
+    return signedCertificateTimestamp({ logId: this.logId, timeMs, index, signature });
+  }
+
+  /** The DER issuer certificate with this SHA-256. @throws CT_RESOURCE_UNKNOWN */
+  issuer(fingerprint: string): Uint8Array {
+    const der = this.issuers.get(fingerprint);
+    if (der === undefined) {
+      throw TRUST.reject(
+        'CT_RESOURCE_UNKNOWN',
+        `expected the fingerprint of an issuer, got ${quote(fingerprint)}`,
+      );
+    }
+    return der;
+  }
+
+  /** Finishes what was promised and takes no more; the database stays open. */
+  close(): Promise<void> {
+    return this.tiles.close();
+  }
+}

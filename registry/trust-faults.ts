@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of the trust services: certificate authority, certificate transparency log, timestamp authority, identity tokens.
+
+import { faultsOf } from '../core/faults.ts';
+
+export const TRUST = faultsOf({
+  CA_REQUEST_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A certificate request is not one of the two forms of the signing API.',
+    remedy: 'Send one of publicKeyRequest and certificateSigningRequest; see docs/spec/trust-services.md.',
+  },
+  CA_REQUEST_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A certificate request is larger than any honest one.',
+    remedy: 'Send only the token and one public key or signing request.',
+  },
+  CA_KEY_UNSUPPORTED: {
+    class: 'rejection',
+    meaning: 'The public key to certify is not an ECDSA P-256 key in its one accepted encoding.',
+    remedy: 'Make a P-256 key and send its SubjectPublicKeyInfo with an uncompressed point.',
+  },
+  CA_PROOF_WRONG: {
+    class: 'rejection',
+    meaning:
+      'The proof of possession is absent or was not made over the token subject by the key to certify.',
+    remedy: 'Sign the token claim "sub" with the private key whose public key is sent.',
+  },
+  CA_CSR_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The certificate signing request is not a PKCS#10 request in PEM.',
+    remedy: 'Send the base64 of a PEM signing request made for a P-256 key with SHA-256.',
+  },
+  CA_CSR_SIGNATURE_WRONG: {
+    class: 'rejection',
+    meaning: 'The signing request is not signed by the key that it asks to certify.',
+    remedy: 'Make the signing request with the private key that belongs to its public key.',
+  },
+  CA_FILES_EXIST: {
+    class: 'rejection',
+    meaning: 'A key or certificate would have been overwritten.',
+    remedy: 'Choose empty folders; keys that exist are never replaced.',
+    usage: true,
+  },
+  CA_FILES_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'A key or certificate could not be written.',
+    remedy: 'Free space or choose another folder, remove what was made, then run the command again.',
+  },
+  CA_FILES_UNREADABLE: {
+    class: 'rejection',
+    meaning: 'A key or certificate of the trust services is missing or cannot be read.',
+    remedy: 'Point at the data folder that `waybill init` made, or restore the file from its backup.',
+    usage: true,
+  },
+  CA_KEY_MISMATCH: {
+    class: 'rejection',
+    meaning: 'A private key of the trust services does not belong to its certificate.',
+    remedy: 'Restore key and certificate from the same backup.',
+    usage: true,
+  },
+  CA_CHAIN_NOT_VALID: {
+    class: 'unavailable',
+    meaning: 'A certificate of the trust services is not valid at this time, so nothing is issued under it.',
+    remedy: 'Check the clock of the server; renew the certificate with the offline root if it has expired.',
+  },
+  CT_RESOURCE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The certificate transparency log has no such tile or issuer.',
+    remedy: 'Read the checkpoint first and ask only for tiles that its size implies.',
+  },
+  TSA_REQUEST_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A timestamp request is neither the JSON form nor a DER TimeStampReq.',
+    remedy: 'Send {artifactHash, hashAlgorithm} as JSON or a TimeStampReq as application/timestamp-query.',
+  },
+  TSA_REQUEST_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A timestamp request is larger than any honest one.',
+    remedy: 'Send a digest, never the data itself.',
+  },
+  TSA_HASH_UNSUPPORTED: {
+    class: 'rejection',
+    meaning: 'A timestamp was asked over a digest other than SHA-256.',
+    remedy: 'Hash the data with SHA-256.',
+  },
+  TSA_POLICY_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'A timestamp was asked under a policy that this authority does not have.',
+    remedy: 'Leave the policy out, or ask for 1.3.6.1.4.1.57264.2.',
+  },
+  TSA_EXTENSION_UNSUPPORTED: {
+    class: 'rejection',
+    meaning: 'A timestamp request carries an extension; this authority knows none.',
+    remedy: 'Leave extensions out of the request.',
+  },
+  OIDC_CONFIG_MALFORMED: {
+    class: 'rejection',
+    meaning: 'An issuer entry of the configuration holds a value that cannot work.',
+    remedy: 'Correct the entry at the place named; see docs/spec/trust-services.md.',
+    usage: true,
+  },
+  OIDC_CONFIG_UNRESTRICTED: {
+    class: 'rejection',
+    meaning:
+      'An issuer that many organisations share is accepted without naming repository or owner by its id.',
+    remedy: 'Add repository_id or repository_owner_id under "require"; names can change hands, ids cannot.',
+    usage: true,
+  },
+  OIDC_CONFIG_URL_INSECURE: {
+    class: 'rejection',
+    meaning: 'An issuer address is neither https nor loopback http with its switch on.',
+    remedy: 'Use https; allowLoopbackHttp: true is for tests on this machine alone.',
+    usage: true,
+  },
+  OIDC_TOKEN_MISSING: {
+    class: 'rejection',
+    meaning: 'No identity token came with the request, or two different ones.',
+    remedy: 'Send the token as credentials.oidcIdentityToken or as Authorization: Bearer.',
+  },
+  OIDC_TOKEN_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The identity token is not a signed JSON Web Token.',
+    remedy: 'Fetch a token from the issuer and send it unchanged.',
+  },
+  OIDC_TOKEN_ALGORITHM_REFUSED: {
+    class: 'rejection',
+    meaning: 'The identity token is unsigned or signed with an algorithm that is not a public-key signature.',
+    remedy: 'Have the issuer sign with RS256, PS256, ES256, EdDSA or a stronger one of these families.',
+  },
+  OIDC_TOKEN_ISSUER_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The identity token names an issuer that this authority does not accept.',
+    remedy: 'Use a configured issuer; the name must match byte by byte, a trailing slash included.',
+  },
+  OIDC_TOKEN_SIGNATURE_WRONG: {
+    class: 'rejection',
+    meaning: 'The identity token is not signed by a current key of its issuer.',
+    remedy: 'Fetch a fresh token from the issuer.',
+  },
+  OIDC_TOKEN_AUDIENCE_WRONG: {
+    class: 'rejection',
+    meaning: 'The identity token was made for somebody else.',
+    remedy: 'Ask the issuer for a token with this authority as its only audience.',
+  },
+  OIDC_TOKEN_EXPIRED: {
+    class: 'rejection',
+    meaning: 'The identity token is no longer valid.',
+    remedy: 'Fetch a fresh token from the issuer; check the clock of the server.',
+  },
+  OIDC_TOKEN_NOT_YET_VALID: {
+    class: 'rejection',
+    meaning: 'The identity token lies in the future.',
+    remedy: 'Check the clocks of issuer and server.',
+  },
+  OIDC_TOKEN_CLAIM_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A claim that goes into the certificate is missing or has no safe form.',
+    remedy: 'Use an issuer of the configured kind; see the claims in docs/spec/trust-services.md.',
+  },
+  OIDC_TOKEN_IDENTITY_REFUSED: {
+    class: 'rejection',
+    meaning: 'The token is genuine, but names a repository, workflow or other property that is not accepted.',
+    remedy: 'Run in the repository and workflow that the issuer entry names, or change the entry.',
+  },
+  OIDC_ISSUER_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'The discovery document or the keys of an issuer could not be fetched.',
+    remedy: 'Check that the issuer is up and reachable from the server, then try again.',
+  },
+});
