@@ -33,4 +33,91 @@ export const RELEASE = faultsOf({
     remedy: 'Ed25519 for TUF roles, ECDSA P-256 for gate and device; `waybill key new` makes both.',
     usage: true,
   },
+  RELEASE_REGISTRY_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'The registry did not answer, or answered that it cannot serve now.',
+    remedy: 'Check the address and that `waybill serve` runs, then run the command again.',
+  },
+  RELEASE_REGISTRY_REFUSED: {
+    class: 'rejection',
+    meaning: 'The registry refused a request; its own code and remedy stand in the message.',
+    remedy: 'Follow the remedy in the message.',
+  },
+  RELEASE_REGISTRY_ANSWER_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The registry answered something that docs/spec/registry-api.md does not allow.',
+    remedy: 'Check that the address is that of `waybill serve` and that both sides have the same version.',
+  },
+  EVIDENCE_BUNDLE_DIGEST_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The registry gave a bundle whose bytes are not those that it says, or that were asked for.',
+    remedy:
+      'Do not believe this registry: its store is damaged or it lies. Compare it with a copy or with the log.',
+  },
+  EVIDENCE_SUBJECT_ABSENT: {
+    class: 'rejection',
+    meaning: 'The registry gave a bundle as being about an artifact that its statement does not name.',
+    remedy: 'Do not believe this registry: its index is damaged or it lies.',
+  },
+  EVIDENCE_WALK_ENDLESS: {
+    class: 'rejection',
+    meaning: 'Provenance leads to more artifacts than the way from source to image can have.',
+    remedy: 'Look at the materials of the steps; a build names far more of them than it needs.',
+  },
+  EVIDENCE_WITHHELD: {
+    class: 'rejection',
+    meaning: 'The registry does not give something that a signed statement names by digest.',
+    remedy: 'Submit it again with `waybill attest`; if the registry had it, find out why it is gone.',
+  },
+  RELEASE_SUMMARY_MISSING: {
+    class: 'rejection',
+    meaning: 'No trusted gate has passed this image as this version under a policy that devices accept.',
+    remedy:
+      'Run `waybill gate` for this image and version, with the key and policy that the device policy names.',
+  },
+  RELEASE_VERSION_NOT_HIGHER: {
+    class: 'rejection',
+    meaning: 'The version is not higher than every version released or withdrawn before.',
+    remedy: 'Choose a higher version and build again: the version is part of the evidence.',
+  },
+  RELEASE_IMAGE_WITHDRAWN: {
+    class: 'rejection',
+    meaning: 'A signed denial says that this image must not run.',
+    remedy: 'Correct what the denial names and release the corrected image.',
+  },
+  RELEASE_HARDWARE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'A hardware id is not one that the device policy names.',
+    remedy: 'Correct the id, or add it to the device policy with `waybill product update`.',
+    usage: true,
+  },
+  RELEASE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'No release of the product has this image.',
+    remedy: 'Give the SHA-256 digest of a released image; `waybill release --list` shows them.',
+    usage: true,
+  },
+  RELEASE_PRODUCT_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The repository has no delegation or no device policy for this product.',
+    remedy: 'Add the product with `waybill product add`.',
+    usage: true,
+  },
+  RELEASE_PRODUCT_EXISTS: {
+    class: 'rejection',
+    meaning: 'The repository already has this product.',
+    remedy: 'Change it with `waybill product update`, which keeps what it is not told to change.',
+    usage: true,
+  },
+  RELEASE_KEY_NOT_DELEGATED: {
+    class: 'rejection',
+    meaning: 'The keys given are not enough of those that may sign this role.',
+    remedy: 'Sign with the keys that the role above names; `waybill key show` prints the id of a key.',
+    usage: true,
+  },
+  RELEASE_TARGET_LOST: {
+    class: 'rejection',
+    meaning: 'The registry asks for a file of an earlier version of the role, which it should have.',
+    remedy: 'Restore the blobs of the registry from its backup.',
+  },
 });
