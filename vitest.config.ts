@@ -4,7 +4,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Folders of test/ whose tests are quick and start no process. */
-const FAST = ['core', 'policy', 'tidy', 'scripts'];
+const FAST = ['core', 'policy', 'tidy', 'scripts', 'bench'];
 
 const inFast = FAST.map((folder) => `test/${folder}/**/*.test.ts`);
 const inE2e = ['test/e2e/**/*.test.ts'];

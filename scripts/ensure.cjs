@@ -87,23 +87,26 @@ function isPresent(row) {
 
 function ensureDebianPackages(missing) {
   if (missing.length === 0) return;
-  const install = ['apt-get', 'install', '-y', '--no-install-recommends'].concat(missing);
   const asRoot = process.getuid !== undefined && process.getuid() === 0;
-  const sudo = asRoot ? [] : ['sudo', '-n'];
-  if (!asRoot && !runs(['sudo', '-n', 'true'])) {
-    stop(
-      `Debian packages are missing. Install them, then run the command again:\n\n  sudo apt-get update && sudo ${install.join(' ')}\n`,
-    );
-  }
+  const plan = debianPlan(missing, { asRoot, hasSudo: !asRoot && runs(['sudo', '-n', 'true']) });
+  if (plan.steps === undefined) stop(plan.message);
   say(`Installing Debian packages: ${missing.join(', ')} …`);
   // A machine that never asked has no package lists: the first try then fails at once.
-  const done =
-    runs(sudo.concat(install)) || (runs(sudo.concat('apt-get', 'update')) && runs(sudo.concat(install)));
-  if (!done) {
-    stop(
-      `Debian packages could not be installed. Try this, then run the command again:\n\n  apt-get update && ${install.join(' ')}\n`,
-    );
-  }
+  const [update, install] = plan.steps;
+  if (!runs(install) && !(runs(update) && runs(install))) stop(plan.message);
+}
+
+/** What installs the packages: two commands where that is allowed here, and the message for who has to do it. */
+function debianPlan(missing, rights) {
+  const update = ['apt-get', 'update'];
+  const install = ['apt-get', 'install', '-y', '--no-install-recommends'].concat(missing);
+  const sudo = rights.asRoot ? '' : 'sudo ';
+  const message =
+    'Debian packages are missing and could not be installed from here. Type this, then the command again:\n\n' +
+    `  ${sudo}${update.join(' ')} && ${sudo}${install.join(' ')}\n`;
+  if (rights.asRoot) return { message, steps: [update, install] };
+  if (!rights.hasSudo) return { message };
+  return { message, steps: [update, install].map((argv) => ['sudo', '-n'].concat(argv)) };
 }
 
 function runs(argv) {
@@ -121,5 +124,5 @@ function stop(text) {
   process.exit(1);
 }
 
-module.exports = { staleness };
+module.exports = { debianPlan, staleness };
 if (require.main === module) main(process.argv[2]);
