@@ -42,10 +42,10 @@ export function attestVerb(program: Command): void {
     .command('attest')
     .summary('sign and submit the statements of a build')
     .description(
-      'Hashes every file of a build output again, refuses statements that disagree, signs each statement\n' +
-        'with a short-lived certificate for the identity of this CI job, and submits the bundles, the images\n' +
-        'and the SBOM to the registry. Safe to run again: what is signed and stored is not done twice.\n\n' +
-        'The identity token comes from --token-file, else WAYBILL_ID_TOKEN, else GitHub Actions\n' +
+      'Hashes every file of a build output again, refuses statements that disagree, signs each statement with a ' +
+        'short-lived certificate for the identity of this CI job, and submits the bundles, the images and the ' +
+        'SBOM to the registry. Safe to run again: what is signed and stored is not done twice.\n\n' +
+        'The identity token comes from --token-file, else WAYBILL_ID_TOKEN, else GitHub Actions ' +
         '(permissions: id-token: write).',
     )
     .argument('<out>', 'the folder that `waybill build --out` wrote')
