@@ -36,7 +36,9 @@ function ensureNpmPackages() {
     : spawnSync('npm', ['ci'], options(ROOT));
   if (run.error !== undefined || run.status !== 0) {
     const reason = run.error === undefined ? `${run.stdout}${run.stderr}`.trim() : run.error.message;
-    stop(`${reason}\nnpm packages could not be installed; check the network and run the command again.`);
+    stop(
+      `${reason}\nnpm packages could not be installed; npm says why above. Mend that, then type the command again.`,
+    );
   }
   say(`Installed in ${Math.round((Date.now() - started) / 1000)} s.`);
 }
