@@ -55,4 +55,62 @@ export const LOG = faultsOf({
     meaning: 'A log entry is larger than 65,535 bytes, or empty.',
     remedy: 'Log a digest; keep the body beside the log.',
   },
+  LOG_KEY_UNREADABLE: {
+    class: 'rejection',
+    meaning: 'The key file of the log holds no Ed25519 private key.',
+    remedy: 'Restore keys/log.pem from its copy; a new key would be a new log.',
+    usage: true,
+  },
+  LOG_AUTHORITY_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A certificate authority whose certificates may write to the log is not a chain up to its root.',
+    remedy: 'Configure the chain as [intermediate, root], each certificate issued by the next.',
+    usage: true,
+  },
+  LOG_REQUEST_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A request to the log is not one of its documented forms.',
+    remedy: 'Send a hashedRekordRequestV002 or dsseRequestV002; see docs/spec/log.md.',
+  },
+  LOG_REQUEST_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A request to the log is larger than 1 MiB.',
+    remedy: 'Sign a statement that names large bodies by digest.',
+  },
+  LOG_KEY_UNSUPPORTED: {
+    class: 'rejection',
+    meaning: 'The signature was made with another kind of key than ECDSA P-256 with SHA-256.',
+    remedy: 'Sign with a P-256 key and say PKIX_ECDSA_P256_SHA_256.',
+  },
+  LOG_CERTIFICATE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The verifier of an entry is neither one DER certificate nor one DER public key.',
+    remedy: 'Send the DER of the signing certificate alone, or of the SubjectPublicKeyInfo.',
+  },
+  LOG_CERTIFICATE_UNTRUSTED: {
+    class: 'rejection',
+    meaning:
+      'The signing certificate is not a code-signing certificate of an authority that may write to this log.',
+    remedy: 'Get a certificate from the certificate authority of this registry.',
+  },
+  LOG_CERTIFICATE_EXPIRED: {
+    class: 'rejection',
+    meaning: 'The signing certificate, or one above it, is not valid now.',
+    remedy: 'Log the signature within the life of its certificate; check the clock of the server.',
+  },
+  LOG_WRITER_UNLISTED: {
+    class: 'rejection',
+    meaning: 'The key that made the signature may not write to this log.',
+    remedy: 'List the key in the configuration of the registry, or name it as a gate in a device policy.',
+  },
+  LOG_SIGNATURE_WRONG: {
+    class: 'rejection',
+    meaning: 'The signature does not verify with the key or certificate that came with it.',
+    remedy: 'Sign again; the log keeps no signature that it could not verify.',
+  },
+  LOG_TILE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The published tree has no such tile or bundle.',
+    remedy: 'Fetch the checkpoint first, and only tiles that its size requires.',
+  },
 });

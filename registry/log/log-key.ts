@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The key of the signature log: Ed25519, made once by `waybill init` [C2SP-signed-note-v1.0.0 §Ed25519 signatures].
+
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { join } from 'node:path';
+import { quote } from '../../core/faults.ts';
+import { ED25519_NOTE, formatVerifierKey, noteKeyHash, noteKeyId } from '../../core/tlog/note.ts';
+import { LOG } from '../log-faults.ts';
+import { readTrustFile, writeNewFiles } from '../trust/files.ts';
+import { nodeHasher } from './hash-tiles.ts';
+
+/** Signs checkpoints. */
+export interface LogSigner {
+  /** 32 raw bytes. */
+  readonly publicKey: Uint8Array;
+  /** 64 bytes over the text [RFC8032 §5.1.6]. */
+  sign(text: Uint8Array): Uint8Array;
+}
+
+const keyPath = (folder: string): string => join(folder, 'keys', 'log.pem');
+
+/**
+ * Makes the key of a new log in `keys/log.pem` of the data folder, mode 0600; returns the public key, 32 raw bytes.
+ * @throws CA_FILES_EXIST, CA_FILES_UNWRITABLE
+ */
+export async function createLogKey(options: { readonly folder: string }): Promise<Uint8Array> {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const text = privateKey.export({ type: 'pkcs8', format: 'pem' });
+  await writeNewFiles([{ path: keyPath(options.folder), text: String(text), secret: true }]);
+  return rawPublicKey(privateKey);
+}
+
+/** Opens the key of a data folder. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE */
+export async function openLogKey(options: { readonly folder: string }): Promise<LogSigner> {
+  const path = keyPath(options.folder);
+  const pem = await readTrustFile(path);
+  let key: KeyObject | undefined;
+  try {
+    key = createPrivateKey(pem);
+  } catch {
+    // The parser's own words could repeat parts of the file.
+  }
+  if (key?.asymmetricKeyType !== 'ed25519') {
+    throw LOG.reject('LOG_KEY_UNREADABLE', `expected an Ed25519 private key in ${quote(path)}`, { at: path });
+  }
+  const held = key;
+  return { publicKey: rawPublicKey(held), sign: (text) => sign(null, text, held) };
+}
+
+function rawPublicKey(privateKey: KeyObject): Uint8Array {
+  const spki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+  return new Uint8Array(spki.subarray(spki.length - 32));
+}
+
+/** The verifier key of a log, `name+hash+key` [C2SP-signed-note-v1.0.0 §Verifier keys]. */
+export function logVerifierKey(origin: string, publicKey: Uint8Array): string {
+  const keyId = noteKeyId(origin, ED25519_NOTE, publicKey, nodeHasher);
+  return formatVerifierKey({ name: origin, keyId, type: ED25519_NOTE, publicKey });
+}
+
+/** The log id of Rekor v2: all 32 bytes of the hash whose first four are the key id. */
+export function logId(origin: string, publicKey: Uint8Array): Uint8Array {
+  return noteKeyHash(origin, ED25519_NOTE, publicKey, nodeHasher);
+}

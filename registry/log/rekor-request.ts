@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// What clients post to the log [Rekor-v2 §rekor.v2.CreateEntryRequest], and what is answered [sigstore-rekor-v1
+// §TransparencyLogEntry]. Both request forms become the one leaf form [docs/spec/log.md §Leaf].
+
+import { hash, verify } from 'node:crypto';
+import { p256 } from '@noble/curves/nist.js';
+import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
+import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
+import { HASHED_REKORD, type HashedRekord } from '../../core/tlog/hashed-rekord.ts';
+import { LOG } from '../log-faults.ts';
+import type { LoggedSignature } from './signature-log.ts';
+import type { Writer, Writers } from './writers.ts';
+
+/** Largest request: an envelope with a statement of the size that a bundle may hold. */
+export const REQUEST_SIZE_BYTES_MAX = 1024 * 1024;
+
+interface SignedRequest {
+  /** The signed bytes, where the request has them; their digest where it does not. */
+  readonly signed: { readonly message: Uint8Array } | { readonly digest: Uint8Array };
+  readonly signature: Uint8Array;
+  readonly verifier: Writer['verifier'];
+}
+
+/**
+ * Reads a request, admits its writer and verifies its signature.
+ * @throws LOG_REQUEST_MALFORMED, LOG_KEY_UNSUPPORTED, LOG_SIGNATURE_WRONG, and what `Writers.admit` throws
+ */
+export function verifyRequest(body: Uint8Array, writers: Writers): HashedRekord {
+  const { signed, signature, verifier } = parseRequest(body);
+  const writer = writers.admit(verifier);
+  const valid =
+    'message' in signed
+      ? verify('sha256', signed.message, writer.key, signature)
+      : verifyDigest(signed.digest, signature, writer);
+  if (!valid) {
+    throw LOG.reject('LOG_SIGNATURE_WRONG', 'expected a signature by the key that came with it, got another');
+  }
+  return {
+    digest: 'message' in signed ? hash('sha256', signed.message, 'buffer') : signed.digest,
+    signature,
+    verifier: writer.verifier,
+    keyDetails: 'PKIX_ECDSA_P256_SHA_256',
+  };
+}
+
+/** Node has no ECDSA over a digest that is given, only over a message. */
+function verifyDigest(digest: Uint8Array, signature: Uint8Array, { key }: Writer): boolean {
+  const spki = key.export({ type: 'spki', format: 'der' });
+  const point = new Uint8Array(spki.subarray(spki.length - 65));
+  try {
+    return p256.verify(signature, digest, point, { prehash: false, lowS: false, format: 'der' });
+  } catch {
+    return false;
+  }
+}
+
+function parseRequest(body: Uint8Array): SignedRequest {
+  const refuse = (message: string, at: string) => LOG.reject('LOG_REQUEST_MALFORMED', message, { at });
+  const root = parseDocument(body, { refuse }, REQUEST_SIZE_BYTES_MAX);
+  root.only('hashedRekordRequestV002', 'dsseRequestV002');
+  const hashed = root.optional('hashedRekordRequestV002');
+  const dsse = root.optional('dsseRequestV002');
+  if ((hashed === undefined) === (dsse === undefined)) {
+    throw root.wrong('expected either hashedRekordRequestV002 or dsseRequestV002');
+  }
+  return hashed === undefined ? parseDsse(dsse as DocumentNode) : parseHashed(hashed);
+}
+
+function parseHashed(node: DocumentNode): SignedRequest {
+  node.only('digest', 'signature');
+  const signature = node.field('signature').only('content', 'verifier');
+  const digest = bytes(node.field('digest'));
+  if (digest.length !== 32)
+    throw node.field('digest').wrong('expected 32 bytes, the SHA-256 of what was signed');
+  return {
+    signed: { digest },
+    signature: bytes(signature.field('content')),
+    verifier: parseVerifier(signature.field('verifier')),
+  };
+}
+
+function parseDsse(node: DocumentNode): SignedRequest {
+  node.only('envelope', 'verifiers');
+  const envelope = node.field('envelope').only('payload', 'payloadType', 'signatures');
+  const signature = single(envelope.field('signatures')).only('sig', 'keyid');
+  const payload = bytes(envelope.field('payload'));
+  return {
+    signed: { message: preAuthEncoding(envelope.field('payloadType').string(), payload) },
+    signature: bytes(signature.field('sig')),
+    verifier: parseVerifier(single(node.field('verifiers'))),
+  };
+}
+
+function parseVerifier(node: DocumentNode): Writer['verifier'] {
+  node.only('x509Certificate', 'publicKey', 'keyDetails');
+  const { value: keyDetails } = node.field('keyDetails');
+  // Protobuf JSON allows the number of an enumeration in place of its name.
+  if (keyDetails !== 'PKIX_ECDSA_P256_SHA_256' && keyDetails !== 5) {
+    throw LOG.reject('LOG_KEY_UNSUPPORTED', 'expected keyDetails PKIX_ECDSA_P256_SHA_256, got others', {
+      at: `${node.pointer}/keyDetails`,
+    });
+  }
+  const certificate = node.optional('x509Certificate')?.only('rawBytes').field('rawBytes');
+  const publicKey = node.optional('publicKey')?.only('rawBytes').field('rawBytes');
+  if ((certificate === undefined) === (publicKey === undefined)) {
+    throw node.wrong('expected either x509Certificate or publicKey');
+  }
+  return certificate === undefined
+    ? { publicKey: bytes(publicKey as DocumentNode) }
+    : { certificate: bytes(certificate) };
+}
+
+function single(node: DocumentNode): DocumentNode {
+  const [first, ...more] = node.someElements();
+  if (first === undefined || more.length > 0)
+    throw node.wrong(`expected one element, got ${more.length + 1}`);
+  return first;
+}
+
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+/** Standard base64 with padding; native, since requests come by the thousand. */
+function bytes(node: DocumentNode): Uint8Array {
+  const text = node.string();
+  const decoded = BASE64.test(text) ? Buffer.from(text, 'base64') : undefined;
+  // Bits behind the last byte would be a second spelling.
+  if (decoded === undefined || decoded.toString('base64') !== text)
+    throw node.wrong('expected canonical base64');
+  return decoded;
+}
+
+/**
+ * The reply to a write, in protobuf JSON. Zeros are spelled out, which readers of protobuf JSON take as they take their
+ * absence. `integratedTime` is always 0 in Rekor v2: the time comes from a timestamp authority.
+ */
+export function formatEntry(logged: LoggedSignature, logId: Uint8Array): object {
+  const base64 = (data: Uint8Array): string => Buffer.from(data).toString('base64');
+  const { index, checkpoint, proof, leaf } = logged;
+  return {
+    logIndex: String(index),
+    logId: { keyId: base64(logId) },
+    kindVersion: { kind: HASHED_REKORD.kind, version: HASHED_REKORD.apiVersion },
+    integratedTime: '0',
+    inclusionProof: {
+      logIndex: String(index),
+      rootHash: base64(checkpoint.rootHash),
+      treeSize: String(checkpoint.size),
+      hashes: proof.map(base64),
+      checkpoint: { envelope: checkpoint.note },
+    },
+    canonicalizedBody: base64(leaf),
+  };
+}

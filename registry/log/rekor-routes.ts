@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// The signature log over HTTP: the Rekor v2 write API [Rekor-v2 §rekor.v2.Rekor] and tlog-tiles reads
+// [C2SP-tlog-tiles-v1.0.0 §APIs], mounted under a prefix.
+
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import type {
+  FastifyError,
+  FastifyInstance,
+  FastifyPluginAsync,
+  FastifyReply,
+  FastifyRequest,
+} from 'fastify';
+import { quote, Rejection, Unavailable } from '../../core/faults.ts';
+import { parseTilePath } from '../../core/tlog/tile-path.ts';
+import { handleError, sendFault } from '../http-errors.ts';
+import { LOG } from '../log-faults.ts';
+import { formatEntry, REQUEST_SIZE_BYTES_MAX, verifyRequest } from './rekor-request.ts';
+import type { SignatureLog } from './signature-log.ts';
+import { type WriterRules, Writers } from './writers.ts';
+
+/** What the routes need. */
+export interface LogDeps {
+  readonly log: SignatureLog;
+  readonly writers: WriterRules;
+}
+
+const compress = promisify(gzip);
+const FOREVER = 'public, max-age=31536000, immutable';
+
+/** `POST /api/v2/log/entries`; reads at the prefix and, for Rekor's clients, below `/api/v2`; `GET /api/v2/proof`. */
+export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, writers: rules }) => {
+  const writers = new Writers(rules);
+  app.setErrorHandler(answerFault);
+  app.removeAllContentTypeParsers();
+  // Bytes: our own strict reader follows.
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer', bodyLimit: REQUEST_SIZE_BYTES_MAX },
+    (_request, body, done) => done(null, body),
+  );
+
+  app.post('/api/v2/log/entries', { bodyLimit: REQUEST_SIZE_BYTES_MAX }, async (request, reply) => {
+    if (!(request.body instanceof Uint8Array)) {
+      throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');
+    }
+    const logged = await log.add(verifyRequest(request.body, writers));
+    // Clients of Rekor v2 accept no other status, for an entry that was there before neither.
+    return reply.code(201).header('cache-control', 'no-store').send(formatEntry(logged, log.logId));
+  });
+
+  app.get('/api/v2/proof', async (request, reply) => {
+    const query = request.query as Record<string, unknown>;
+    const index = naturalNumber(query, 'index');
+    const size = query.size === undefined ? log.tiles.checkpoint().size : naturalNumber(query, 'size');
+    const hashes = await log.tiles.inclusionProof(index, size);
+    const checkpoint = await log.tiles.checkpointNote(size);
+    if (checkpoint === undefined) {
+      throw LOG.reject('LOG_SIZE_UNPUBLISHED', `expected the size of a published checkpoint, got ${size}`);
+    }
+    return reply.header('cache-control', 'no-cache').send({
+      index: Number(index),
+      size: Number(size),
+      hashes: hashes.map((hash) => Buffer.from(hash).toString('base64')),
+      checkpoint,
+    });
+  });
+
+  readRoutes(app, log, '');
+  readRoutes(app, log, '/api/v2');
+};
+
+function readRoutes(app: FastifyInstance, log: SignatureLog, below: string): void {
+  app.get(`${below}/checkpoint`, async (_request, reply) =>
+    reply
+      .header('content-type', 'text/plain; charset=utf-8')
+      .header('cache-control', 'no-cache')
+      .send(log.tiles.checkpoint().note),
+  );
+
+  app.get(`${below}/tile/*`, async (request, reply) => {
+    // The path as it was sent: decoding would give a tile several addresses.
+    const [raw = ''] = request.raw.url?.split('?', 1) ?? [];
+    const path = parseTilePath(raw.slice(`${app.prefix}${below}/`.length));
+    const { level, index, width } = path;
+    const found =
+      level === 'entries'
+        ? await log.tiles.entryBundle(index, width)
+        : level === 'data'
+          ? undefined
+          : await log.tiles.tile(level, index, width);
+    if (found === undefined) {
+      throw LOG.reject('LOG_TILE_UNKNOWN', `expected a tile of the published tree, got ${quote(raw)}`);
+    }
+    return sendImmutable(request, reply, found, level === 'entries');
+  });
+}
+
+/** Entries hold base64 and compress well; hashes do not. */
+async function sendImmutable(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  body: Uint8Array,
+  compressible: boolean,
+): Promise<FastifyReply> {
+  reply.header('content-type', 'application/octet-stream').header('cache-control', FOREVER);
+  if (!compressible) return reply.send(Buffer.from(body));
+  reply.header('vary', 'accept-encoding');
+  if (!/(^|[\s,])gzip\s*(,|;\s*q=(1|0\.[0-9]*[1-9])|$)/.test(request.headers['accept-encoding'] ?? '')) {
+    return reply.send(Buffer.from(body));
+  }
+  return reply.header('content-encoding', 'gzip').send(await compress(body));
+}
+
+function naturalNumber(query: Record<string, unknown>, name: string): bigint {
+  const text = query[name];
+  if (typeof text !== 'string' || !/^(0|[1-9][0-9]{0,14})$/.test(text)) {
+    throw LOG.reject('LOG_REQUEST_MALFORMED', `expected ${name}=<whole number> in the query`);
+  }
+  return BigInt(text);
+}
+
+/** Faults as everywhere in the registry; `message` at the top is what stock clients print. */
+function answerFault(failure: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const fault = asFault(failure);
+  if (fault === undefined) return handleError(failure, request, reply);
+  if (fault instanceof Unavailable) request.log.warn({ code: fault.code, err: fault }, 'unavailable');
+  else request.log.info({ code: fault.code }, 'refused');
+  return sendFault(reply, fault, { message: `${fault.code}: ${fault.message}` });
+}
+
+function asFault(failure: unknown): Rejection | Unavailable | undefined {
+  if (failure instanceof Rejection || failure instanceof Unavailable) return failure;
+  const { statusCode, code } = (failure ?? {}) as Partial<FastifyError>;
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return LOG.reject('LOG_REQUEST_TOO_LARGE', `expected at most ${REQUEST_SIZE_BYTES_MAX} bytes`);
+  }
+  if (statusCode === undefined || statusCode < 400 || statusCode >= 500 || statusCode === 429)
+    return undefined;
+  return LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON request of the documented form');
+}
