@@ -21,20 +21,30 @@ const P256_SPKI_PREFIX = [
   0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
+/**
+ * ECDSA P-256 over a SHA-256 digest whose message is not at hand, which host crypto cannot do [FIPS186-5 §6.4.2]: key as DER
+ * SubjectPublicKeyInfo, signature as DER. Answers false for anything malformed.
+ */
+export function verifyP256Digest(spki: Uint8Array, digest: Uint8Array, signature: Uint8Array): boolean {
+  return digest.length === 32 && verifyWith(spki, digest, signature, false);
+}
+
+function verifyWith(spki: Uint8Array, data: Uint8Array, signature: Uint8Array, prehash: boolean): boolean {
+  const prefixed = P256_SPKI_PREFIX.every((b, i) => spki[i] === b);
+  if (!prefixed || spki.length !== P256_SPKI_PREFIX.length + 65) return false;
+  try {
+    // Low-S is a rule of Bitcoin, not of FIPS 186: OpenSSL and tokens make either.
+    const options = { prehash, lowS: false, format: 'der' } as const;
+    return p256.verify(signature, data, spki.subarray(P256_SPKI_PREFIX.length), options);
+  } catch {
+    return false;
+  }
+}
+
 /** Pure JavaScript, for any ES2022 engine. */
 export const portableCrypto: Crypto = {
   sha256: (data) => sha256(data),
-  verifyP256(spki, data, signature) {
-    const prefixed = P256_SPKI_PREFIX.every((b, i) => spki[i] === b);
-    if (!prefixed || spki.length !== P256_SPKI_PREFIX.length + 65) return false;
-    try {
-      // Low-S is a rule of Bitcoin, not of FIPS 186: OpenSSL and tokens make either.
-      const options = { prehash: true, lowS: false, format: 'der' } as const;
-      return p256.verify(signature, data, spki.subarray(P256_SPKI_PREFIX.length), options);
-    } catch {
-      return false;
-    }
-  },
+  verifyP256: (spki, data, signature) => verifyWith(spki, data, signature, true),
   verifyEd25519(publicKey, data, signature) {
     try {
       return ed25519.verify(signature, data, publicKey);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What clients post to the log [Rekor-v2 §rekor.v2.CreateEntryRequest], and what is answered [sigstore-rekor-v1
-// §TransparencyLogEntry]. Both request forms become the one leaf form [docs/spec/log.md §Leaf].
+// What clients post to the log [Rekor-v2 §rekor.v2.CreateEntryRequest], and what is answered. Both request forms become the
+// one leaf form [docs/spec/log.md §Leaf].
 
 import { hash, verify } from 'node:crypto';
-import { p256 } from '@noble/curves/nist.js';
+import { verifyP256Digest } from '../../core/crypto.ts';
 import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
 import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
 import { HASHED_REKORD, type HashedRekord } from '../../core/tlog/hashed-rekord.ts';
@@ -31,7 +31,7 @@ export function verifyRequest(body: Uint8Array, writers: Writers): HashedRekord 
   const valid =
     'message' in signed
       ? verify('sha256', signed.message, writer.key, signature)
-      : verifyDigest(signed.digest, signature, writer);
+      : verifyP256Digest(writer.key.export({ type: 'spki', format: 'der' }), signed.digest, signature);
   if (!valid) {
     throw LOG.reject('LOG_SIGNATURE_WRONG', 'expected a signature by the key that came with it, got another');
   }
@@ -41,17 +41,6 @@ export function verifyRequest(body: Uint8Array, writers: Writers): HashedRekord 
     verifier: writer.verifier,
     keyDetails: 'PKIX_ECDSA_P256_SHA_256',
   };
-}
-
-/** Node has no ECDSA over a digest that is given, only over a message. */
-function verifyDigest(digest: Uint8Array, signature: Uint8Array, { key }: Writer): boolean {
-  const spki = key.export({ type: 'spki', format: 'der' });
-  const point = new Uint8Array(spki.subarray(spki.length - 65));
-  try {
-    return p256.verify(signature, digest, point, { prehash: false, lowS: false, format: 'der' });
-  } catch {
-    return false;
-  }
 }
 
 function parseRequest(body: Uint8Array): SignedRequest {
