@@ -6,6 +6,7 @@ import type { ResourceDescriptor, Subject } from '../core/intoto/statement.ts';
 import type { FolderContent, StepStatement } from './build-output.ts';
 import { ATTEST } from './faults.ts';
 import type { HashedFile } from './folder.ts';
+import { isLocked, type LockedPackages } from './locked.ts';
 
 /** Checks everything. @throws ATTEST_* for the first disagreement */
 export function checkAgreement(content: FolderContent): void {
@@ -30,7 +31,7 @@ function checkOneBuild({ steps, sbomStatement }: FolderContent): void {
   const [first, ...others] = steps as readonly [StepStatement, ...StepStatement[]];
   const seen = new Set([first.provenance.step]);
   for (const { name, provenance } of others) {
-    for (const member of ['builderId', 'product', 'version'] as const) {
+    for (const member of ['builderId', 'product', 'version', 'invocationId'] as const) {
       if (provenance[member] !== first.provenance[member]) {
         throw disagree(name, `${member} ${quote(first.provenance[member])}`, provenance[member]);
       }
@@ -114,7 +115,7 @@ function checkInputs(
         break;
       case 'source':
       case 'toolchain':
-        checkLocked(input, content.lockedDigests, at);
+        checkLocked(input, content.locked, at);
         break;
       default:
         throw unbound(`a role source, toolchain, config or material for ${label(input)}, got another`, at);
@@ -155,8 +156,8 @@ function checkMaterial(input: ResourceDescriptor, earlier: ReadonlyMap<string, S
   throw ATTEST.reject('ATTEST_MATERIAL_BROKEN', message, { at });
 }
 
-function checkLocked(input: ResourceDescriptor, locked: ReadonlySet<string>, at: string): void {
-  if (locked.has(input.sha256)) return;
-  const message = `expected ${label(input)} to be in waybill.lock, got sha256 ${input.sha256} which is not`;
+function checkLocked(input: ResourceDescriptor, locked: LockedPackages, at: string): void {
+  if (isLocked(input, locked)) return;
+  const message = `expected ${label(input)} with sha256 ${input.sha256} in waybill.lock, found no such pair`;
   throw ATTEST.reject('ATTEST_INPUT_NOT_LOCKED', message, { at });
 }

@@ -10,6 +10,7 @@ import { formatStatement, parseStatement } from '../core/intoto/statement.ts';
 import { checkAgreement } from './agreement.ts';
 import { ATTEST } from './faults.ts';
 import { type HashedFile, hashFile, hashTree, readFlat, readHashed } from './folder.ts';
+import { type LockedPackages, parseLockedPackages } from './locked.ts';
 
 /** One file of `statements/`, to be signed byte for byte. */
 export interface StatementFile {
@@ -38,8 +39,7 @@ export interface FolderContent {
   readonly products: ReadonlyMap<string, HashedFile>;
   readonly sbom: HashedFile;
   readonly lock: HashedFile;
-  /** Every SHA-256 digest that the text of waybill.lock holds. */
-  readonly lockedDigests: ReadonlySet<string>;
+  readonly locked: LockedPackages;
   readonly definition: HashedFile;
 }
 
@@ -80,7 +80,7 @@ async function readFolder(folder: string): Promise<FolderContent> {
     products: await hashTree(folder, 'products'),
     sbom,
     lock: lock.file,
-    lockedDigests: digestsIn(lock.bytes),
+    locked: parseLockedPackages(lock.bytes),
     definition,
   };
 }
@@ -138,12 +138,6 @@ function requireCanonical(name: string, got: Uint8Array, expected: Uint8Array): 
   const message =
     "expected the builder's canonical bytes, got other spelling or members that the builder does not write";
   throw ATTEST.reject('ATTEST_STATEMENT_NOT_CANONICAL', message, { at: `statements/${name}` });
-}
-
-/** The lock's own format is the builder's; attest only asks whether a digest is in it. */
-function digestsIn(lock: Uint8Array): ReadonlySet<string> {
-  const text = Buffer.from(lock).toString('utf8');
-  return new Set(text.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g) ?? []);
 }
 
 function sha256(bytes: Uint8Array): string {

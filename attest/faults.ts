@@ -39,7 +39,8 @@ export const ATTEST = faultsOf({
   },
   ATTEST_STATEMENTS_DISAGREE: {
     class: 'rejection',
-    meaning: 'The statements of one build name different builders, products or versions.',
+    meaning:
+      'The statements name different builders, products, versions or invocations: they are not of one build.',
     remedy: 'Build again into an empty folder; do not mix the statements of two builds.',
   },
   ATTEST_SUBJECT_WITHOUT_FILE: {
@@ -73,6 +74,11 @@ export const ATTEST = faultsOf({
     meaning: 'waybill.lock is not the one that the steps were built with.',
     remedy: 'Build again with the lock file that you mean to ship.',
   },
+  ATTEST_LOCK_MALFORMED: {
+    class: 'rejection',
+    meaning: 'waybill.lock in the build output is not a lock of version 1.',
+    remedy: 'Build again with this version of Waybill.',
+  },
   ATTEST_DEFINITION_CHANGED: {
     class: 'rejection',
     meaning: 'waybill.yaml is not the one that the steps were built with.',
@@ -86,7 +92,7 @@ export const ATTEST = faultsOf({
   },
   ATTEST_INPUT_NOT_LOCKED: {
     class: 'rejection',
-    meaning: 'A step names a package whose digest is not in waybill.lock.',
+    meaning: 'A step names a package that waybill.lock does not pin with that digest.',
     remedy: 'Build again; a build sees only what the lock pins.',
   },
   ATTEST_SBOM_CHANGED: {

@@ -24,14 +24,38 @@ const ELF = 'ELF of the boot loader';
 const IMAGE = 'bytes of the boot loader';
 const COMPILER = sha256('gcc-avr');
 const SOURCE = sha256('arduino-core-avr');
-const LOCK = `packages:\n  - { name: gcc-avr, sha256: ${COMPILER} }\n  - { name: arduino-core-avr, sha256: ${SOURCE} }\n`;
+const pinned = (name: string, version: string, architecture: string) => ({
+  name,
+  version,
+  architecture,
+  sha256: sha256(name),
+  sizeBytes: 1,
+  path: `pool/${name}.deb`,
+});
+const LOCK = `${JSON.stringify({
+  lockVersion: 1,
+  inputsSha256: sha256('inputs'),
+  inputs: [
+    {
+      name: 'toolchain',
+      kind: 'debian',
+      suite: 'bookworm',
+      inReleaseSha256: sha256('InRelease'),
+      signers: ['4CB50190207B4758A3F73A796ED0E7B82643E131'],
+      packages: [
+        pinned('arduino-core-avr', '1.8.6', 'all'),
+        pinned('gcc-avr', '1:5.4.0+Atmel3.6.2-3', 'amd64'),
+      ],
+    },
+  ],
+})}\n`;
 const DEFINITION = 'product: optiboot\n';
 const SBOM = '{"bomFormat":"CycloneDX","specVersion":"1.6"}\n';
 export const BUILDER_ID = 'https://waybill.example/builders/test';
 
 const packages: ResourceDescriptor[] = [
   {
-    uri: 'pkg:deb/debian/gcc-avr@1%3A5.4.0?arch=amd64',
+    uri: 'pkg:deb/debian/gcc-avr@1%3A5.4.0%2BAtmel3.6.2-3?arch=amd64',
     sha256: COMPILER,
     annotations: { role: 'toolchain' },
   },

@@ -141,7 +141,7 @@ test('a statement under another name, and a step told twice, are refused', async
   await expect(readBuildOutput(twice)).rejects.toEqual(code('ATTEST_STATEMENT_MISNAMED'));
 });
 
-for (const member of ['builderId', 'product', 'version'] as const) {
+for (const member of ['builderId', 'product', 'version', 'invocationId'] as const) {
   test(`statements that disagree on ${member} are refused`, async () => {
     const folder = await folderOf((plan) => {
       plan.steps[1] = { ...step(plan, 1), [member]: 'other' };
@@ -229,7 +229,7 @@ test('a material must be an output of the earlier step it names', async () => {
 
 test('lock and definition are those of the build', async () => {
   const lock = await folderOf();
-  await edit(lock, 'waybill.lock', /$/, '# changed\n');
+  await edit(lock, 'waybill.lock', /$/, '\n');
   await expect(readBuildOutput(lock)).rejects.toEqual(code('ATTEST_LOCK_CHANGED'));
 
   const definition = await folderOf();
@@ -255,11 +255,31 @@ test('each step names lock and definition once, and only known roles', async () 
   }
 });
 
-test('a package that the lock does not pin is refused', async () => {
-  const folder = await folderOf((plan) =>
-    input(plan, 'pkg:deb/debian/gcc-avr@1%3A5.4.0?arch=amd64', { sha256: sha256('another compiler') }),
-  );
-  await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_INPUT_NOT_LOCKED'));
+test('a package that the lock does not pin is refused, under whatever digest or name', async () => {
+  const uri = 'pkg:deb/debian/gcc-avr@1%3A5.4.0%2BAtmel3.6.2-3?arch=amd64';
+  for (const change of [
+    { sha256: sha256('another compiler') },
+    { uri: uri.replace('5.4.0', '5.4.1') },
+    { uri: uri.replace('gcc-avr', 'arduino-core-avr') },
+    { uri: uri.replace('amd64', 'arm64') },
+    { uri: `${uri}%` },
+  ]) {
+    const folder = await folderOf((plan) => input(plan, uri, change));
+    await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_INPUT_NOT_LOCKED'));
+  }
+});
+
+test('a lock that is none is refused', async () => {
+  for (const text of [
+    '',
+    '[]',
+    '{"lockVersion":2,"inputs":[]}',
+    '{"lockVersion":1,"inputs":[{"packages":[{}]}]}',
+  ]) {
+    const folder = await folderOf();
+    await writeFile(join(folder, 'waybill.lock'), text);
+    await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_LOCK_MALFORMED'));
+  }
 });
 
 test('the SBOM is the one that the reference names', async () => {
