@@ -35,7 +35,9 @@ export interface FactorySettings {
   readonly image?: { readonly bytes: Uint8Array; readonly version: string } | undefined;
 }
 
-const ID = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+/** What a registry accepts [docs/spec/install-report.md §Enrolment]. */
+const DEVICE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+const HARDWARE_ID = /^[\x21-\x7e]{1,128}$/;
 
 /**
  * Makes a device in a folder that has none. `device.json` is written last: without it there is no device.
@@ -84,10 +86,10 @@ function checkSettings(settings: FactorySettings): void {
   const bad = (option: string, expected: string, got: string) =>
     DEVICE.reject('DEVICE_SETTING_MALFORMED', `${option}: expected ${expected}, got ${quote(got)}`);
   const { id, product, hardwareId, registryUrl, versionFloor, image } = settings;
-  if (id !== undefined && !ID.test(id))
-    throw bad('device id', 'lower-case letters, digits, dots, hyphens', id);
+  if (id !== undefined && !DEVICE_ID.test(id))
+    throw bad('device id', 'letters, digits, dots and hyphens', id);
   if (!isProductName(product)) throw bad('product', 'lower-case letters, digits and hyphens', product);
-  if (hardwareId === '') throw bad('hardware id', 'some text', hardwareId);
+  if (!HARDWARE_ID.test(hardwareId)) throw bad('hardware id', 'printable ASCII without spaces', hardwareId);
   if (!isVersion(versionFloor)) throw bad('version floor', 'a version such as 8.1.0', versionFloor);
   if (!isHttpUrl(registryUrl)) throw bad('registry', 'a URL with http or https', registryUrl);
   if (image !== undefined && !isVersion(image.version)) {

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images on their way into a slot: limits, digests, silence, and storage that lies.
+
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { downloadImage } from '../../device/download.ts';
+import { nodeFiles, nodeHost } from '../../device/node-host.ts';
+import { checkDownload, checkReadBack, digestSlot, emptySlot, writeSlot } from '../../device/slot.ts';
+import { hostWith, temporaryFolder } from './folder.ts';
+
+const coded = (code: string) => expect.objectContaining({ code });
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+const image = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) & 0xff));
+let slot: string;
+let dispose: () => Promise<void>;
+
+beforeEach(async () => {
+  const folder = await temporaryFolder();
+  slot = `${folder.path}/slots/b`;
+  dispose = folder.dispose;
+});
+afterEach(() => dispose());
+
+async function* inPieces(bytes: Uint8Array, size = 70_000) {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+describe('a slot', () => {
+  test('holds what was streamed, and loses what it held before', async () => {
+    await writeSlot(nodeFiles, slot, inPieces(Buffer.concat([image, image])), 2 * image.length);
+    const written = await writeSlot(nodeFiles, slot, inPieces(image), image.length);
+    expect(written).toEqual({ sha256: sha256(image), sizeBytes: image.length });
+    expect(await digestSlot(nodeFiles, slot)).toEqual(written);
+    expect(image.equals(await readFile(slot))).toBe(true);
+  });
+
+  test('that was never written or was emptied holds nothing', async () => {
+    expect(await digestSlot(nodeFiles, slot)).toEqual({ sha256: sha256(Buffer.alloc(0)), sizeBytes: 0 });
+    await writeSlot(nodeFiles, slot, inPieces(image), image.length);
+    await emptySlot(nodeFiles, slot);
+    expect(await digestSlot(nodeFiles, slot)).toEqual({ sha256: sha256(Buffer.alloc(0)), sizeBytes: 0 });
+  });
+
+  test('takes no byte more than announced', async () => {
+    await expect(writeSlot(nodeFiles, slot, inPieces(image), image.length - 1)).rejects.toEqual(
+      coded('UPDATE_IMAGE_TOO_LONG'),
+    );
+    expect((await digestSlot(nodeFiles, slot)).sizeBytes).toBeLessThan(image.length);
+  });
+
+  test('refuses another image than the evidence is about', async () => {
+    const short = await writeSlot(nodeFiles, slot, inPieces(image.subarray(1)), image.length);
+    expect(() => checkDownload(short, sha256(image))).toThrow(coded('UPDATE_IMAGE_MISMATCH'));
+  });
+
+  test('that does not hold what was written is found out', async () => {
+    let writes = 0;
+    const { files } = hostWith({
+      openSlot: async (path) => {
+        const real = await nodeFiles.openSlot(path);
+        const write = async (chunk: Uint8Array) => {
+          const copy = Uint8Array.from(chunk);
+          if (++writes === 3) copy[17] = (copy[17] ?? 0) ^ 1;
+          await real.write(copy);
+        };
+        return { ...real, write };
+      },
+    });
+    const written = await writeSlot(files, slot, inPieces(image), image.length);
+    checkDownload(written, sha256(image));
+    const held = await digestSlot(files, slot);
+    expect(() => checkReadBack(held, sha256(image))).toThrow(coded('SLOT_READBACK_MISMATCH'));
+  });
+
+  test('that cannot be written says so, and is closed', async () => {
+    let closed = 0;
+    const { files } = hostWith({
+      openSlot: async (path) => {
+        const real = await nodeFiles.openSlot(path);
+        const abandon = async () => {
+          closed++;
+          await real.abandon();
+        };
+        await real.abandon();
+        return { ...real, abandon };
+      },
+    });
+    await expect(writeSlot(files, slot, inPieces(image), image.length)).rejects.toEqual(
+      coded('SLOT_UNWRITABLE'),
+    );
+    expect(closed).toBe(1);
+  });
+});
+
+describe('a download', () => {
+  let server: Server;
+  const never = new AbortController().signal;
+
+  async function serve(answer: RequestListener): Promise<string> {
+    server = createServer(answer);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}/image`;
+  }
+  afterEach(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const take = (url: string, cancel = never, idleTimeoutMs = 5000) =>
+    writeSlot(nodeFiles, slot, downloadImage(nodeHost(), url, cancel, idleTimeoutMs), image.length);
+
+  test('arrives whole', async () => {
+    const url = await serve((_, response) => response.end(image));
+    expect(await take(url)).toEqual({ sha256: sha256(image), sizeBytes: image.length });
+  });
+
+  test('that never ends is stopped at the announced size', async () => {
+    const url = await serve((_, response) => {
+      const more = () => {
+        while (!response.destroyed && response.write(image));
+        if (!response.destroyed) response.once('drain', more);
+      };
+      more();
+    });
+    await expect(take(url)).rejects.toEqual(coded('UPDATE_IMAGE_TOO_LONG'));
+  });
+
+  const dead: Record<string, RequestListener> = {
+    'is not there': (_, response) => response.writeHead(404).end(),
+    'leads elsewhere': (_, response) => response.writeHead(302, { location: '/other' }).end(),
+    'breaks off': (_, response) => {
+      response.write(image.subarray(0, 1000));
+      setTimeout(() => response.destroy(), 20);
+    },
+  };
+  test.each(Object.keys(dead))('that %s gives no verdict', async (how) => {
+    const url = await serve(dead[how] as RequestListener);
+    await expect(take(url)).rejects.toEqual(coded('UPDATE_DOWNLOAD_INTERRUPTED'));
+  });
+
+  test('that falls silent is given up', async () => {
+    const url = await serve((_, response) => void response.write(image.subarray(0, 1000)));
+    await expect(take(url, never, 60)).rejects.toEqual(coded('UPDATE_DOWNLOAD_INTERRUPTED'));
+  });
+
+  test('is cancelled in the middle', async () => {
+    const cancel = new AbortController();
+    const url = await serve((_, response) => {
+      response.write(image.subarray(0, 1000));
+      setTimeout(() => cancel.abort(), 20);
+    });
+    await expect(take(url, cancel.signal)).rejects.toEqual(coded('UPDATE_CANCELLED'));
+  });
+});

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device folder: made whole, read strictly, and still good when a file of it is torn.
+
+import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readDeviceKey } from '../../device/device-key.ts';
+import { makeDevice } from '../../device/enrolment.ts';
+import type { DeviceFiles } from '../../device/host.ts';
+import { nodeFiles, nodeHost } from '../../device/node-host.ts';
+import { copyPath } from '../../device/records.ts';
+import {
+  type ActiveSlot,
+  devicePaths,
+  nextCounter,
+  readActive,
+  readCounter,
+  readFactoryFile,
+  readIdentity,
+  writeActive,
+} from '../../device/state.ts';
+import { readStatus } from '../../device/status.ts';
+import { device, factory, hostWith, temporaryFolder } from './folder.ts';
+
+const coded = (code: string) => expect.objectContaining({ code });
+let folder: string;
+let paths: ReturnType<typeof devicePaths>;
+let dispose: () => Promise<void>;
+
+beforeEach(async () => {
+  ({ path: folder, dispose } = await temporaryFolder());
+  paths = devicePaths(folder);
+});
+afterEach(() => dispose());
+
+/** A write that is cut off: half of the file is there. */
+async function tear(path: string): Promise<void> {
+  await truncate(path, Math.floor((await stat(path)).size / 2));
+}
+
+/** One letter of the record's text changes; it stays sound JSON. */
+async function flip(path: string, from: string, to: string): Promise<void> {
+  const text = await readFile(path, 'utf8');
+  expect(text).toContain(from);
+  await writeFile(path, text.replace(from, to));
+}
+
+describe('init', () => {
+  test('makes a device that knows itself', async () => {
+    await device(folder);
+    expect(await readStatus(folder, nodeHost())).toMatchObject({
+      device: 'bench-1',
+      product: 'optiboot',
+      hardwareId: 'atmega328p',
+      enrolled: false,
+      active: { slot: 'a', version: '8.0.0', intact: true },
+      versionFloor: '8.0.0',
+      reportCounter: 0,
+      reportsQueued: 0,
+    });
+    expect((await stat(paths.key)).mode & 0o777).toBe(0o600);
+    const names = await readdir(folder, { recursive: true });
+    expect(names.filter((name) => name.endsWith('.new'))).toEqual([]);
+  });
+
+  test('names the device after its key if it is given no name', async () => {
+    const made = await makeDevice(folder, factory({ id: undefined, image: undefined }), nodeHost());
+    const { keyId } = await readDeviceKey(nodeFiles, folder);
+    expect(made.id).toBe(`optiboot-${keyId.slice(0, 12)}`);
+    expect((await readActive(nodeFiles, folder)).image).toBeUndefined();
+  });
+
+  test('never makes a device over another', async () => {
+    await device(folder);
+    const key = await readFile(paths.key, 'utf8');
+    await expect(device(folder)).rejects.toEqual(coded('DEVICE_EXISTS'));
+    await rm(paths.device);
+    await expect(device(folder)).rejects.toEqual(coded('DEVICE_EXISTS'));
+    expect(await readFile(paths.key, 'utf8')).toBe(key);
+  });
+
+  test.each([
+    { id: 'a/b' },
+    { product: 'Opti Boot' },
+    { hardwareId: '' },
+    { registryUrl: 'ftp://registry.example' },
+    { registryUrl: 'http://' },
+    { versionFloor: 'latest' },
+    { image: { bytes: Buffer.from('x'), version: 'latest' } },
+    { image: { bytes: Buffer.alloc(0), version: '1' } },
+  ])('refuses %j', async (change) => {
+    await expect(device(folder, change)).rejects.toEqual(coded('DEVICE_SETTING_MALFORMED'));
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('refuses a root that it could never use', async () => {
+    await expect(device(folder, { root: Buffer.from('{}') })).rejects.toEqual(
+      coded('TUF_METADATA_MALFORMED'),
+    );
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe('records', () => {
+  beforeEach(() => device(folder));
+
+  test('a folder without a device says so', async () => {
+    await expect(readIdentity(nodeFiles, `${folder}/none`)).rejects.toEqual(coded('DEVICE_NOT_INITIALISED'));
+  });
+
+  test.each(['device', 'active'] as const)('a torn %s file falls back to its copy', async (name) => {
+    const before = await readStatus(folder, nodeHost());
+    await tear(paths[name]);
+    expect(await readStatus(folder, nodeHost())).toEqual(before);
+    await rm(paths[name]);
+    expect(await readStatus(folder, nodeHost())).toEqual(before);
+  });
+
+  test.each(['device', 'active'] as const)('a torn %s file with a torn copy is a fault', async (name) => {
+    await tear(paths[name]);
+    await tear(copyPath(paths[name]));
+    await expect(readStatus(folder, nodeHost())).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
+  });
+
+  test('a changed record is noticed though it is sound JSON', async () => {
+    await flip(paths.active, '"versionFloor":"8.0.0"', '"versionFloor":"1.0.0"');
+    expect((await readActive(nodeFiles, folder)).versionFloor).toBe('8.0.0');
+    await flip(copyPath(paths.active), '"versionFloor":"8.0.0"', '"versionFloor":"1.0.0"');
+    await expect(readActive(nodeFiles, folder)).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
+  });
+
+  test('a missing active record is a fault, not a device without image', async () => {
+    await rm(paths.active);
+    await rm(copyPath(paths.active));
+    await expect(readActive(nodeFiles, folder)).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
+  });
+
+  test('the copy of the active record is believed only if its slot holds its image', async () => {
+    await rm(paths.active);
+    await writeFile(paths.slot('a'), 'something else');
+    await expect(readActive(nodeFiles, folder)).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
+  });
+
+  test('a missing root or a damaged key is a fault that does not show the key', async () => {
+    await rm(paths.root);
+    await expect(readFactoryFile(nodeFiles, paths.root)).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
+    const secret = (await readFile(paths.key, 'utf8')).split('\n')[1] as string;
+    await tear(paths.key);
+    const failure = await readDeviceKey(nodeFiles, folder).catch((cause: unknown) => cause);
+    expect(failure).toEqual(coded('DEVICE_STATE_DAMAGED'));
+    expect(JSON.stringify([String(failure), (failure as Error).cause ?? ''])).not.toContain(
+      secret.slice(0, 16),
+    );
+  });
+
+  test('a folder that cannot be written is told apart from a damaged one', async () => {
+    await rm(`${folder}/reports`, { force: true, recursive: true });
+    await writeFile(`${folder}/reports`, 'a file in the place of a folder');
+    await expect(nodeFiles.write(`${folder}/reports/1.json`, Buffer.from('x'))).rejects.toEqual(
+      coded('DEVICE_STATE_UNWRITABLE'),
+    );
+    await expect(nodeFiles.list(`${folder}/reports`)).rejects.toEqual(coded('DEVICE_STATE_UNWRITABLE'));
+    await expect(nodeFiles.read(`${folder}/reports/1.json`)).rejects.toEqual(
+      coded('DEVICE_STATE_UNWRITABLE'),
+    );
+    await expect(nodeFiles.remove(`${folder}/reports/1.json`)).rejects.toEqual(
+      coded('DEVICE_STATE_UNWRITABLE'),
+    );
+    await expect(nodeFiles.lock(`${folder}/reports/lock`)).rejects.toEqual(coded('DEVICE_STATE_UNWRITABLE'));
+    await expect(nodeFiles.openSlot(`${folder}/reports/a`)).rejects.toEqual(coded('SLOT_UNWRITABLE'));
+    const reading = nodeFiles.readSlot(folder)[Symbol.asyncIterator]();
+    await expect(reading.next()).rejects.toEqual(coded('SLOT_UNWRITABLE'));
+  });
+});
+
+describe('the switch', () => {
+  const next: ActiveSlot = {
+    slot: 'b',
+    image: { sha256: '5f'.repeat(32), version: '8.1.0', sizeBytes: 3 },
+    versionFloor: '8.1.0',
+    reported: false,
+  };
+
+  beforeEach(() => device(folder));
+
+  /** Files of which the n-th write of any kind fails, as if the power went. */
+  function cutAt(n: number): DeviceFiles {
+    let writes = 0;
+    return hostWith({
+      write: async (path, bytes, mode) => {
+        if (++writes === n) throw new Error('power cut');
+        await nodeFiles.write(path, bytes, mode);
+      },
+    }).files;
+  }
+
+  test('is one rename: a cut before it leaves the old slot, image and floor', async () => {
+    const before = await readActive(nodeFiles, folder);
+    for (const n of [1, 2]) {
+      await expect(writeActive(cutAt(n), folder, next)).rejects.toThrow('power cut');
+      expect(await readActive(nodeFiles, folder)).toEqual(before);
+    }
+    await writeActive(nodeFiles, folder, next);
+    expect(await readActive(nodeFiles, folder)).toEqual(next);
+  });
+
+  test('a number is used up before it is given out, and never twice', async () => {
+    expect(await nextCounter(nodeFiles, folder)).toBe(1);
+    await expect(nextCounter(cutAt(2), folder)).rejects.toThrow('power cut');
+    expect(await nextCounter(nodeFiles, folder)).toBe(2);
+    await tear(paths.counter);
+    expect(await readCounter(nodeFiles, folder)).toBe(2);
+    expect(await nextCounter(nodeFiles, folder)).toBe(3);
+  });
+});
+
+describe('the lock', () => {
+  test('is held by one agent at a time and outlives none', async () => {
+    const unlock = await nodeFiles.lock(`${folder}/lock`);
+    expect(await nodeFiles.lock(`${folder}/lock`)).toBeUndefined();
+    await unlock?.();
+    // A number that no process can have: the agent that wrote it is gone.
+    await writeFile(`${folder}/lock`, '999999999');
+    const again = await nodeFiles.lock(`${folder}/lock`);
+    expect(again).toBeTypeOf('function');
+    await again?.();
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
