@@ -84,10 +84,14 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
   const dependencies = inputs
     .filter((input) => input.uri?.startsWith('pkg:'))
     .map(({ uri = '', annotations }) => {
-      if (parsePackageUrl(uri) === undefined) {
-        throw STORE.reject('REGISTRY_DEPENDENCY_MALFORMED', `expected a package URL, got ${quote(uri)}`);
+      const role = annotations?.role ?? '';
+      if (parsePackageUrl(uri) === undefined || !/^[a-z-]{1,32}$/.test(role)) {
+        throw STORE.reject(
+          'REGISTRY_DEPENDENCY_MALFORMED',
+          `expected a package URL and a role, got ${quote(uri)} and ${quote(role)}`,
+        );
       }
-      return { purl: uri, role: annotations?.role ?? 'unknown' };
+      return { purl: uri, role };
     });
   return {
     product: provenance.product,

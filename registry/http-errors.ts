@@ -7,13 +7,7 @@ import { STORE } from './store-faults.ts';
 
 /** Statuses that say more than "evidence bad" (422) or "try later" (503). [RFC9110 §15] */
 const STATUS: Readonly<Record<string, number>> = {
-  REGISTRY_REQUEST_MALFORMED: 400,
-  REGISTRY_PURL_MALFORMED: 400,
-  TUF_REPOSITORY_METADATA_MALFORMED: 400,
-  BLOB_DIGEST_MALFORMED: 400,
   BLOB_TRUNCATED: 400,
-  DEVICE_ENROL_MALFORMED: 400,
-  DEVICE_REPORT_ENVELOPE_MALFORMED: 400,
   DEVICE_ENROL_UNAUTHORIZED: 401,
   BLOB_NOT_NAMED: 403,
   TUF_REPOSITORY_THRESHOLD_UNMET: 403,
@@ -30,9 +24,36 @@ const STATUS: Readonly<Record<string, number>> = {
   TUF_TARGETS_MISSING: 409,
   DEVICE_ENROL_CONFLICT: 409,
   DEVICE_REPORT_REPLAYED: 409,
-  REGISTRY_REQUEST_TOO_LARGE: 413,
-  BLOB_TOO_LARGE: 413,
   REGISTRY_REQUEST_RATE: 429,
+  CA_KEY_UNSUPPORTED: 400,
+  CA_PROOF_WRONG: 400,
+  CA_CSR_SIGNATURE_WRONG: 400,
+  TSA_HASH_UNSUPPORTED: 400,
+  TSA_POLICY_UNKNOWN: 400,
+  TSA_EXTENSION_UNSUPPORTED: 400,
+  OIDC_TOKEN_MISSING: 401,
+  OIDC_TOKEN_MALFORMED: 401,
+  OIDC_TOKEN_ALGORITHM_REFUSED: 401,
+  OIDC_TOKEN_ISSUER_UNKNOWN: 401,
+  OIDC_TOKEN_SIGNATURE_WRONG: 401,
+  OIDC_TOKEN_AUDIENCE_WRONG: 401,
+  OIDC_TOKEN_EXPIRED: 401,
+  OIDC_TOKEN_NOT_YET_VALID: 401,
+  OIDC_TOKEN_CLAIM_MALFORMED: 401,
+  OIDC_TOKEN_IDENTITY_REFUSED: 403,
+  CT_RESOURCE_UNKNOWN: 404,
+  LOG_REQUEST_MALFORMED: 400,
+  LOG_KEY_UNSUPPORTED: 400,
+  LOG_CERTIFICATE_MALFORMED: 400,
+  LOG_CERTIFICATE_UNTRUSTED: 403,
+  LOG_CERTIFICATE_EXPIRED: 403,
+  LOG_WRITER_UNLISTED: 403,
+  LOG_TILE_UNKNOWN: 404,
+  LOG_SIZE_UNPUBLISHED: 404,
+  TLOG_PATH_MALFORMED: 404,
+  TLOG_INDEX_OUTSIDE_TREE: 404,
+  LOG_REQUEST_TOO_LARGE: 413,
+  LOG_ENTRY_SIZE: 413,
   REGISTRY_INTERNAL: 500,
 };
 
@@ -42,13 +63,24 @@ export function sendFault(
   fault: Rejection | Unavailable,
   extra: Readonly<Record<string, unknown>> = {},
 ): FastifyReply {
-  const status = STATUS[fault.code] ?? (fault instanceof Unavailable ? 503 : 422);
+  const status = statusOf(fault);
   const error = { code: fault.code, message: fault.message, remedy: fault.row.remedy };
   return reply
     .code(status)
     .type('application/json; charset=utf-8')
     .header('cache-control', 'no-store')
     .send(JSON.stringify({ error: fault.at === undefined ? error : { ...error, at: fault.at }, ...extra }));
+}
+
+/** By the table, else by the last word of the code, else by the class. */
+function statusOf(fault: Rejection | Unavailable): number {
+  const listed = STATUS[fault.code];
+  if (listed !== undefined) return listed;
+  if (fault instanceof Unavailable) return 503;
+  if (fault.code.endsWith('_MALFORMED')) return 400;
+  if (fault.code.endsWith('_TOO_LARGE')) return 413;
+  if (fault.code.startsWith('OIDC_TOKEN_')) return 401;
+  return 422;
 }
 
 /** Fastify's error handler: our faults as they are, fastify's own refusals under our codes, anything else as our bug. */

@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { quote } from '../core/faults.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
 import { type AttestationFacts, factsOf, indexRows } from './facts.ts';
 import { parsePackageUrl } from './package-url.ts';
@@ -61,15 +62,24 @@ export class Ingest {
       );
     }
     const facts = factsOf(bundle, clock());
-    const sbom = facts.sbomSha256 === undefined ? [] : await this.#storedSbom(facts.sbomSha256);
-    await database.write([{ table: 'bundle', key: [sha256], value: bytes }, ...indexRows(facts), ...sbom]);
+    const rows: readonly Change[] = [{ table: 'bundle', key: [sha256], value: bytes }, ...indexRows(facts)];
+    const { sbomSha256 } = facts;
+    if (sbomSha256 === undefined) await database.write(rows);
+    // In turn with the SBOM's own arrival: whichever comes second indexes it.
+    else {
+      await this.#turns.take(sbomSha256, async () =>
+        database.write([...rows, ...(await this.#storedSbom(sbomSha256))]),
+      );
+    }
     return { sha256, leafIndex: facts.leafIndex, isNew: true };
   }
 
   /** Rows for an SBOM whose body came before the statement that names it (as a TUF target). */
   async #storedSbom(sha256: string): Promise<readonly Change[]> {
     const { blobs, database } = this.#options;
-    if ((await blobs.sizeBytes(sha256)) === undefined || (await database.has('sbom', sha256))) return [];
+    const sizeBytes = await blobs.sizeBytes(sha256);
+    if (sizeBytes === undefined || (await database.has('sbom', sha256))) return [];
+    checkSbomSize(sizeBytes);
     return sbomRows(sha256, await blobs.read(sha256));
   }
 
@@ -130,7 +140,17 @@ async function isAny(keys: AsyncGenerator<unknown>): Promise<boolean> {
 }
 
 async function sbomRowsOf(staged: StagedBlob, blobs: Blobs): Promise<readonly Change[]> {
+  checkSbomSize(staged.sizeBytes);
   return sbomRows(staged.sha256, await blobs.readStaged(staged));
+}
+
+/** A blob may be far larger than a document that is read in one piece. */
+function checkSbomSize(sizeBytes: number): void {
+  if (sizeBytes <= LIMITS.jsonSizeBytes) return;
+  throw STORE.reject(
+    'BLOB_SBOM_MALFORMED',
+    `expected an SBOM of at most ${LIMITS.jsonSizeBytes} bytes, got ${sizeBytes}`,
+  );
 }
 
 /** The rows that tell which packages an SBOM lists. @throws BLOB_SBOM_MALFORMED */

@@ -87,14 +87,25 @@ export const STORE = faultsOf({
   },
   REGISTRY_DEPENDENCY_MALFORMED: {
     class: 'rejection',
-    meaning: 'A provenance statement names a package by something that is not a package URL.',
-    remedy: 'Build again; `waybill build` writes package URLs.',
+    meaning:
+      'A provenance statement names a package by something that is not a package URL, or without a role.',
+    remedy: 'Build again; `waybill build` writes package URLs with their roles.',
   },
   REGISTRY_PURL_MALFORMED: {
     class: 'rejection',
     meaning: 'A question names a package by something that is not a package URL.',
     remedy: 'Write pkg:type/namespace/name or pkg:type/namespace/name@version.',
     usage: true,
+  },
+  REGISTRY_KEY_UNSUITABLE: {
+    class: 'rejection',
+    meaning: 'A listed key, of config.yaml or of a device policy, is not a P-256 public key.',
+    remedy: 'List the gate key that `waybill key new` made, as DER SubjectPublicKeyInfo in base64.',
+  },
+  REGISTRY_TRACE_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A question about a package has more answers than one reply holds.',
+    remedy: 'Ask for one version of the package.',
   },
   TUF_REPOSITORY_ROLE_UNKNOWN: {
     class: 'rejection',
@@ -147,6 +158,11 @@ export const STORE = faultsOf({
     meaning: 'A new root would leave the repository without valid online roles or valid top-level targets.',
     remedy:
       'Name the snapshot and timestamp keys of this registry, and sign targets with the new keys first.',
+  },
+  TUF_REPOSITORY_TRUST_MISSING: {
+    class: 'rejection',
+    meaning: 'Top-level targets does not name the trusted root.',
+    remedy: 'Sign targets again with trusted_root.json among its targets.',
   },
   TUF_TARGETS_MISSING: {
     class: 'rejection',

@@ -87,6 +87,7 @@ export class TufRepository {
   readonly #files: DurableFiles;
   readonly #turns = new Turns();
   #state: RepositoryState;
+  readonly #everPublished = new Set<string>();
   /** Sound metadata that waits for target files, by role. */
   readonly #pending: Map<string, { readonly bytes: Uint8Array; readonly targets: readonly NamedTarget[] }>;
 
@@ -99,6 +100,7 @@ export class TufRepository {
     this.#files = options.files ?? diskFiles;
     this.#state = state;
     this.#pending = pending;
+    for (const role of state.roles.values()) this.#remember(targetsOf(role.metadata));
   }
 
   /** Opens a repository. @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED */
@@ -131,11 +133,15 @@ export class TufRepository {
     return { root: expiresMs(this.#state.root), targets: expiresMs(this.#topLevel().metadata) };
   }
 
+  /** True if a file with this digest is published, or was since the start: a client may be half-way through. */
+  isPublished(sha256: string): boolean {
+    return this.#everPublished.has(sha256);
+  }
+
   /** True if published or pending metadata names a file with this digest. */
   names(sha256: string): boolean {
-    const published = [...this.#state.roles.values()].map((role) => targetsOf(role.metadata));
-    const pending = [...this.#pending.values()].map((entry) => entry.targets);
-    return [...published, ...pending].some((targets) => targets.some((target) => target.sha256 === sha256));
+    const pending = [...this.#pending.values()].flatMap((entry) => entry.targets);
+    return this.isPublished(sha256) || pending.some((target) => target.sha256 === sha256);
   }
 
   /**
@@ -154,6 +160,10 @@ export class TufRepository {
       throw STORE.reject('TUF_REPOSITORY_FILE_UNKNOWN', `expected a published file, got ${quote(name)}`);
     }
     return bytes;
+  }
+
+  #remember(targets: readonly NamedTarget[]): void {
+    for (const target of targets) this.#everPublished.add(target.sha256);
   }
 
   #currentVersion(role: string): number {
@@ -196,6 +206,7 @@ export class TufRepository {
       }
       await observer.examine(role, targets);
       await this.#publish(role, bytes, metadata);
+      this.#remember(targets);
       await this.#forgetPending(role);
       await observer.published(role, targets);
       return { kind: 'published', version };

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whom the registry believes right now: the trusted root that TUF's top-level targets names, the listed keys of config.yaml, and
+// the gate keys of the published device policies. It changes only with a verified publication [docs/spec/tuf-repository.md §Trust material].
+
+import { createPublicKey } from 'node:crypto';
+import { quote } from '../core/faults.ts';
+import { parseDevicePolicy } from '../core/release/device-policy.ts';
+import type { BundleVerifier } from '../core/verify/verified.ts';
+import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
+import type { Blobs } from './store/blobs.ts';
+import { STORE } from './store-faults.ts';
+import type { NamedTarget } from './tuf/role-document.ts';
+
+interface Trust {
+  readonly verifier: BundleVerifier;
+  readonly keys: readonly Uint8Array[];
+}
+
+export class TrustInForce {
+  readonly #blobs: Blobs;
+  readonly #configured: readonly Uint8Array[];
+  #trust: Trust;
+
+  private constructor(blobs: Blobs, configured: readonly Uint8Array[], trust: Trust) {
+    this.#blobs = blobs;
+    this.#configured = configured;
+    this.#trust = trust;
+  }
+
+  /** Reads the trust that top-level targets names. @throws the codes of `check` */
+  static async open(
+    blobs: Blobs,
+    configured: readonly Uint8Array[],
+    targets: readonly NamedTarget[],
+  ): Promise<TrustInForce> {
+    return new TrustInForce(blobs, configured, await readTrust(blobs, configured, targets));
+  }
+
+  /** The verifier for bundles that arrive now. */
+  get verifier(): BundleVerifier {
+    return this.#trust.verifier;
+  }
+
+  /** Keys (DER SubjectPublicKeyInfo) that may sign without a certificate now. */
+  get keys(): readonly Uint8Array[] {
+    return this.#trust.keys;
+  }
+
+  /**
+   * Refuses top-level targets whose trust material cannot be used.
+   * @throws TUF_REPOSITORY_TRUST_MISSING, SIGSTORE_TRUSTED_ROOT_MALFORMED, DEVICE_POLICY_MALFORMED, REGISTRY_KEY_UNSUITABLE
+   */
+  async check(targets: readonly NamedTarget[]): Promise<void> {
+    await readTrust(this.#blobs, this.#configured, targets);
+  }
+
+  /** Takes over the trust material of published targets. @throws the codes of `check` */
+  async adopt(targets: readonly NamedTarget[]): Promise<void> {
+    this.#trust = await readTrust(this.#blobs, this.#configured, targets);
+  }
+}
+
+async function readTrust(
+  blobs: Blobs,
+  configured: readonly Uint8Array[],
+  targets: readonly NamedTarget[],
+): Promise<Trust> {
+  const root = targets.find((target) => target.name === 'trusted_root.json');
+  if (root === undefined) {
+    throw STORE.reject(
+      'TUF_REPOSITORY_TRUST_MISSING',
+      'expected top-level targets to name trusted_root.json',
+    );
+  }
+  const keys = [...configured];
+  for (const { name, sha256 } of targets) {
+    if (!name.startsWith('device-policy/')) continue;
+    const { gate, product } = parseDevicePolicy(await blobs.read(sha256));
+    if (name !== `device-policy/${product}.json`) {
+      throw STORE.reject(
+        'TUF_REPOSITORY_TARGET_FORBIDDEN',
+        `target ${quote(name)}: expected the policy of that product, got ${quote(product)}`,
+      );
+    }
+    checkListedKey(gate.publicKey, `${name}: /gate/publicKey`);
+    keys.push(gate.publicKey);
+  }
+  return { verifier: sigstoreVerifier({ trustedRoot: await blobs.read(root.sha256), keys }), keys };
+}
+
+/** Checks that a key is one whose signatures bundles can carry. @throws REGISTRY_KEY_UNSUITABLE */
+export function checkListedKey(spki: Uint8Array, at: string): void {
+  let curve: string | undefined;
+  try {
+    curve = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).asymmetricKeyDetails
+      ?.namedCurve;
+  } catch {
+    curve = undefined;
+  }
+  if (curve !== 'prime256v1') {
+    throw STORE.reject('REGISTRY_KEY_UNSUITABLE', 'expected a P-256 public key as DER SubjectPublicKeyInfo', {
+      at,
+    });
+  }
+}
