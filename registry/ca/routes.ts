@@ -42,6 +42,7 @@ const SigningRequest = Type.Object({
 /** `POST /api/v2/signingCert`, `GET /api/v2/trustBundle`, `GET /api/v2/configuration`. */
 export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => {
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.removeContentTypeParser('text/plain');
   app.setErrorHandler(
     trustErrorHandler((message, tooLarge) =>
       TRUST.reject(tooLarge ? 'CA_REQUEST_TOO_LARGE' : 'CA_REQUEST_MALFORMED', message),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Merkle tree that grows at its right edge, with the tiles that it needs at hand [C2SP-tlog-tiles-v1.0.0 §Merkle Tree].
+// A Merkle tree that grows at its right edge, with the tiles that it needs at hand [C2SP-tlog-tiles-v0.1.0 §Merkle Tree].
 // The tree may be ahead of what is published: proofs and roots for smaller sizes stay right.
 
 import {

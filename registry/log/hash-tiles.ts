@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of hashes in memory [C2SP-tlog-tiles-v1.0.0 §Merkle Tree]: 256 hashes each, level n + 1 made of the roots of level n.
+// Tiles of hashes in memory [C2SP-tlog-tiles-v0.1.0 §Merkle Tree]: 256 hashes each, level n + 1 made of the roots of level n.
 // Hashes only ever join the right edge, so a tile in memory stays true for every smaller tree.
 
 import { createHash, hash } from 'node:crypto';

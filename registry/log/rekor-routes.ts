@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The signature log over HTTP: the Rekor v2 write API [Rekor-v2 §rekor.v2.Rekor] and tlog-tiles reads
-// [C2SP-tlog-tiles-v1.0.0 §APIs], mounted under a prefix.
+// [C2SP-tlog-tiles-v0.1.0 §APIs], mounted under a prefix.
 
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';

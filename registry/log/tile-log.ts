@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An append-only log of tiles [C2SP-tlog-tiles-v1.0.0 §APIs] over LevelDB: one synced batch holds entries, their
+// An append-only log of tiles [C2SP-tlog-tiles-v0.1.0 §APIs] over LevelDB: one synced batch holds entries, their
 // identities, the tiles they change and the checkpoint that covers them, so the log can neither forget what it
 // acknowledged nor publish two trees of one size.
 
@@ -41,7 +41,7 @@ export interface TileLogOptions {
   readonly origin: string;
   /** The signature lines that go below a checkpoint's text, each ending in a newline. */
   readonly signCheckpoint: (body: CheckpointBody) => string;
-  /** `entries`: bundles prefix each entry with its length [C2SP-tlog-tiles-v1.0.0 §Log Entries]. `data`: as given. */
+  /** `entries`: bundles prefix each entry with its length [C2SP-tlog-tiles-v0.1.0 §Log entries]. `data`: as given. */
   readonly entryPath: 'entries' | 'data';
   /** Milliseconds since 1970. */
   readonly clock: () => number;

@@ -15,32 +15,43 @@ export interface NewFile {
 }
 
 /**
- * Writes new files; a file that exists stays as it is and stops the rest.
+ * Writes new files, all or none; a file that exists stays as it is.
  * @throws CA_FILES_EXIST, CA_FILES_UNWRITABLE
  */
 export async function writeNewFiles(files: readonly NewFile[]): Promise<void> {
-  for (const { path, text, secret } of files) {
-    const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
-    try {
-      await mkdir(dirname(path), { recursive: true, mode: secret ? 0o700 : 0o755 });
-      const file = await open(beside, 'wx', secret ? 0o600 : 0o644);
-      try {
-        await file.writeFile(text);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      // Unlike a rename, a link never replaces what is there.
-      await link(beside, path);
-    } catch (cause) {
-      const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-      if (reason === 'EEXIST') {
-        throw TRUST.reject('CA_FILES_EXIST', `expected no file ${quote(path)}, found one`, { at: path });
-      }
-      throw TRUST.unavailable('CA_FILES_UNWRITABLE', `could not write ${quote(path)}: ${reason}`, { cause });
-    } finally {
-      await rm(beside, { force: true }).catch(() => undefined);
+  const made: string[] = [];
+  try {
+    for (const file of files) {
+      await writeNewFile(file);
+      made.push(file.path);
     }
+  } catch (failure) {
+    for (const path of made) await rm(path, { force: true });
+    throw failure;
+  }
+}
+
+async function writeNewFile({ path, text, secret }: NewFile): Promise<void> {
+  const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: secret ? 0o700 : 0o755 });
+    const file = await open(beside, 'wx', secret ? 0o600 : 0o644);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    // Unlike a rename, a link never replaces what is there.
+    await link(beside, path);
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    if (reason === 'EEXIST') {
+      throw TRUST.reject('CA_FILES_EXIST', `expected no file ${quote(path)}, found one`, { at: path });
+    }
+    throw TRUST.unavailable('CA_FILES_UNWRITABLE', `could not write ${quote(path)}: ${reason}`, { cause });
+  } finally {
+    await rm(beside, { force: true }).catch(() => undefined);
   }
 }
 

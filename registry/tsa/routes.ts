@@ -46,6 +46,7 @@ export const tsaRoutes: FastifyPluginAsyncTypebox<TsaDeps> = async (app, { autho
       TRUST.reject(tooLarge ? 'TSA_REQUEST_TOO_LARGE' : 'TSA_REQUEST_MALFORMED', message),
     ),
   );
+  app.removeContentTypeParser('text/plain');
   app.addContentTypeParser(
     QUERY,
     { parseAs: 'buffer', bodyLimit: BODY_SIZE_BYTES_MAX },

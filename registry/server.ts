@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry as one process [docs/spec/registry-api.md]: opens a data folder, joins trust services, log, store, TUF repository
+// and device API behind one port with one prefix a service, and closes them in an order that keeps every promise.
+
+import { randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import rateLimit from '@fastify/rate-limit';
+import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import fastify, { type FastifyInstance } from 'fastify';
+import { quote } from '../core/faults.ts';
+import { caRoutes } from './ca/routes.ts';
+import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
+import type { RegistryConfig } from './config.ts';
+import { CtLog } from './ct/ct-log.ts';
+import { ctRoutes } from './ct/routes.ts';
+import { DeviceRegister } from './devices/device-register.ts';
+import { handleError } from './http-errors.ts';
+import { Ingest } from './ingest.ts';
+import { openLogKey } from './log/log-key.ts';
+import { rekorRoutes } from './log/rekor-routes.ts';
+import { SignatureLog } from './log/signature-log.ts';
+import { ReleaseRecords } from './releases.ts';
+import { type ApiDeps, attestationRoutes, blobRoutes, deviceRoutes, traceRoutes } from './routes.ts';
+import { Blobs } from './store/blobs.ts';
+import { Database } from './store/database.ts';
+import { diskFiles } from './store/durable-files.ts';
+import { STORE } from './store-faults.ts';
+import { Tracer } from './trace.ts';
+import { openTrustServices, serviceNames, type TrustServices } from './trust/services.ts';
+import { TrustInForce } from './trust-in-force.ts';
+import { tsaRoutes } from './tsa/routes.ts';
+import { openTufOnlineKeys } from './tuf/online-keys.ts';
+import { type ChangeObserver, TufRepository } from './tuf/repository.ts';
+import { tufReadRoutes, tufWriteRoutes } from './tuf/routes.ts';
+
+export interface RegistryOptions {
+  /** Made by `waybill init`. */
+  readonly dataFolder: string;
+  readonly config: RegistryConfig;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+}
+
+/** An open data folder with everything that serves it. */
+export interface Registry extends ApiDeps {
+  readonly config: RegistryConfig;
+  readonly clock: () => number;
+  readonly tuf: TufRepository;
+  readonly observer: ChangeObserver;
+  readonly trust: TrustInForce;
+  readonly services: TrustServices;
+  readonly tokens: TokenVerifier;
+  readonly ctLog: CtLog;
+  readonly log: SignatureLog;
+  /** Finishes what was promised and frees the folder. */
+  close(): Promise<void>;
+}
+
+/** How often the online TUF roles are looked at; they are signed again long before they expire. */
+const RENEWAL_CHECK_MS = 10 * 60_000;
+/** How long before its end an offline role is warned of. */
+const EXPIRY_WARNING_MS = 30 * 86_400_000;
+
+/**
+ * Opens a data folder; nothing listens yet. Reads no offline key.
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
+ * CA_KEY_MISMATCH, LOG_STORE_*, LOG_KEY_UNREADABLE, and the codes of the trust material
+ */
+export async function openRegistry(options: RegistryOptions): Promise<Registry> {
+  const { dataFolder, config, clock } = options;
+  await checkFolder(dataFolder);
+  const services = await openTrustServices(dataFolder);
+  const tufKeys = await openTufOnlineKeys(join(dataFolder, 'keys'));
+  const logKey = await openLogKey({ folder: dataFolder });
+  const token = await readToken(join(dataFolder, 'keys', 'enrolment.token'));
+  const state = join(dataFolder, 'state');
+  const database = await Database.open(join(state, 'db'));
+  try {
+    const names = serviceNames(config.org);
+    const log = await SignatureLog.open({
+      db: database.sublevel('log'),
+      origin: names.log,
+      key: logKey,
+      clock,
+    });
+    const ctLog = await CtLog.open({
+      db: database.sublevel('ct'),
+      origin: names.ct,
+      signer: services.ct,
+      issuers: services.ca.chain,
+      clock,
+    });
+    const blobs = await Blobs.open(join(state, 'blobs'));
+    const tuf = await TufRepository.open({ folder: join(state, 'tuf'), keys: tufKeys, blobs, clock });
+    await tuf.renew();
+    const releases = new ReleaseRecords(database, blobs);
+    // What was published just before a crash may not have been recorded.
+    for (const role of tuf.roles()) await releases.record(role, tuf.targets(role));
+    const trust = await TrustInForce.open(blobs, config.keys, tuf.targets('targets'));
+    const devices = new DeviceRegister({ database, token, clock });
+    const ingest = new Ingest({
+      database,
+      blobs,
+      verifier: () => trust.verifier,
+      leafAt: (index) => log.tiles.leafBytes(index),
+      isTarget: (sha256) => tuf.names(sha256),
+      clock,
+    });
+    return {
+      config,
+      clock,
+      limits: config.limits,
+      database,
+      blobs,
+      ingest,
+      devices,
+      tracer: new Tracer(database, devices, releases),
+      tuf,
+      observer: observerOf(trust, releases),
+      trust,
+      services,
+      tokens: tokenVerifier(config.issuers, clock),
+      ctLog,
+      log,
+      async close() {
+        await log.close();
+        await ctLog.close();
+        await database.close();
+      },
+    };
+  } catch (failure) {
+    await database.close();
+    throw failure;
+  }
+}
+
+async function checkFolder(folder: string): Promise<void> {
+  const isFolder = await stat(folder).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) {
+    throw STORE.reject('REGISTRY_DATA_MISSING', `expected a data folder at ${quote(folder)}, found none`);
+  }
+}
+
+/** The token that enrolment asks for; at least 128 bits, or it could be guessed. */
+async function readToken(path: string): Promise<string> {
+  const bytes = await diskFiles.read(path);
+  if (bytes === undefined) {
+    throw STORE.reject('REGISTRY_DATA_MISSING', `expected an enrolment token in ${quote(path)}, found none`);
+  }
+  const token = Buffer.from(bytes).toString().trim();
+  if (!/^[A-Za-z0-9._~+/=-]{22,512}$/.test(token)) {
+    throw STORE.reject(
+      'REGISTRY_DATA_DAMAGED',
+      `expected an enrolment token of 22 to 512 characters in ${quote(path)}`,
+    );
+  }
+  return token;
+}
+
+/** Trust material counts, and releases are recorded, once TUF has verified and published them. */
+function observerOf(trust: TrustInForce, releases: ReleaseRecords): ChangeObserver {
+  return {
+    async examine(role, targets) {
+      if (role === 'targets') await trust.check(targets);
+      else await releases.check(role, targets);
+    },
+    async published(role, targets) {
+      if (role === 'targets') await trust.adopt(targets);
+      else await releases.record(role, targets);
+    },
+  };
+}
+
+/** Puts an open registry behind HTTP; the caller listens. Closing the server closes the registry. */
+export async function buildServer(registry: Registry): Promise<FastifyInstance> {
+  const { limits, logLevel } = registry.config;
+  const app = fastify({
+    logger: {
+      level: logLevel,
+      stream: process.stderr,
+      // Fastify logs no headers by itself; this is for whoever logs a request some day.
+      redact: { paths: ['req.headers', 'headers', 'token', '*.token'], remove: true },
+    },
+    genReqId: () => randomUUID(),
+    bodyLimit: 1024 * 1024,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionTimeout: limits.requestTimeoutMs,
+    routerOptions: { maxParamLength: 512 },
+    return503OnClosing: true,
+    forceCloseConnections: 'idle',
+  });
+  app.server.headersTimeout = Math.min(15_000, limits.requestTimeoutMs);
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setErrorHandler(handleError);
+  app.setNotFoundHandler((request) => {
+    throw STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(request.method)} at ${quote(request.url)}`);
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'x-request-id': request.id,
+      'x-content-type-options': 'nosniff',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+      'referrer-policy': 'no-referrer',
+    });
+  });
+  if (limits.requestsPerMinute !== undefined) {
+    await app.register(rateLimit, { max: limits.requestsPerMinute, timeWindow: 60_000 });
+  }
+  app.get('/healthz', async (_request, reply) =>
+    reply.header('cache-control', 'no-store').send({ status: 'ok' }),
+  );
+  await mountServices(app, registry);
+  keepFresh(app, registry);
+  app.addHook('onClose', () => registry.close());
+  return app;
+}
+
+async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {
+  const { services, ctLog, log, clock, config, tokens, trust, tuf, blobs, observer } = registry;
+  const ca = { authority: services.ca, ctLog, clock, issuers: config.issuers, tokens };
+  const isListedKey = (spki: Uint8Array) => trust.keys.some((key) => Buffer.compare(key, spki) === 0);
+  const writers = { authorities: [services.ca.chain], isListedKey, clock };
+  await app.register(caRoutes, { prefix: '/ca', ...ca });
+  await app.register(ctRoutes, { prefix: '/ct', ctLog });
+  await app.register(tsaRoutes, { prefix: '/tsa', authority: services.tsa, clock });
+  await app.register(rekorRoutes, { prefix: '/log', log, writers });
+  await app.register(tufReadRoutes, { prefix: '/tuf', tuf, blobs, observer });
+  await app.register(tufWriteRoutes, { prefix: '/api/v1', tuf, blobs, observer });
+  for (const routes of [attestationRoutes, blobRoutes, deviceRoutes, traceRoutes]) {
+    await app.register(routes, { prefix: '/api/v1', ...registry });
+  }
+}
+
+/** Signs the online TUF roles again in time, and says early when people must sign the offline ones. */
+function keepFresh(app: FastifyInstance, { tuf, clock }: Registry): void {
+  const warn = (): void => {
+    for (const [role, expiresMs] of Object.entries(tuf.offlineExpiriesMs())) {
+      const days = Math.floor((expiresMs - clock()) / 86_400_000);
+      if (expiresMs - clock() < EXPIRY_WARNING_MS)
+        app.log.warn({ role, days }, 'an offline role expires soon');
+    }
+  };
+  const check = async (): Promise<void> => {
+    try {
+      const signed = await tuf.renew();
+      if (signed.length > 0) app.log.info({ signed }, 'online roles signed again');
+    } catch (failure) {
+      app.log.error({ err: failure }, 'online roles could not be signed again');
+    }
+  };
+  let timer: NodeJS.Timeout | undefined;
+  app.addHook('onReady', async () => {
+    warn();
+    timer = setInterval(() => void check(), RENEWAL_CHECK_MS);
+    timer.unref();
+  });
+  app.addHook('onClose', async () => clearInterval(timer));
+}
