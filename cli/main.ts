@@ -4,10 +4,21 @@
 import { Command, CommanderError } from 'commander';
 import { attestVerb } from './attest.ts';
 import { deviceVerb } from './device.ts';
+import { gateVerb } from './gate.ts';
+import { keyVerb } from './key.ts';
+import { productVerb } from './product.ts';
+import { releaseVerb } from './release.ts';
 import { EXIT, printFailure } from './terminal.ts';
 
 /** Each verb's file adds its command; the order is that of the road, and of the help text. */
-const VERBS: ((program: Command) => void)[] = [attestVerb, deviceVerb];
+const VERBS: ((program: Command) => void)[] = [
+  attestVerb,
+  productVerb,
+  gateVerb,
+  releaseVerb,
+  deviceVerb,
+  keyVerb,
+];
 
 /** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
 export async function main(argv: readonly string[], version: string): Promise<number> {

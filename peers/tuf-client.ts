@@ -138,6 +138,12 @@ export class TufClient {
     return metadata.signed;
   }
 
+  /** Who may sign a targets role, by the verified role above it; undefined for a role that nobody delegates to. */
+  signersOf(name: string): { readonly keyIDs: readonly string[]; readonly threshold: number } | undefined {
+    if (name === 'targets') return this.store.root.signed.roles.targets;
+    return this.role('targets').delegations?.roles?.[name];
+  }
+
   /** The verified bytes of a targets role as kept in the state folder. */
   async roleBytes(name: string): Promise<Uint8Array> {
     this.role(name);

@@ -4,11 +4,11 @@
 
 import type { Crypto } from '../core/crypto.ts';
 import type { PackedBundle } from '../core/release/pack.ts';
-import { type LogIdentity, verifyCheckpoint } from '../core/tlog/checkpoint.ts';
-import { checkInclusion, hashLeaf } from '../core/tlog/merkle.ts';
+import type { LogPolicy } from '../core/tlog/log-policy.ts';
+import { checkLogProof } from '../core/tlog/proof.ts';
 import type { VerifiedBundle } from '../core/verify/verified.ts';
 import { RELEASE } from './faults.ts';
-import type { FetchedProof, Registry } from './registry.ts';
+import type { Registry } from './registry.ts';
 
 /** A bundle's bytes and what verification found in them. */
 export interface KeptBundle {
@@ -16,43 +16,39 @@ export interface KeptBundle {
   readonly verified: VerifiedBundle;
 }
 
+/** Bundles with their proofs, and the checkpoint that all of them lead to. */
+export interface ProvedBundles {
+  readonly checkpoint: string;
+  readonly treeSize: bigint;
+  readonly bundles: readonly PackedBundle[];
+}
+
 /**
- * Proofs of all bundles in one checkpoint: the latest that holds the youngest of them.
+ * Proofs of all bundles in one checkpoint: the log's latest.
  * @throws RELEASE_REGISTRY_*, TLOG_*: the log does not prove what it promised
  */
 export async function proveInclusion(
   registry: Registry,
-  log: LogIdentity,
+  policy: LogPolicy,
   bundles: readonly KeptBundle[],
   crypto: Crypto,
-): Promise<{ readonly checkpoint: string; readonly bundles: readonly PackedBundle[] }> {
+): Promise<ProvedBundles> {
   const indexes = bundles.map(({ verified }) => verified.leafIndex).sort((a, b) => (a < b ? 1 : -1));
   const [youngest] = indexes;
   if (youngest === undefined) throw new TypeError('a pack without bundles');
-  const { checkpoint, size } = await registry.proof(youngest);
-  const { size: signedSize, rootHash } = verifyCheckpoint(checkpoint, log, crypto);
-  if (size !== signedSize) throw disagreement(size, signedSize);
+  const { checkpoint, size: treeSize } = await registry.proof(youngest);
   const packed: PackedBundle[] = [];
   for (const { bytes, verified } of bundles) {
-    const proof: FetchedProof = await registry.proof(verified.leafIndex, size);
-    checkInclusion(
-      {
-        index: verified.leafIndex,
-        size,
-        leafHash: hashLeaf(verified.leaf, crypto),
-        proof: proof.hashes,
-        root: rootHash,
-      },
-      crypto,
-    );
-    packed.push({ bundle: bytes, leafIndex: verified.leafIndex, proof: proof.hashes });
+    const { leaf, leafIndex: index } = verified;
+    const { hashes: proof } = await registry.proof(index, treeSize);
+    const { size } = checkLogProof({ leaf, index, proof, checkpoint, policy }, crypto);
+    if (size !== treeSize) {
+      throw RELEASE.reject(
+        'RELEASE_REGISTRY_ANSWER_MALFORMED',
+        `expected a checkpoint of size ${treeSize}, got one of size ${size}`,
+      );
+    }
+    packed.push({ bundle: bytes, leafIndex: index, proof });
   }
-  return { checkpoint, bundles: packed };
-}
-
-function disagreement(said: bigint, signed: bigint) {
-  return RELEASE.reject(
-    'RELEASE_REGISTRY_ANSWER_MALFORMED',
-    `expected a checkpoint of size ${said}, got one of size ${signed}`,
-  );
+  return { checkpoint, treeSize, bundles: packed };
 }

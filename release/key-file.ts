@@ -43,17 +43,40 @@ export function publicKeyDer(key: KeyObject): Uint8Array {
 }
 
 /**
- * Writes a private key, mode 0600, whole or not at all. Unlike a rename, a hard link cannot replace a key that is already
- * there, whoever else writes at the same moment.
+ * Writes a private key, mode 0600, whole or not at all; never over a file that is there.
  * @throws CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE
  */
 export async function writePrivateKey(path: string, key: KeyObject): Promise<void> {
+  await writeNew(path, key.export({ type: 'pkcs8', format: 'pem' }), 0o600);
+}
+
+/** Where the public half of a key lies: `gate.pub` beside `gate.pem`. */
+export function publicKeyPath(privatePath: string): string {
+  return `${privatePath.replace(/\.pem$/, '')}.pub`;
+}
+
+/**
+ * Writes a private key and its public half beside it, both or none; never over files that are there.
+ * @throws CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE
+ */
+export async function writeKeyPair(path: string, key: KeyObject): Promise<void> {
+  await writePrivateKey(path, key);
+  try {
+    await writeNew(publicKeyPath(path), publicKeyPem(key), 0o644);
+  } catch (failure) {
+    await rm(path, { force: true });
+    throw failure;
+  }
+}
+
+/** Unlike a rename, a hard link cannot replace a file that is already there, whoever else writes at the same moment. */
+async function writeNew(path: string, content: string | Buffer, mode: number): Promise<void> {
   const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const file = await open(beside, 'wx', 0o600);
+    const file = await open(beside, 'wx', mode);
     try {
-      await file.writeFile(key.export({ type: 'pkcs8', format: 'pem' }));
+      await file.writeFile(content);
       await file.sync();
     } finally {
       await file.close();
@@ -88,21 +111,43 @@ export async function readPublicKey(path: string, algorithm: KeyAlgorithm): Prom
   });
 }
 
-async function readKey(
-  path: string,
-  algorithm: KeyAlgorithm,
-  half: 'private' | 'public',
-  parse: (pem: string) => KeyObject,
-): Promise<KeyObject> {
-  let pem: string;
+/** Reads a key of either kind and half, to show it. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */
+export async function readAnyKey(path: string): Promise<KeyObject> {
+  const pem = await readPem(path);
+  let key: KeyObject | undefined;
   try {
-    pem = await readFile(path, 'utf8');
+    key = pem.includes('PRIVATE KEY-----') ? createPrivateKey(pem) : createPublicKey(pem);
+  } catch {
+    // No cause: OpenSSL's text could quote the file.
+    key = undefined;
+  }
+  if (key === undefined || algorithmOf(key) === undefined) {
+    throw RELEASE.reject(
+      'CEREMONY_KEY_UNSUITABLE',
+      `expected an Ed25519 or ECDSA P-256 key in PEM in ${quote(path)}, got ${key?.asymmetricKeyType ?? 'something else'}`,
+    );
+  }
+  return key;
+}
+
+async function readPem(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
     throw RELEASE.reject('CEREMONY_KEY_UNREADABLE', `expected a key in ${quote(path)}, got ${reason}`, {
       cause,
     });
   }
+}
+
+async function readKey(
+  path: string,
+  algorithm: KeyAlgorithm,
+  half: 'private' | 'public',
+  parse: (pem: string) => KeyObject,
+): Promise<KeyObject> {
+  const pem = await readPem(path);
   const wanted = `an ${algorithm === 'ed25519' ? 'Ed25519' : 'ECDSA P-256'} ${half} key in PEM`;
   let key: KeyObject;
   try {

@@ -8,7 +8,7 @@ import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
 import type { DevicePolicy } from '../core/release/device-policy.ts';
 import { formatPack } from '../core/release/pack.ts';
 import { formatReleaseIndex, type ReleaseIndex, releaseIndexName } from '../core/release/release-index.ts';
-import type { LogIdentity } from '../core/tlog/checkpoint.ts';
+import type { LogPolicy } from '../core/tlog/log-policy.ts';
 import {
   checkBuilders,
   checkChain,
@@ -30,7 +30,8 @@ export interface ReleaseRequest {
   readonly registry: Registry;
   /** Knows the trusted root and the gate's key that the device policy names. */
   readonly verifier: BundleVerifier;
-  readonly log: LogIdentity;
+  /** Whose checkpoints devices believe. */
+  readonly logPolicy: LogPolicy;
   readonly crypto: Crypto;
   readonly policy: DevicePolicy;
   readonly index: ReleaseIndex;
@@ -53,7 +54,7 @@ export interface PreparedRelease {
   readonly summarySha256: string;
   readonly bundleCount: number;
   /** Tree size of the one checkpoint. */
-  readonly checkpoint: string;
+  readonly treeSize: bigint;
 }
 
 /**
@@ -76,7 +77,7 @@ export async function prepareRelease(request: ReleaseRequest): Promise<PreparedR
   const inputs = await fetchInputs(request, summary);
   const sbom = goodsOf(names.sbom, await fetchSbom(request, inputs));
   const kept = [...inputs, { bytes: summary.bytes, verified: summary.bundle }];
-  const proved = await proveInclusion(request.registry, request.log, kept, request.crypto);
+  const proved = await proveInclusion(request.registry, request.logPolicy, kept, request.crypto);
   const pack = goodsOf(
     names.pack,
     formatPack({
@@ -84,7 +85,8 @@ export async function prepareRelease(request: ReleaseRequest): Promise<PreparedR
       version,
       imageSha256: image.sha256,
       imageSizeBytes: image.sizeBytes,
-      ...proved,
+      checkpoint: proved.checkpoint,
+      bundles: proved.bundles,
       bodies: [
         { name: sbom.name, mediaType: CYCLONEDX_MEDIA_TYPE, sha256: sbom.sha256, sizeBytes: sbom.sizeBytes },
       ],
@@ -106,7 +108,7 @@ export async function prepareRelease(request: ReleaseRequest): Promise<PreparedR
     sbom,
     summarySha256: summary.bundle.sha256,
     bundleCount: kept.length,
-    checkpoint: proved.checkpoint,
+    treeSize: proved.treeSize,
   };
 }
 

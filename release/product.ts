@@ -20,10 +20,16 @@ export interface ProductChange {
   readonly releases: { readonly keys: readonly KeyObject[]; readonly threshold: number } | undefined;
 }
 
-/** The next top-level targets with one more product. @throws RELEASE_PRODUCT_EXISTS */
+/** A product from nothing: neither part may be absent. */
+export interface NewProduct extends ProductChange {
+  readonly devicePolicy: Uint8Array;
+  readonly releases: NonNullable<ProductChange['releases']>;
+}
+
+/** The next top-level targets with one more product. @throws RELEASE_PRODUCT_EXISTS, CEREMONY_THRESHOLD_INVALID */
 export function addProduct(
   current: Targets,
-  change: ProductChange & { devicePolicy: Uint8Array; releases: object },
+  change: NewProduct,
 ): { readonly draft: RoleDraft; readonly files: readonly GoodsFile[] } {
   if (current.delegations?.roles?.[releasesRole(change.product)] !== undefined) {
     throw RELEASE.reject('RELEASE_PRODUCT_EXISTS', `expected no product ${quote(change.product)}, found one`);
@@ -31,7 +37,7 @@ export function addProduct(
   return applyChange(current, change);
 }
 
-/** The next top-level targets with a product changed. @throws RELEASE_PRODUCT_UNKNOWN */
+/** The next top-level targets with a product changed. @throws RELEASE_PRODUCT_UNKNOWN, CEREMONY_THRESHOLD_INVALID */
 export function updateProduct(
   current: Targets,
   change: ProductChange,

@@ -20,7 +20,10 @@ export interface Delegates {
 export interface RoleDraft {
   readonly version: number;
   targets: Record<string, { length: number; hashes: { sha256: string } }>;
-  delegations?: { keys: Record<string, unknown>; roles: { name: string; keyids: string[] }[] };
+  delegations?: {
+    keys: Record<string, unknown>;
+    roles: { name: string; keyids: string[]; threshold: number }[];
+  };
 }
 
 /** A copy of the current role to change, its version raised by one; version 1 if there is none yet. */
@@ -41,15 +44,19 @@ export function nameFile(draft: RoleDraft, file: GoodsFile): void {
 
 /**
  * Signs a draft with those of the keys that the role above names; others are left unused.
- * @throws RELEASE_KEY_NOT_DELEGATED if they are fewer than the threshold
+ * @throws RELEASE_PRODUCT_UNKNOWN if nobody delegates to the role, RELEASE_KEY_NOT_DELEGATED if the keys are fewer than the
+ * threshold
  */
 export function signDraft(
   role: string,
   draft: RoleDraft,
   keys: readonly KeyObject[],
-  delegates: Delegates,
+  delegates: Delegates | undefined,
   expiry: { readonly now: Date; readonly days: number },
 ): Uint8Array {
+  if (delegates === undefined) {
+    throw RELEASE.reject('RELEASE_PRODUCT_UNKNOWN', `expected a delegation to ${quote(role)}, found none`);
+  }
   const usable = new Map(keys.map((key) => [roleKey(key).keyId, key]));
   for (const id of usable.keys()) if (!delegates.keyIDs.includes(id)) usable.delete(id);
   if (usable.size < delegates.threshold) {

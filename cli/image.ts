@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The image that a command is about: a file, hashed as it is read, or a digest alone.
+
+import { createHash } from 'node:crypto';
+import { createReadStream, openAsBlob } from 'node:fs';
+import { hexDecode } from '../core/encoding/hex.ts';
+import { quote } from '../core/faults.ts';
+import { CLI } from './faults.ts';
+
+/** An image file by digest and size; the body is read again when it is sent. */
+export interface ImageFile {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly body: Blob;
+}
+
+/** The digest in `sha256:<64 hex digits>`. @throws CLI_USAGE */
+export function readDigest(text: string): string {
+  const digest = text.startsWith('sha256:') ? text.slice('sha256:'.length) : '';
+  if (hexDecode(digest)?.length !== 32) {
+    throw CLI.reject('CLI_USAGE', `expected sha256: and 64 lower-case hex digits, got ${quote(text)}`);
+  }
+  return digest;
+}
+
+/** Hashes an image file of any size. @throws CLI_FILE_UNREADABLE */
+export async function readImage(path: string): Promise<ImageFile> {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      sizeBytes += chunk.length;
+    }
+    return { sha256: hash.digest('hex'), sizeBytes, body: await openAsBlob(path) };
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${reason}`, {
+      cause,
+    });
+  }
+}
+
+/** The digest of `--image`: given as `sha256:…`, or of the file named. @throws CLI_USAGE, CLI_FILE_UNREADABLE */
+export async function imageDigest(image: string): Promise<string> {
+  return image.startsWith('sha256:') ? readDigest(image) : (await readImage(image)).sha256;
+}

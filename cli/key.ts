@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill key`: makes and shows the keys that stay with people and devices.
+
+import { createHash } from 'node:crypto';
+import { type Command, Option } from 'commander';
+import {
+  algorithmOf,
+  generateKey,
+  publicKeyDer,
+  publicKeyPath,
+  publicKeyPem,
+  readAnyKey,
+  writeKeyPair,
+} from '../release/key-file.ts';
+import { roleKey } from '../release/role-metadata.ts';
+import { printJson, printLine } from './terminal.ts';
+
+/** Which algorithm each holder's key has. */
+const ALGORITHM_FOR = { gate: 'p256', releases: 'ed25519', device: 'p256' } as const;
+
+type Holder = keyof typeof ALGORITHM_FOR;
+
+/** Adds `waybill key` with its subcommands. */
+export function keyVerb(program: Command): void {
+  const key = program
+    .command('key')
+    .summary('make and show keys')
+    .description('Make and show the keys of gates, release managers and devices.')
+    .addHelpText(
+      'after',
+      '\nExample:\n  waybill key new --for gate keys/gate.pem\n  waybill key show keys/gate.pub',
+    );
+  key
+    .command('new')
+    .description(
+      'Make a key: the private half in <file> (mode 0600, never over another file), the public half beside it (.pub).',
+    )
+    .argument('<file>', 'where to write the private key, e.g. gate.pem')
+    .addOption(
+      new Option('--for <holder>', 'who will hold the key')
+        .choices(Object.keys(ALGORITHM_FOR))
+        .makeOptionMandatory(),
+    )
+    .option('--json', 'print one JSON document')
+    .addHelpText('after', '\nExample:\n  waybill key new --for releases keys/releases.pem')
+    .action(async (path: string, options: { for: Holder; json?: true }) => {
+      await writeKeyPair(path, generateKey(ALGORITHM_FOR[options.for]));
+      const shown = await describe(path);
+      if (options.json === true) printJson({ ...shown, private: path, public: publicKeyPath(path) });
+      else {
+        printLine(`${shown.algorithm} key for ${options.for}, id ${shown.keyId}`);
+        printLine(`  private half: ${path} (keep it here; nobody else needs it)`);
+        printLine(`  public half:  ${publicKeyPath(path)}`);
+      }
+    });
+  key
+    .command('show')
+    .description('Show the public half of a key, and the id under which metadata and bundles name it.')
+    .argument('<file>', 'a private or public key in PEM')
+    .option('--json', 'print one JSON document')
+    .addHelpText('after', '\nExample:\n  waybill key show keys/gate.pem')
+    .action(async (path: string, options: { json?: true }) => {
+      const shown = await describe(path);
+      if (options.json === true) printJson(shown);
+      else {
+        printLine(`${shown.algorithm}, id ${shown.keyId}`);
+        printLine(shown.publicKeyPem.trimEnd());
+      }
+    });
+}
+
+/** Ed25519: the TUF key id; P-256: the hint in bundles, SHA-256 of the DER public key. */
+async function describe(path: string) {
+  const key = await readAnyKey(path);
+  const der = publicKeyDer(key);
+  const isTuf = algorithmOf(key) === 'ed25519';
+  return {
+    algorithm: isTuf ? 'Ed25519' : 'ECDSA P-256',
+    keyId: isTuf ? roleKey(key).keyId : createHash('sha256').update(der).digest('hex'),
+    publicKey: Buffer.from(der).toString('base64'),
+    publicKeyPem: publicKeyPem(key),
+  };
+}
