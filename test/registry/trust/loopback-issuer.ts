@@ -67,9 +67,9 @@ export class LoopbackIssuer {
   }
 
   /** A token as a run would get it; `claims` replace or, being undefined, remove. */
-  async token(claims: JWTPayload = {}): Promise<string> {
+  async token(claims: Readonly<Record<string, unknown>> = {}): Promise<string> {
     const now = Math.floor(Date.now() / 1000);
-    const payload = { iss: this.url, iat: now, nbf: now, exp: now + 300, ...CLAIMS, ...claims };
+    const payload: JWTPayload = { iss: this.url, iat: now, nbf: now, exp: now + 300, ...CLAIMS, ...claims };
     return new SignJWT(payload)
       .setProtectedHeader({ alg: 'RS256', typ: 'JWT', kid: this.key.kid })
       .sign(this.key.privateKey);

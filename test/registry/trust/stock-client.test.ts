@@ -109,6 +109,13 @@ test('the certificate has the profile of Fulcio', async () => {
   expect(leaf.serialNumber).toHaveLength(40);
   expect(leaf.keyUsage).toEqual(['1.3.6.1.5.5.7.3.3']);
   expect(leaf.ca).toBe(false);
+  // Key usage digitalSignature alone, critical; a critical alternative name; the issuer's key by its own identifier.
+  const octets = Buffer.from(raw, 'base64').toString('hex');
+  expect(octets).toContain('0603551d0f0101ff040403020780');
+  expect(octets).toContain('0603551d110101ff04');
+  const identifier = Buffer.from(server.services.ca.certificate.keyIdentifier).toString('hex');
+  expect(octets).toContain(`0603551d23041830168014${identifier}`);
+  expect(octets).not.toContain('060a2b06010401d679020403');
   expect(leaf.validToDate.getTime() - leaf.validFromDate.getTime()).toBe(600_000);
   expect(leaf.validFromDate.getTime()).toBeLessThanOrEqual(Date.now());
 });

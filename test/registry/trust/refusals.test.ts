@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the certificate authority refuses, each with its own code, and that no token shows up where it must not.
+
+import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { JWTPayload } from 'jose';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { tokenVerifier } from '../../../registry/ca/token.ts';
+import { CLAIMS, LoopbackIssuer } from './loopback-issuer.ts';
+import { entryFor, issuersOf, startTrustServer, type TrustServer } from './trust-server.ts';
+
+let server: TrustServer;
+beforeAll(async () => {
+  server = await startTrustServer();
+});
+afterAll(() => server.close());
+beforeEach(() => {
+  server.time.skewMs = 0;
+});
+
+const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const pemOf = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString();
+const proofOver = (subject: string, key: KeyObject = privateKey): string =>
+  sign('sha256', Buffer.from(subject), key).toString('base64');
+
+/** An honest request for a token; members replace or, being undefined, remove. */
+function requestFor(token: string, members: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    credentials: { oidcIdentityToken: token },
+    publicKeyRequest: {
+      publicKey: { algorithm: 'ECDSA', content: pemOf(publicKey) },
+      proofOfPossession: proofOver(String(CLAIMS.sub)),
+    },
+    ...members,
+  };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly code: string | undefined;
+  readonly text: string;
+}
+
+async function post(body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(`${server.url}/ca/api/v2/signingCert`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+  const text = await response.text();
+  const { error } = JSON.parse(text) as { error?: { code: string } };
+  return { status: response.status, code: error?.code, text };
+}
+
+const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+const nowS = (): number => Math.floor(Date.now() / 1000);
+const honest = (): JWTPayload => ({ ...CLAIMS, iss: server.issuer.url, iat: nowS(), exp: nowS() + 300 });
+
+test('the honest request that all others differ from in one point is granted', async () => {
+  expect(await post(requestFor(await server.issuer.token()))).toMatchObject({ status: 200, code: undefined });
+});
+
+describe('tokens', () => {
+  const cases: readonly (readonly [string, string, number, () => Promise<string> | string])[] = [
+    ['alg none', 'OIDC_TOKEN_ALGORITHM_REFUSED', 401, () => `${part({ alg: 'none' })}.${part(honest())}.AA`],
+    [
+      'a shared secret, the public key as the secret',
+      'OIDC_TOKEN_ALGORITHM_REFUSED',
+      401,
+      () => {
+        const signed = `${part({ alg: 'HS256', kid: 'one' })}.${part(honest())}`;
+        return `${signed}.${createHmac('sha256', pemOf(publicKey)).update(signed).digest('base64url')}`;
+      },
+    ],
+    [
+      'a key that the issuer never published',
+      'OIDC_TOKEN_SIGNATURE_WRONG',
+      401,
+      () => server.issuer.forgedToken(),
+    ],
+    ['wrong audience', 'OIDC_TOKEN_AUDIENCE_WRONG', 401, () => server.issuer.token({ aud: 'sigstore' })],
+    [
+      'a second audience',
+      'OIDC_TOKEN_AUDIENCE_WRONG',
+      401,
+      () => server.issuer.token({ aud: ['waybill', 'elsewhere'] }),
+    ],
+    ['expired', 'OIDC_TOKEN_EXPIRED', 401, () => server.issuer.token({ exp: nowS() - 11 })],
+    [
+      'not before a later time',
+      'OIDC_TOKEN_NOT_YET_VALID',
+      401,
+      () => server.issuer.token({ nbf: nowS() + 30 }),
+    ],
+    [
+      'issued in the future',
+      'OIDC_TOKEN_NOT_YET_VALID',
+      401,
+      () => server.issuer.token({ iat: nowS() + 30 }),
+    ],
+    ['no expiry', 'OIDC_TOKEN_CLAIM_MALFORMED', 401, () => server.issuer.token({ exp: undefined })],
+    ['no time of issue', 'OIDC_TOKEN_CLAIM_MALFORMED', 401, () => server.issuer.token({ iat: undefined })],
+    ['no subject', 'OIDC_TOKEN_CLAIM_MALFORMED', 401, () => server.issuer.token({ sub: undefined })],
+    [
+      'issuer with a trailing slash',
+      'OIDC_TOKEN_ISSUER_UNKNOWN',
+      401,
+      () => server.issuer.token({ iss: `${server.issuer.url}/` }),
+    ],
+    [
+      'issuer in other case',
+      'OIDC_TOKEN_ISSUER_UNKNOWN',
+      401,
+      () => server.issuer.token({ iss: server.issuer.url.replace('http', 'HTTP') }),
+    ],
+    [
+      'issuer with something after it',
+      'OIDC_TOKEN_ISSUER_UNKNOWN',
+      401,
+      () => server.issuer.token({ iss: `${server.issuer.url}.evil.example` }),
+    ],
+    ['no issuer', 'OIDC_TOKEN_ISSUER_UNKNOWN', 401, () => server.issuer.token({ iss: undefined })],
+    [
+      'another repository under the same name',
+      'OIDC_TOKEN_IDENTITY_REFUSED',
+      403,
+      () => server.issuer.token({ repository_id: '1002' }),
+    ],
+    [
+      'another owner under the same name',
+      'OIDC_TOKEN_IDENTITY_REFUSED',
+      403,
+      () => server.issuer.token({ repository_owner_id: '2003' }),
+    ],
+    [
+      'an id as a number',
+      'OIDC_TOKEN_IDENTITY_REFUSED',
+      403,
+      () => server.issuer.token({ repository_id: 1001 }),
+    ],
+    [
+      'another workflow',
+      'OIDC_TOKEN_IDENTITY_REFUSED',
+      403,
+      () =>
+        server.issuer.token({
+          job_workflow_ref: 'example/firmware/.github/workflows/other.yml@refs/heads/main',
+        }),
+    ],
+    [
+      'the workflow on another branch',
+      'OIDC_TOKEN_IDENTITY_REFUSED',
+      403,
+      () =>
+        server.issuer.token({
+          job_workflow_ref: 'example/firmware/.github/workflows/build.yml@refs/heads/main2',
+        }),
+    ],
+    [
+      'a claim with control characters',
+      'OIDC_TOKEN_CLAIM_MALFORMED',
+      401,
+      () => server.issuer.token({ environment: 'production\nstaging' }),
+    ],
+    [
+      'a repository owner that is a path',
+      'OIDC_TOKEN_CLAIM_MALFORMED',
+      401,
+      () => server.issuer.token({ repository_owner: 'example/..' }),
+    ],
+    [
+      'a claim that the certificate needs left out',
+      'OIDC_TOKEN_CLAIM_MALFORMED',
+      401,
+      () => server.issuer.token({ runner_environment: undefined }),
+    ],
+    ['two parts', 'OIDC_TOKEN_MALFORMED', 401, () => `${part({ alg: 'RS256' })}.${part(honest())}`],
+    [
+      'an empty signature',
+      'OIDC_TOKEN_SIGNATURE_WRONG',
+      401,
+      () => `${part({ alg: 'RS256' })}.${part(honest())}.`,
+    ],
+    ['no JSON inside', 'OIDC_TOKEN_MALFORMED', 401, () => 'c2VjcmV0.c2VjcmV0.c2VjcmV0'],
+    [
+      'a claim given twice',
+      'OIDC_TOKEN_MALFORMED',
+      401,
+      () => {
+        const twice = Buffer.from(`{"iss":"https://a.example","iss":"${server.issuer.url}"}`).toString(
+          'base64url',
+        );
+        return `${part({ alg: 'RS256', kid: 'one' })}.${twice}.AAAA`;
+      },
+    ],
+    [
+      'a critical header that nobody here knows',
+      'OIDC_TOKEN_MALFORMED',
+      401,
+      () => `${part({ alg: 'RS256', kid: 'one', crit: ['x'], x: 1 })}.${part(honest())}.AAAA`,
+    ],
+    ['larger than any token', 'OIDC_TOKEN_MALFORMED', 401, () => `${'e'.repeat(17_000)}.e.e`],
+  ];
+  test.each(cases)('%s: %s', async (_name, code, status, make) => {
+    const token = await make();
+    const before = server.logged.length;
+    const answer = await post(requestFor(token));
+    expect(answer).toMatchObject({ code, status });
+    const secret = token.split('.')[2] || token;
+    if (secret.length > 8) {
+      expect(answer.text).not.toContain(secret);
+      expect(server.logged.slice(before).join('')).not.toContain(secret);
+    }
+  });
+
+  test('a token that was good expires with the clock of the server', async () => {
+    const token = await server.issuer.token();
+    server.time.skewMs = 320_000;
+    expect(await post(requestFor(token))).toMatchObject({ code: 'OIDC_TOKEN_EXPIRED' });
+  });
+
+  test('a certificate that would outlive its authority is not issued', async () => {
+    const tenYearsMs = 10 * 365.25 * 86_400_000;
+    const end = Date.now() + tenYearsMs;
+    const token = await server.issuer.token({ exp: Math.floor(end / 1000) + 3600 });
+    server.time.skewMs = tenYearsMs - 5 * 60_000;
+    expect(await post(requestFor(token))).toMatchObject({ status: 503, code: 'CA_CHAIN_NOT_VALID' });
+    server.time.skewMs = tenYearsMs - 15 * 60_000;
+    expect(await post(requestFor(token))).toMatchObject({ status: 200 });
+  });
+
+  test('a changed claim breaks the signature', async () => {
+    const [header, , signature] = (await server.issuer.token()).split('.');
+    const token = `${header}.${part({ ...honest(), run_id: '78' })}.${signature}`;
+    expect(await post(requestFor(token))).toMatchObject({ code: 'OIDC_TOKEN_SIGNATURE_WRONG' });
+  });
+
+  test('none, and two different ones', async () => {
+    expect(await post(requestFor('', {}))).toMatchObject({ status: 401, code: 'OIDC_TOKEN_MISSING' });
+    const token = await server.issuer.token();
+    const other = await server.issuer.token({ run_id: '78' });
+    expect(await post(requestFor(token), { authorization: `Bearer ${other}` })).toMatchObject({
+      code: 'OIDC_TOKEN_MISSING',
+    });
+    expect(await post(requestFor(token), { authorization: `Bearer ${token}` })).toMatchObject({
+      status: 200,
+    });
+  });
+});
+
+describe('keys and proofs', () => {
+  const publicKeyRequest = (content: string, proofOfPossession?: string) => ({
+    publicKeyRequest: { publicKey: { algorithm: 'ECDSA', content }, proofOfPossession },
+  });
+
+  test('missing proof of possession, one over another subject, one by another key', async () => {
+    const token = await server.issuer.token();
+    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const pem = pemOf(publicKey);
+    for (const proof of [
+      undefined,
+      '',
+      'AAAA',
+      'not base64!',
+      proofOver('repo:other/firmware:ref:refs/heads/main'),
+      proofOver(String(CLAIMS.sub), other.privateKey),
+    ]) {
+      expect(await post(requestFor(token, publicKeyRequest(pem, proof)))).toMatchObject({
+        status: 400,
+        code: 'CA_PROOF_WRONG',
+      });
+    }
+  });
+
+  test('keys of other kinds and other encodings of a key', async () => {
+    const token = await server.issuer.token();
+    const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const explicit = generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' });
+    const der = Buffer.from(publicKey.export({ type: 'spki', format: 'der' }));
+    const pem = (bytes: Buffer): string =>
+      `-----BEGIN PUBLIC KEY-----\n${bytes.toString('base64')}\n-----END PUBLIC KEY-----\n`;
+    const offCurve = Buffer.from(der);
+    offCurve.writeUInt8((offCurve.readUInt8(90) + 1) % 256, 90);
+    const pems = [
+      pemOf(p384.publicKey),
+      pemOf(rsa.publicKey),
+      pemOf(explicit.publicKey),
+      pem(offCurve),
+      pem(Buffer.concat([der, Buffer.of(0)])),
+      pemOf(publicKey) + pemOf(publicKey),
+      'no key',
+    ];
+    for (const content of pems) {
+      const answer = await post(requestFor(token, publicKeyRequest(content, proofOver(String(CLAIMS.sub)))));
+      expect(answer).toMatchObject({ status: 400, code: 'CA_KEY_UNSUPPORTED' });
+    }
+  });
+
+  test('signing requests: another key inside, no request at all, both forms at once, none', async () => {
+    const token = await server.issuer.token();
+    const { certificateSigningRequest, tampered } = await signingRequests();
+    const without = { publicKeyRequest: undefined };
+    const code = async (members: Record<string, unknown>): Promise<string | undefined> =>
+      (await post(requestFor(token, members))).code;
+    expect(await code({ ...without, certificateSigningRequest: tampered })).toBe('CA_CSR_SIGNATURE_WRONG');
+    expect(await code({ ...without, certificateSigningRequest: 'bm90aGluZw==' })).toBe('CA_CSR_MALFORMED');
+    expect(await code({ ...without, certificateSigningRequest: '***' })).toBe('CA_CSR_MALFORMED');
+    expect(await code({ certificateSigningRequest })).toBe('CA_REQUEST_MALFORMED');
+    expect(await code(without)).toBe('CA_REQUEST_MALFORMED');
+    expect(await code({ ...without, certificateSigningRequest })).toBeUndefined();
+  });
+});
+
+/** A good request, and the same with the key exchanged for another. */
+async function signingRequests() {
+  const { CertificationRequest } = await import('pkijs');
+  const make = async (): Promise<Buffer> => {
+    const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
+      'sign',
+      'verify',
+    ]);
+    const request = new CertificationRequest();
+    await request.subjectPublicKeyInfo.importKey(keys.publicKey);
+    await request.sign(keys.privateKey, 'SHA-256');
+    return Buffer.from(request.toSchema().toBER());
+  };
+  const good = await make();
+  const other = await make();
+  const prefix = Buffer.from('3059301306072a8648ce3d0201', 'hex');
+  const tampered = Buffer.from(good);
+  other.copy(tampered, tampered.indexOf(prefix), other.indexOf(prefix), other.indexOf(prefix) + 91);
+  const wrap = (der: Buffer): string =>
+    Buffer.from(
+      `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`,
+    ).toString('base64');
+  return { certificateSigningRequest: wrap(good), tampered: wrap(tampered) };
+}
+
+describe('bodies', () => {
+  test('oversized, not JSON, wrong types, wrong content type', async () => {
+    const token = await server.issuer.token();
+    const large = await post(requestFor(token, { padding: 'x'.repeat(40_000) }));
+    expect(large).toMatchObject({ status: 413, code: 'CA_REQUEST_TOO_LARGE' });
+    const broken = await post(`{"credentials":{"oidcIdentityToken": ${token}}}`);
+    expect(broken).toMatchObject({ status: 400, code: 'CA_REQUEST_MALFORMED' });
+    expect(broken.text).not.toContain(token.slice(0, 12));
+    expect(await post({ credentials: 'x' })).toMatchObject({ status: 400, code: 'CA_REQUEST_MALFORMED' });
+    expect(await post([])).toMatchObject({ code: 'CA_REQUEST_MALFORMED' });
+    expect(await post('x=1', { 'content-type': 'application/x-www-form-urlencoded' })).toMatchObject({
+      code: 'CA_REQUEST_MALFORMED',
+    });
+    expect(server.logged.join('')).not.toContain(token.slice(0, 12));
+  });
+});
+
+describe('issuers', () => {
+  test('keys are fetched once and kept', async () => {
+    const requests = server.issuer.keyRequests;
+    await post(requestFor(await server.issuer.token()));
+    await post(requestFor(await server.issuer.token()));
+    expect(server.issuer.keyRequests).toBe(requests);
+  });
+
+  test('an issuer that is down, or speaks for another, or sends keys over plain http is unavailable', async () => {
+    const issuer = await LoopbackIssuer.start();
+    const token = await issuer.token();
+    const verifierOf = () => tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
+    issuer.discovery = { issuer: 'https://another.example' };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = { jwks_uri: 'http://192.0.2.1/jwks' };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = { padding: 'x'.repeat(300_000) };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = { jwks_uri: `${issuer.url}/nothing` };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = undefined;
+    const verifier = verifierOf();
+    expect((await verifier.verify(token)).claims.repository_id).toBe('1001');
+    await issuer.close();
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+  });
+
+  test('what an issuer says of itself is asked again after an hour', async () => {
+    let skewMs = 0;
+    const verifier = tokenVerifier(issuersOf([entryFor(server.issuer.url)]), () => Date.now() + skewMs);
+    const token = await server.issuer.token({ exp: nowS() + 8000 });
+    await verifier.verify(token);
+    server.issuer.discovery = { issuer: 'https://another.example' };
+    skewMs = 59 * 60_000;
+    await expect(verifier.verify(token)).resolves.toBeDefined();
+    skewMs = 61 * 60_000;
+    await expect(verifier.verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    server.issuer.discovery = undefined;
+  });
+
+  test('a redirect is not followed', async () => {
+    const redirector = createServer((_request, response) => {
+      response.writeHead(302, { location: `${server.issuer.url}/.well-known/openid-configuration` }).end();
+    });
+    await new Promise<void>((resolve) => redirector.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(redirector.address() as AddressInfo).port}`;
+    const token = await server.issuer.token({ iss: url });
+    const verifying = tokenVerifier(issuersOf([entryFor(url)]), Date.now).verify(token);
+    await expect(verifying).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    redirector.close();
+  });
+
+  test('after a failure the next token asks again', async () => {
+    const issuer = await LoopbackIssuer.start();
+    const verifier = tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
+    issuer.discovery = { issuer: 'https://another.example' };
+    await expect(verifier.verify(await issuer.token())).rejects.toMatchObject({
+      code: 'OIDC_ISSUER_UNREACHABLE',
+    });
+    issuer.discovery = undefined;
+    await expect(verifier.verify(await issuer.token())).resolves.toBeDefined();
+    await issuer.close();
+  });
+
+  test('of several entries for one issuer, one that accepts is enough', async () => {
+    const { url } = server.issuer;
+    const second = { ...entryFor(url), require: { repository_id: '3003' } };
+    const verifier = tokenVerifier(issuersOf([entryFor(url), second]), Date.now);
+    const { issuer } = await verifier.verify(await server.issuer.token({ repository_id: '3003' }));
+    expect(issuer.require.get('repository_id')).toBe('3003');
+    await expect(verifier.verify(await server.issuer.token({ repository_id: '3004' }))).rejects.toMatchObject(
+      {
+        code: 'OIDC_TOKEN_IDENTITY_REFUSED',
+      },
+    );
+  });
+});
+
+describe('configuration of issuers', () => {
+  const entry = entryFor('https://token.actions.githubusercontent.com');
+  const codeOf = (members: Record<string, unknown>): string => {
+    try {
+      issuersOf([JSON.parse(JSON.stringify({ ...entry, ...members }))]);
+      return 'accepted';
+    } catch (failure) {
+      return (failure as { code: string }).code;
+    }
+  };
+
+  test('accepts https issuers, and ids written as numbers', () => {
+    expect(codeOf({})).toBe('accepted');
+    const [issuer] = issuersOf([{ ...entry, require: { repository_owner_id: 2002 } }]);
+    expect(issuer?.require.get('repository_owner_id')).toBe('2002');
+  });
+
+  test('refuses a shared issuer without an id of repository or owner', () => {
+    expect(codeOf({ require: {} })).toBe('OIDC_CONFIG_UNRESTRICTED');
+    expect(codeOf({ require: { repository: 'example/firmware' } })).toBe('OIDC_CONFIG_UNRESTRICTED');
+  });
+
+  test.each([
+    'http://issuer.example',
+    'http://127.0.0.1.evil.example:1',
+    'http://localhost.evil.example',
+    'http://10.0.0.1',
+  ])('refuses plain http beyond this machine: %s', (url) => {
+    expect(codeOf({ url })).toBe('OIDC_CONFIG_URL_INSECURE');
+  });
+
+  test('refuses loopback http without its switch', () => {
+    expect(codeOf({ url: 'http://127.0.0.1:8080' })).toBe('accepted');
+    expect(codeOf({ url: 'http://127.0.0.1:8080', allowLoopbackHttp: false })).toBe(
+      'OIDC_CONFIG_URL_INSECURE',
+    );
+  });
+
+  test.each([
+    ['an address with a query', { url: 'https://issuer.example/?a=1' }],
+    ['an address with a user', { url: 'https://me@issuer.example' }],
+    ['no address', { url: 'issuer' }],
+    ['an unknown claim', { require: { repository_id: '1', repo: 'x' } }],
+    ['an unknown kind', { kind: 'any' }],
+    ['an unknown member', { audiences: ['waybill'] }],
+    ['no audience', { audience: undefined }],
+    ['an empty value', { require: { repository_id: '1', ref: '' } }],
+  ])('refuses %s', (_name, members) => {
+    expect(codeOf(members)).toBe('OIDC_CONFIG_MALFORMED');
+  });
+
+  test('refuses an empty list', () => {
+    expect(() => issuersOf([])).toThrow(expect.objectContaining({ code: 'OIDC_CONFIG_MALFORMED' }));
+  });
+});
