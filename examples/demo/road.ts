@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CommandLine } from './command-line.ts';
-import { type Issuer, startIssuer } from './oidc-issuer.ts';
+import { type DemoIssuer, startIssuer } from './oidc-issuer.ts';
 
 const EXAMPLE = fileURLToPath(new URL('../optiboot/', import.meta.url));
 export const PRODUCT = 'optiboot';
@@ -28,7 +28,7 @@ export interface BuiltRelease {
 export interface Road {
   readonly folder: string;
   readonly cli: CommandLine;
-  readonly issuer: Issuer;
+  readonly issuer: DemoIssuer;
   readonly registryUrl: string;
   readonly dataFolder: string;
   readonly offlineFolder: string;
@@ -39,6 +39,10 @@ export interface Road {
   readonly enrolmentToken: string;
   readonly devicePath: string;
   readonly releases: readonly BuiltRelease[];
+  /** Builds a further version that nobody has attested. */
+  buildUnreleased(): Promise<BuiltRelease>;
+  /** Stops `serve`, runs what needs its data folder at rest, and starts it again. */
+  standStill(work: () => Promise<void>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -160,8 +164,13 @@ async function travel(
   );
   await trustIssuer(dataFolder, issuer.url);
   // What the offline keys can sign, the server never can: it runs without that folder in reach.
-  const server = await serve(cli, dataFolder, registryUrl);
+  let server = await serve(cli, dataFolder, registryUrl);
   closers.push(() => stop(server));
+  const standStill = async (work: () => Promise<void>): Promise<void> => {
+    await stop(server);
+    await work();
+    server = await serve(cli, dataFolder, registryUrl);
+  };
   const rootPath = join(dataFolder, 'root.json');
   const registry = ['--registry', registryUrl, '--root', rootPath];
 
@@ -224,11 +233,14 @@ async function travel(
   reporter.show((await cli.must(['device', 'update', devicePath])).stdout);
 
   reporter.stage('   A second version: same source, other start-up blinks');
-  const variant = at('source-8.1.0');
-  await cp(source, variant, { recursive: true });
-  await makeVariant(join(variant, 'waybill.yaml'));
-  await cli.must(['lock', join(variant, 'waybill.yaml')]);
-  const second = await build(cli, reporter, variant, at('build-8.1.0'), '8.1.0');
+  const buildVariant = async (version: string): Promise<BuiltRelease> => {
+    const variant = at(`source-${version}`);
+    await cp(source, variant, { recursive: true });
+    await makeVariant(join(variant, 'waybill.yaml'), version);
+    await cli.must(['lock', join(variant, 'waybill.yaml')]);
+    return build(cli, reporter, variant, at(`build-${version}`), version);
+  };
+  const second = await buildVariant('8.1.0');
   await release(second);
   reporter.show((await cli.must(['device', 'update', devicePath])).stdout);
 
@@ -236,20 +248,24 @@ async function travel(
   for (const purl of ['pkg:deb/debian/arduino-core-avr', 'pkg:deb/debian/gcc-avr']) {
     reporter.show((await cli.must(['trace', purl, '--registry', registryUrl])).stdout);
   }
+  const buildUnreleased = () => buildVariant('8.2.0');
   return {
-    ...{
-      folder,
-      cli,
-      issuer,
-      registryUrl,
-      dataFolder,
-      offlineFolder,
-      rootPath,
-      policyPath,
-      gateKey,
-      releasesKey,
-    },
-    ...{ enrolmentToken, devicePath, releases: [first, second], close },
+    folder,
+    cli,
+    issuer,
+    registryUrl,
+    dataFolder,
+    offlineFolder,
+    rootPath,
+    policyPath,
+    gateKey,
+    releasesKey,
+    enrolmentToken,
+    devicePath,
+    releases: [first, second],
+    standStill,
+    buildUnreleased,
+    close,
   };
 }
 
@@ -293,8 +309,8 @@ async function trustIssuer(dataFolder: string, url: string): Promise<void> {
   await writeFile(path, `${config.replace(/^issuers:.*\n/m, '')}issuers:\n${entries.join('\n')}\n`);
 }
 
-/** Turns the definition of 8.0.0 into that of 8.1.0; the published image to compare with is that of 8.0.0 alone. */
-async function makeVariant(path: string): Promise<void> {
+/** Turns the definition of 8.0.0 into that of another version; the published image to compare with is that of 8.0.0 alone. */
+async function makeVariant(path: string, version: string): Promise<void> {
   const text = await readFile(path, 'utf8');
-  await writeFile(path, text.replace('8.0.0', '8.1.0'));
+  await writeFile(path, text.replace('8.0.0', version));
 }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every attack of the demo, in the order of the road. The withdrawal comes last: it changes what devices are offered.
+
+import type { Refusal, Scene } from '../scene.ts';
+import type { Attack } from './attack.ts';
+import { ATTEST_ATTACKS, GATE_ATTACKS, REGISTRY_ATTACKS, RELEASE_ATTACKS } from './desk.ts';
+import { DEVICE_ATTACKS } from './device.ts';
+import { WITHDRAWAL_ATTACKS } from './withdrawal.ts';
+
+export const ATTACKS: readonly Attack[] = [
+  ...[...ATTEST_ATTACKS, ...REGISTRY_ATTACKS, ...GATE_ATTACKS, ...RELEASE_ATTACKS],
+  ...[...DEVICE_ATTACKS, ...WITHDRAWAL_ATTACKS],
+];
+
+/** True if the attack was refused by the right check, as a refusal, and nothing was installed. */
+export function isRefused(attack: Attack, refusal: Refusal): boolean {
+  return refusal.code === attack.code && refusal.exitCode === 1 && refusal.untouched;
+}
+
+/** Mounts one attack; what goes wrong in mounting it is a failure of its own, not a refusal. */
+export async function mount(attack: Attack, scene: Scene): Promise<Refusal> {
+  try {
+    return await attack.mount(scene);
+  } catch (failure) {
+    const text = failure instanceof Error ? failure.message : String(failure);
+    return { code: `not mounted: ${text}`, exitCode: 70, untouched: true };
+  }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// `npm run demo`: the road from source to device with firmware that nobody here wrote, then every attack on the way.
+
+import { mkdir, rm } from 'node:fs/promises';
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { formatPack } from '../../core/release/pack.ts';
+import { ATTACKS, isRefused, mount } from './attacks/all.ts';
+import type { Reporter, Road } from './road.ts';
+import { travelRoad } from './road.ts';
+import { Scene } from './scene.ts';
+import { startThief, type Thief } from './thief.ts';
+
+const FOLDER = fileURLToPath(new URL('../../.demo', import.meta.url));
+const started = performance.now();
+const seconds = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`;
+const say = (text = ''): void => void process.stdout.write(`${text}\n`);
+
+const reporter: Reporter = {
+  stage: (title) => say(`\n== ${title}  [${seconds()}]`),
+  command: (line) => say(`   $ ${line}`),
+  show: (text) => say(text.trimEnd().replace(/^/gm, '     ')),
+};
+
+async function attackAll(road: Road, thief: Thief): Promise<number> {
+  say(`\n== Attacks: the attacker owns every stage before the one that must refuse  [${seconds()}]`);
+  const scene = new Scene(road, thief);
+  const width = Math.max(...ATTACKS.map(({ name }) => name.length));
+  say(`   ${'attack'.padEnd(width)}  ${'refused by'.padEnd(10)}  code`);
+  let failed = 0;
+  for (const attack of ATTACKS) {
+    const refusal = await mount(attack, scene);
+    const refused = isRefused(attack, refusal);
+    if (!refused) failed += 1;
+    const note = refused
+      ? ''
+      : `   NOT AS EXPECTED: ${attack.code}, exit 1, slot untouched; got exit ${refusal.exitCode}`;
+    say(`   ${attack.name.padEnd(width)}  ${attack.stage.padEnd(10)}  ${refusal.code}${note}`);
+  }
+  return failed;
+}
+
+async function summarise(road: Road, thief: Thief): Promise<void> {
+  const scene = new Scene(road, thief);
+  const { pack, sbom } = await scene.offer('8.0.0');
+  const bundles = pack.bundles.map(({ bundle }) => bundle.length);
+  say(`\n== What was made, all under ${relative(process.cwd(), FOLDER) || '.'}/`);
+  say('   build-8.0.0/, build-8.1.0/   image, SBOM, statements, bundles');
+  say('   registry/, offline/          data folder of `waybill serve`, and the keys that it never sees');
+  say('   device/                      the simulated device: slots, trusted metadata, counter');
+  say(
+    `   evidence pack ${formatPack(pack).length} bytes, SBOM ${sbom.length} bytes, bundles ${bundles.join(', ')} bytes`,
+  );
+}
+
+async function main(): Promise<number> {
+  await rm(FOLDER, { recursive: true, force: true });
+  await mkdir(FOLDER, { recursive: true });
+  let road: Road | undefined;
+  let thief: Thief | undefined;
+  const close = async (): Promise<void> => {
+    await thief?.close();
+    await road?.close();
+  };
+  process.once('SIGINT', () => void close().then(() => process.exit(130)));
+  try {
+    road = await travelRoad(FOLDER, reporter);
+    const roadTime = seconds();
+    const quiet = { ...road, cli: road.cli.silent() };
+    thief = await startThief(quiet);
+    await summarise(quiet, thief);
+    const failed = await attackAll(quiet, thief);
+    say(
+      `\n${ATTACKS.length - failed} of ${ATTACKS.length} attacks refused by the right check, active slot untouched.`,
+    );
+    say(`Road ${roadTime}, with attacks ${seconds()}. Nothing is left running.`);
+    return failed === 0 ? 0 : 1;
+  } finally {
+    await close();
+  }
+}
+
+process.exitCode = await main();

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an attacker has to work with: the honest road, keys that were stolen, and ways to bend a release and put it before a
+// device. Forging is done in this process with stolen keys; what is attacked runs as a command of its own.
+
+import { createHash, createPrivateKey, type KeyObject } from 'node:crypto';
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { signStatement, signStatementWithKey } from '../../attest/sign.ts';
+import { utf8, utf8Decode } from '../../core/encoding/utf8.ts';
+import {
+  formatStatement,
+  parseStatement,
+  type Statement,
+  type UnsignedStatement,
+} from '../../core/intoto/statement.ts';
+import {
+  buildVerificationSummary,
+  parseVerificationSummary,
+  type VerificationSummary,
+  VSA_TYPE,
+} from '../../core/intoto/vsa.ts';
+import { type EvidencePack, formatPack, parsePack } from '../../core/release/pack.ts';
+import {
+  formatReleaseIndex,
+  parseReleaseIndex,
+  type Release,
+  type ReleaseIndex,
+} from '../../core/release/release-index.ts';
+import { parseBundle } from '../../core/sigstore/bundle.ts';
+import { codeOf, type Outcome } from './command-line.ts';
+import { Interceptor } from './interceptor.ts';
+import { HARDWARE, PRODUCT, type Road } from './road.ts';
+import type { Thief } from './thief.ts';
+import { TufForge } from './tuf-forge.ts';
+
+export const OWN_ROLE = `releases-${PRODUCT}`;
+export const INDEX_NAME = `packs/${PRODUCT}/releases.json`;
+
+export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** How an attempt ended. */
+export interface Refusal {
+  readonly code: string;
+  readonly exitCode: number;
+  /** True if the active slot held the same bytes before and after; always true where no device took part. */
+  readonly untouched: boolean;
+}
+
+/** The outcome of a command that no device took part in. */
+export function refusalOf(outcome: Outcome): Refusal {
+  return { code: codeOf(outcome), exitCode: outcome.exitCode, untouched: true };
+}
+
+/** A release on its way to a device, free to be bent before it is listed and signed. */
+export interface Offer {
+  readonly forge: TufForge;
+  index: ReleaseIndex;
+  pack: EvidencePack;
+  image: Uint8Array;
+  sbom: Uint8Array;
+}
+
+/** Whose keys the attacker holds. `online` are snapshot and timestamp of `waybill serve`. */
+export type Stolen = 'releases' | 'online' | 'targets';
+
+export class Scene {
+  readonly road: Road;
+  /** The registry of someone who stole every key inside `serve`. */
+  readonly thief: Thief;
+
+  constructor(road: Road, thief: Thief) {
+    this.road = road;
+    this.thief = thief;
+  }
+
+  /** Fetches a file of the registry, or of the thief's. */
+  async fetch(path: string, registryUrl = this.road.registryUrl): Promise<Uint8Array> {
+    const response = await fetch(`${registryUrl}${path}`);
+    if (!response.ok) throw new Error(`${path}: HTTP status ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** The true repository as it is now, with the stolen keys to sign what is changed in it. */
+  async repository(...stolen: readonly Stolen[]): Promise<TufForge> {
+    const forge = new TufForge();
+    const load = async (role: string, file: string) => {
+      forge.roles.set(role, JSON.parse(utf8Decode(await this.fetch(`/tuf/${file}`)) ?? '').signed);
+    };
+    await load('timestamp', 'timestamp.json');
+    await load('snapshot', `${forge.roles.get('timestamp').meta['snapshot.json'].version}.snapshot.json`);
+    const { meta } = forge.roles.get('snapshot');
+    for (const role of ['targets', OWN_ROLE])
+      await load(role, `${meta[`${role}.json`].version}.${role}.json`);
+    const { dataFolder, offlineFolder, releasesKey } = this.road;
+    if (stolen.includes('releases')) forge.keys.set(OWN_ROLE, [await readKey(releasesKey)]);
+    if (stolen.includes('targets'))
+      forge.keys.set('targets', [await readKey(join(offlineFolder, 'targets-1.pem'))]);
+    if (stolen.includes('online')) {
+      for (const role of ['snapshot', 'timestamp']) {
+        forge.keys.set(role, [await readKey(join(dataFolder, 'keys', `tuf-${role}.pem`))]);
+      }
+    }
+    return forge;
+  }
+
+  /** The honest release of a version, ready to be bent. */
+  async offer(version: string, ...stolen: readonly Stolen[]): Promise<Offer> {
+    const forge = await this.repository(...stolen);
+    const target = async (name: string) => {
+      const { sha256 } = forge.roles.get(OWN_ROLE).targets[name].hashes;
+      const at = name.lastIndexOf('/') + 1;
+      return this.fetch(`/tuf/targets/${name.slice(0, at)}${sha256}.${name.slice(at)}`);
+    };
+    const index = parseReleaseIndex(await target(INDEX_NAME));
+    const release = releaseOf(index, version);
+    const pack = parsePack(await target(release.pack.name));
+    const sbom = await target(bodyOf(pack).name);
+    return { forge, index, pack, image: await target(release.image.name), sbom };
+  }
+
+  /** Lists image, pack, SBOM and index of a bent offer under the digests that they have now. */
+  list(offer: Offer): void {
+    const release = releaseOf(offer.index, offer.pack.version);
+    const bytes = formatPack(offer.pack);
+    const file = (name: string, content: Uint8Array) => ({
+      name,
+      sha256: sha256Of(content),
+      sizeBytes: content.length,
+    });
+    const listed: Release = {
+      ...release,
+      image: file(release.image.name, offer.image),
+      pack: file(release.pack.name, bytes),
+    };
+    offer.index = {
+      ...offer.index,
+      releases: offer.index.releases.map((one) => (one === release ? listed : one)),
+    };
+    offer.forge.addTarget(OWN_ROLE, listed.image.name, offer.image);
+    offer.forge.addTarget(OWN_ROLE, listed.pack.name, bytes);
+    for (const body of offer.pack.bodies) offer.forge.addTarget(OWN_ROLE, body.name, offer.sbom);
+    offer.forge.addTarget(OWN_ROLE, INDEX_NAME, formatReleaseIndex(offer.index));
+  }
+
+  /**
+   * Signs a statement as the CI does: with a token for a workflow, a certificate, a timestamp and a log entry. With the
+   * thief's registry this is also what a stolen authority can mint: the same certificate for the same identity.
+   */
+  async signAsCi(
+    statement: Uint8Array,
+    claims: Record<string, unknown> = {},
+    registryUrl?: string,
+  ): Promise<Uint8Array> {
+    const token = () => this.road.issuer.token(claims);
+    return signStatement(statement, {
+      signingConfig: await this.signingConfig(registryUrl),
+      identity: { origin: 'attack', token },
+    });
+  }
+
+  /** Signs a statement with a P-256 key, the gate's by default. */
+  async signWithKey(
+    statement: Uint8Array,
+    pemPath = this.road.gateKey,
+    registryUrl?: string,
+  ): Promise<Uint8Array> {
+    return signStatementWithKey(statement, {
+      signingConfig: await this.signingConfig(registryUrl),
+      privateKeyPem: await readFile(pemPath),
+    });
+  }
+
+  private async signingConfig(registryUrl = this.road.registryUrl): Promise<Uint8Array> {
+    const text = await readFile(join(this.road.dataFolder, 'trust', 'signing_config.v0.2.json'), 'utf8');
+    return utf8(text.replaceAll(this.road.registryUrl, registryUrl));
+  }
+
+  /** A pack with other evidence: proofs from the true log, and a summary over it by the stolen gate key. */
+  async repack(
+    pack: EvidencePack,
+    evidence: readonly Uint8Array[],
+    change: Partial<VerificationSummary> = {},
+  ): Promise<EvidencePack> {
+    const honest = parseVerificationSummary(statementOf(summaryOf(pack)));
+    const summary = { ...honest, inputAttestations: evidence.map(sha256Of), ...change };
+    return this.withProofs(pack, [...evidence, await this.signWithKey(formatSummary(summary))]);
+  }
+
+  /** A pack with these bundles, each with its place in the log of the registry or of the thief. */
+  async withProofs(
+    pack: EvidencePack,
+    bundles: readonly Uint8Array[],
+    registryUrl?: string,
+  ): Promise<EvidencePack> {
+    const proof = async (index: bigint, size?: number) => {
+      const query = `index=${index}${size === undefined ? '' : `&size=${size}`}`;
+      const answer = utf8Decode(await this.fetch(`/log/api/v2/proof?${query}`, registryUrl)) ?? '';
+      return JSON.parse(answer) as { size: number; hashes: string[]; checkpoint: string };
+    };
+    const indexes = bundles.map((bundle) => parseBundle(bundle).leafIndex);
+    const { size, checkpoint } = await proof(indexes[0] ?? 0n);
+    const packed = await Promise.all(
+      bundles.map(async (bundle, i) => {
+        const leafIndex = indexes[i] as bigint;
+        const { hashes } = await proof(leafIndex, size);
+        return {
+          bundle,
+          leafIndex,
+          proof: hashes.map((hash) => new Uint8Array(Buffer.from(hash, 'base64'))),
+        };
+      }),
+    );
+    return { ...pack, checkpoint, bundles: packed };
+  }
+
+  /** A fresh device with a version installed, which sees the given registry. */
+  async device(registryUrl: string, installed: string): Promise<string> {
+    const folder = join(await mkdtemp(join(this.road.folder, 'victim-')), 'device');
+    const built = this.road.releases.find(({ version }) => version === installed);
+    if (built === undefined) throw new Error(`the road has no version ${installed}`);
+    const place = ['--registry', registryUrl, '--root', this.road.rootPath, '--id', this.idOf(folder)];
+    const identity = ['--product', PRODUCT, '--hardware-id', HARDWARE, '--version-floor', '1.0.0'];
+    const initial = ['--initial-image', built.imagePath, '--initial-version', installed];
+    await this.road.cli.must(['device', 'init', folder, ...place, ...identity, ...initial]);
+    await this.road.cli.must(['device', 'enrol', folder, '--token-file', this.road.enrolmentToken]);
+    return folder;
+  }
+
+  /** The id of a device that `device` made. */
+  idOf(folder: string): string {
+    return `victim-${sha256Of(utf8(folder)).slice(0, 12)}`;
+  }
+
+  /** Puts a repository between registry and a fresh device, which was up to date before, and lets the device update. */
+  async attackDevice(forge: TufForge, installed = '8.0.0', updatedBefore = false): Promise<Refusal> {
+    let honest = updatedBefore;
+    const answer = ({ path }: { path: string }) => {
+      const body =
+        path.startsWith('/tuf/') && !honest
+          ? forge.files.get(decodeURIComponent(path.slice('/tuf/'.length)))
+          : undefined;
+      return body === undefined ? undefined : { status: 200, body };
+    };
+    const between = await Interceptor.start(this.road.registryUrl, answer);
+    try {
+      const folder = await this.device(between.url, installed);
+      if (updatedBefore) await this.road.cli.must(['device', 'update', folder]);
+      honest = false;
+      return await this.updateDevice(folder);
+    } finally {
+      await between.close();
+    }
+  }
+
+  /** Runs `device update` and says how it ended and whether the active slot is what it was. */
+  async updateDevice(folder: string): Promise<Refusal> {
+    const before = await activeSlot(folder);
+    const outcome = await this.road.cli.run(['device', 'update', folder, '--json']);
+    const untouched = (await activeSlot(folder)) === before;
+    return { code: codeOf(outcome), exitCode: outcome.exitCode, untouched };
+  }
+}
+
+/** Which slot is active and the digest of what it holds, read from the medium. */
+async function activeSlot(folder: string): Promise<string> {
+  const { record } = JSON.parse(await readFile(join(folder, 'active'), 'utf8')) as {
+    record: { slot: string };
+  };
+  return `${record.slot} ${sha256Of(new Uint8Array(await readFile(join(folder, 'slots', record.slot))))}`;
+}
+
+async function readKey(path: string): Promise<KeyObject> {
+  return createPrivateKey(await readFile(path));
+}
+
+export function releaseOf(index: ReleaseIndex, version: string): Release {
+  const found = index.releases.find((release) => release.version === version);
+  if (found === undefined) throw new Error(`the index has no version ${version}`);
+  return found;
+}
+
+export function bodyOf(pack: EvidencePack) {
+  const [body] = pack.bodies;
+  if (body === undefined) throw new Error('the pack has no body');
+  return body;
+}
+
+/** What a bundle's signer signed. Unverified: attackers read what they like. */
+export function statementOf(bundle: Uint8Array): Statement {
+  return parseStatement(parseBundle(bundle).payload);
+}
+
+/** The bundles of a pack but the summary, in order. */
+export function evidenceOf(pack: EvidencePack): Uint8Array[] {
+  return pack.bundles
+    .map(({ bundle }) => bundle)
+    .filter((bundle) => statementOf(bundle).predicateType !== VSA_TYPE);
+}
+
+export function summaryOf(pack: EvidencePack): Uint8Array {
+  const found = pack.bundles.find(({ bundle }) => statementOf(bundle).predicateType === VSA_TYPE);
+  if (found === undefined) throw new Error('the pack has no summary');
+  return found.bundle;
+}
+
+/** The canonical statement of a summary. */
+export function formatSummary(summary: VerificationSummary): Uint8Array {
+  return formatStatement(buildVerificationSummary(summary, new Date(summary.timeVerifiedMs).toISOString()));
+}
+
+/** The same statement, bent; unsigned. */
+export function bent(statement: Statement, change: (copy: BentStatement) => void): Uint8Array {
+  const { subjects, predicateType } = statement;
+  const copy = structuredClone({ subjects, predicateType, predicate: plain(statement.predicate.value) });
+  change(copy as unknown as BentStatement);
+  return formatStatement(copy as unknown as UnsignedStatement);
+}
+
+/** A statement that is being bent: its predicate has no shape that could be promised. */
+export interface BentStatement {
+  subjects: { name: string; sha256: string }[];
+  // biome-ignore lint/suspicious/noExplicitAny: see above.
+  predicate: any;
+}
+
+const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
