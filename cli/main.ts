@@ -20,8 +20,8 @@ const VERBS: ((program: Command) => void)[] = [
   keyVerb,
 ];
 
-/** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
-export async function main(argv: readonly string[], version: string): Promise<number> {
+/** The whole command line, for running and for checking what pages say about it. */
+export function commandLine(version: string): Command {
   const program = new Command('waybill');
   program
     .description('Signed evidence for firmware, from source to install, checked whole on the device.')
@@ -35,6 +35,12 @@ export async function main(argv: readonly string[], version: string): Promise<nu
     command.commands.forEach(strict);
   };
   strict(program);
+  return program;
+}
+
+/** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
+export async function main(argv: readonly string[], version: string): Promise<number> {
+  const program = commandLine(version);
   try {
     await program.parseAsync([...argv]);
     return typeof process.exitCode === 'number' ? process.exitCode : EXIT.done;
