@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entry bundles [C2SP-tlog-tiles-v1.0.0 §Log entries]: up to 256 entries, each after its length as a 16-bit number.
+// Entry bundles [C2SP-tlog-tiles-v0.1.0 §Log entries]: up to 256 entries, each after its length as a 16-bit number.
 
 import { LIMITS } from '../limits.ts';
 import { TLOG } from './faults.ts';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Proof that an entry was logged [C2SP-tlog-proof-v1.0.0 §Format]: its text form, and the check against a policy.
+// Proof that an entry was logged [C2SP-tlog-proof-0065ea5 §Format]: its text form, and the check against a policy.
 
 import type { Crypto } from '../crypto.ts';
 import { base64Decode, base64Encode } from '../encoding/base64.ts';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Paths of tiles and entry bundles [C2SP-tlog-tiles-v1.0.0 §Merkle Tree, §Log entries] [C2SP-static-ct-api-v1.0.0 §Log Entries].
+// Paths of tiles and entry bundles [C2SP-tlog-tiles-v0.1.0 §Merkle Tree, §Log entries] [C2SP-static-ct-api-v1.0.0 §Log entries].
 
 import { quote } from '../faults.ts';
 import { TLOG } from './faults.ts';
