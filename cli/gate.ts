@@ -63,8 +63,8 @@ export function gateVerb(program: Command): void {
     .command('gate')
     .summary('decide by policy whether an image may be released')
     .description(
-      'Fetches the evidence about an image from the registry, verifies all of it on this machine, and evaluates the\n' +
-        'policy. Prints each rule with verdict and reason. If every rule holds, signs a verification summary (SLSA VSA)\n' +
+      'Fetches the evidence about an image from the registry, verifies all of it on this machine, and evaluates the ' +
+        'policy. Prints each rule with verdict and reason. If every rule holds, signs a verification summary (SLSA VSA) ' +
         'with the gate key, logs and submits it. If one does not, nothing is signed and the exit code is 1.',
     )
     .requiredOption('--registry <url>', 'base URL of `waybill serve`')

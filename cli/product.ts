@@ -51,7 +51,7 @@ export function productVerb(program: Command): void {
     .command('product')
     .summary('add or change a product (offline targets key)')
     .description(
-      'Add a product to the repository, or change it: what its devices ask of a release (device policy), and whose\n' +
+      'Add a product to the repository, or change it: what its devices ask of a release (device policy), and whose ' +
         'keys may sign its releases. Signs the next version of top-level targets with the offline keys.',
     );
   for (const verb of ['add', 'update'] as const) {

@@ -72,8 +72,8 @@ export function releaseVerb(program: Command): void {
     .command('release')
     .summary('release a gated image, or withdraw a release')
     .description(
-      "Adds an image, its SBOM and its evidence pack to the product's delegation, signed with the releases key.\n" +
-        'Everything that a device would refuse is refused here first: without a PASSED summary of the gate, with evidence\n' +
+      "Adds an image, its SBOM and its evidence pack to the product's delegation, signed with the releases key. " +
+        'Everything that a device would refuse is refused here first: without a PASSED summary of the gate, with evidence ' +
         'that does not hold, or with a version that is not higher, nothing is signed.',
     )
     .requiredOption('--registry <url>', 'base URL of `waybill serve`')
