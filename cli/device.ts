@@ -10,6 +10,7 @@ import { type DeviceStatus, readStatus } from '../device/status.ts';
 import { type UpdateResult, updateDevice } from '../device/update.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
+import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 import { registryUrl } from './trust.ts';
 
@@ -134,27 +135,21 @@ function addUpdate(device: Command): void {
     });
 }
 
-/** Runs the update; prints lines as they are known, says what takes longer than a second, and stops on SIGINT. */
+/** Runs the update; prints lines as they are known, says what takes longer than a second, and stops on Ctrl-C. */
 async function watchedUpdate(folder: string, quiet: boolean): Promise<UpdateResult> {
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
   let busy = '';
   const ticker = setInterval(() => printProgress(`still at ${busy}`), 1000);
+  const begun = (name: string): void => {
+    busy = name;
+    ticker.refresh();
+  };
+  const known = (link: Link): void => {
+    if (!quiet) printLink(link);
+  };
   try {
-    return await updateDevice(folder, nodeHost(), {
-      begun: (name) => {
-        busy = name;
-        ticker.refresh();
-      },
-      known: (link) => {
-        if (!quiet) printLink(link);
-      },
-      cancel: interrupt.signal,
-    });
+    return await interruptible((cancel) => updateDevice(folder, nodeHost(), { begun, known, cancel }));
   } finally {
     clearInterval(ticker);
-    process.removeListener('SIGINT', onInterrupt);
   }
 }
 

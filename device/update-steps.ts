@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto';
 import { portableCrypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
+import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
 import { type DevicePolicy, devicePolicyName, parseDevicePolicy } from '../core/release/device-policy.ts';
-import { type EvidencePack, parsePack } from '../core/release/pack.ts';
+import { type EvidencePack, type PackedBody, parsePack } from '../core/release/pack.ts';
 import {
   parseReleaseIndex,
   type Release,
@@ -208,17 +209,24 @@ export async function checkSbom(
 ): Promise<Learned<void>> {
   const { imageSha256 } = pack;
   const sbomSha256 = release.checkSbomReference(release.sbomReferencesOf(bundles), trust.policy, imageSha256);
-  const body = pack.bodies.find(({ sha256 }) => sha256 === sbomSha256);
+  const body = sbomBody(pack, sbomSha256);
+  const bytes = await tuf.goods(device.identity.product, body.name, SIZE_MAX.sbom);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const count = release.checkSbomBinding({ bytes, sha256 }, { sbomSha256, imageSha256 });
+  return learned(undefined, `${body.name} sha256:${sha256} describes the image, ${count} components`);
+}
+
+/** Where the SBOM lies; one that is not the referenced one is fetched too, so that it is refused for what it is. */
+function sbomBody(pack: EvidencePack, sbomSha256: string): PackedBody {
+  const bodies = pack.bodies.filter(({ mediaType }) => mediaType === CYCLONEDX_MEDIA_TYPE);
+  const body = bodies.find(({ sha256 }) => sha256 === sbomSha256) ?? bodies[0];
   if (body === undefined) {
     throw DEVICE.reject(
       'UPDATE_SBOM_MISSING',
       `expected the pack to say where SBOM sha256:${sbomSha256} lies, it does not`,
     );
   }
-  const bytes = await tuf.goods(device.identity.product, body.name, SIZE_MAX.sbom);
-  const sha256 = createHash('sha256').update(bytes).digest('hex');
-  const count = release.checkSbomBinding({ bytes, sha256 }, { sbomSha256, imageSha256 });
-  return learned(undefined, `${body.name} sha256:${sha256} describes the image, ${count} components`);
+  return body;
 }
 
 /** Link 11a: the image goes to the inactive slot. */
