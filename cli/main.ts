@@ -3,15 +3,19 @@
 
 import { Command, CommanderError } from 'commander';
 import { attestVerb } from './attest.ts';
+import { buildVerb } from './build.ts';
 import { deviceVerb } from './device.ts';
 import { gateVerb } from './gate.ts';
 import { keyVerb } from './key.ts';
+import { lockVerb } from './lock.ts';
 import { productVerb } from './product.ts';
 import { releaseVerb } from './release.ts';
 import { EXIT, printFailure } from './terminal.ts';
 
 /** Each verb's file adds its command; the order is that of the road, and of the help text. */
 const VERBS: ((program: Command) => void)[] = [
+  lockVerb,
+  buildVerb,
   attestVerb,
   productVerb,
   gateVerb,

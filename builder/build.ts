@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of a build: preflight, roots, steps, SBOM, statements; everything beside the output folder, renamed at the end.
+
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import type { StepSandbox } from '../core/intoto/provenance.ts';
+import type { BuildDefinition, OutputReference, StepDefinition } from './definition.ts';
+import { BUILDER } from './faults.ts';
+import { fetchPackages } from './fetch.ts';
+import { licenceOf } from './licence.ts';
+import { checkLock, type Lock, type LockedPackage } from './lock-file.ts';
+import { findMirror } from './mirror.ts';
+import type { TakenOutput } from './outputs.ts';
+import { packageUrl } from './package-url.ts';
+import { removeTree } from './remove-tree.ts';
+import { joinPackages, openRoot, type StepRoot } from './root.ts';
+import { probeSandbox } from './sandbox.ts';
+import { buildSbom } from './sbom.ts';
+import { findShipped, type Shipped } from './shipped.ts';
+import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
+import { type Comparison, runStep, type StepResult } from './step.ts';
+import { ContentStore } from './store.ts';
+
+export interface BuildRequest {
+  readonly definition: BuildDefinition;
+  readonly lock: Lock;
+  /** The files as they were read: their digests are dependencies, and copies go into the output folder. */
+  readonly definitionBytes: Uint8Array;
+  readonly lockBytes: Uint8Array;
+  /** The output folder; must not exist unless `replace`. */
+  readonly out: string;
+  /** Replace an earlier build, and nothing else. */
+  readonly replace: boolean;
+  /** Waybill's cache folder. */
+  readonly cache: string;
+  readonly builderId: string;
+  readonly toolVersion: string;
+  readonly mirror?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent?: (event: BuildEvent) => void;
+}
+
+export type BuildEvent =
+  | { readonly kind: 'progress'; readonly text: string }
+  | { readonly kind: 'log'; readonly step: string; readonly text: string }
+  | { readonly kind: 'failed'; readonly step: string };
+
+export interface BuildSummary {
+  readonly out: string;
+  readonly product: string;
+  readonly version: string;
+  readonly image: TakenOutput;
+  readonly outputs: readonly (TakenOutput & { readonly step: string })[];
+  readonly sbom: { readonly file: string; readonly sha256: string; readonly sizeBytes: number };
+  /** Names of the packages of which bytes are shown to be in the image. */
+  readonly ships: readonly string[];
+  readonly statements: readonly string[];
+  readonly comparisons: readonly Comparison[];
+  readonly sandbox: StepSandbox;
+  readonly packageCount: number;
+  readonly fetchedSizeBytes: number;
+  readonly steps: readonly { readonly name: string; readonly durationMs: number }[];
+  readonly durationMs: number;
+}
+
+/** A build under way. */
+interface Run {
+  readonly request: BuildRequest;
+  readonly identity: BuildIdentity;
+  /** Beside the output folder; becomes it. */
+  readonly beside: string;
+  /** Work folders of the steps, under the cache. */
+  readonly work: string;
+  readonly store: ContentStore;
+  readonly roots: Map<string, StepRoot>;
+  readonly done: Map<string, DoneStep>;
+  fetchedSizeBytes: number;
+}
+
+interface DoneStep {
+  readonly facts: StepFacts;
+  readonly root: StepRoot;
+  readonly result: StepResult;
+}
+
+/**
+ * Builds. On any failure the output folder is as it was before.
+ * @throws LOCK_OUTDATED, BUILD_FOLDER_OCCUPIED, BUILD_FOLDER_UNWRITABLE, SANDBOX_…, FETCH_…, STEP_…, SBOM_…; the signal's reason
+ */
+export async function build(request: BuildRequest): Promise<BuildSummary> {
+  const startedMs = performance.now();
+  checkLock(request.definition, request.lock);
+  const out = resolve(request.out);
+  await checkOut(out, request.replace);
+  const sandbox = {
+    ...(await probeSandbox(request.signal)),
+    sourceDateEpoch: request.definition.sourceDateEpoch,
+  };
+  const id = randomBytes(6).toString('hex');
+  const run: Run = {
+    request,
+    identity: {
+      builderId: request.builderId,
+      invocationId: `urn:uuid:${randomUUID()}`,
+      sandbox,
+      definitionSha256: sha256(request.definitionBytes),
+      lockSha256: sha256(request.lockBytes),
+    },
+    beside: join(dirname(out), `.${basename(out)}.${id}.new`),
+    work: join(request.cache, 'work', id),
+    store: new ContentStore(request.cache),
+    roots: new Map(),
+    done: new Map(),
+    fetchedSizeBytes: 0,
+  };
+  try {
+    await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
+    for (const step of request.definition.steps) await runOne(run, step);
+    const summary = await finish(run);
+    await replaceOut(run.beside, out);
+    return { ...summary, out, durationMs: Math.round(performance.now() - startedMs) };
+  } catch (failure) {
+    throw request.signal?.aborted === true ? request.signal.reason : asFault(failure);
+  } finally {
+    await Promise.all([removeTree(run.beside), removeTree(run.work)]);
+  }
+}
+
+/** A failing disk is no bug of ours; anything else that is not a fault stays what it is. */
+function asFault(failure: unknown): unknown {
+  const code = (failure as NodeJS.ErrnoException).code;
+  const disk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'ENOTDIR'];
+  if (failure instanceof Rejection || failure instanceof Unavailable || !disk.includes(code ?? ''))
+    return failure;
+  return BUILDER.unavailable(
+    'BUILD_FOLDER_UNWRITABLE',
+    `expected writable output and cache folders, got ${code} at ${quote((failure as NodeJS.ErrnoException).path ?? '')}`,
+    { cause: failure },
+  );
+}
+
+/** `build.json` marks a folder as an earlier build, which is all that `--force` may replace. */
+async function checkOut(out: string, replace: boolean): Promise<void> {
+  const names = await readdir(out).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return undefined;
+    if (cause.code === 'ENOTDIR') return ['a file'];
+    throw asFault(cause);
+  });
+  if (names === undefined || names.length === 0 || (replace && names.includes('build.json'))) return;
+  const got = replace ? 'a folder that is no earlier build' : 'one that exists';
+  throw BUILDER.reject('BUILD_FOLDER_OCCUPIED', `expected a new output folder ${quote(out)}, got ${got}`);
+}
+
+async function replaceOut(beside: string, out: string): Promise<void> {
+  const old = `${beside}.old`;
+  const had = await rename(out, old).then(
+    () => true,
+    () => false,
+  );
+  try {
+    await rename(beside, out);
+  } catch (cause) {
+    if (had) await rename(old, out);
+    throw cause;
+  }
+  if (had) await removeTree(old);
+}
+
+async function runOne(run: Run, step: StepDefinition): Promise<void> {
+  const { request } = run;
+  const progress = (text: string) => request.onEvent?.({ kind: 'progress', text });
+  const facts = describeStep(run, step);
+  const root = await rootOf(run, facts);
+  progress(`step ${step.name}`);
+  const evidence = request.definition.evidence;
+  try {
+    const result = await runStep(step, {
+      root,
+      sourceDateEpoch: request.definition.sourceDateEpoch,
+      folder: join(run.work, step.name),
+      outputs: join(run.beside, 'outputs'),
+      listWork: evidence?.map.step === step.name,
+      signal: request.signal,
+      onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
+    });
+    const outputs = result.outputs.map(({ file, sha256 }) => ({ name: file, sha256 }));
+    run.done.set(step.name, { facts: { ...facts, outputs }, root, result });
+  } catch (failure) {
+    request.onEvent?.({ kind: 'failed', step: step.name });
+    throw failure;
+  }
+}
+
+/** Packages with roles, and the digests of materials, of a step that is about to run. */
+function describeStep(run: Run, step: StepDefinition): StepFacts {
+  const { definition, lock } = run.request;
+  const inputs = definition.inputs.filter(({ name }) => step.inputs.includes(name));
+  const named = new Set(inputs.flatMap((input) => (input.role === 'source' ? input.packages : [])));
+  const lists = inputs.map((input) => lock.inputs.find(({ name }) => name === input.name)?.packages ?? []);
+  const distribution = new Map<LockedPackage, string>();
+  for (const [i, input] of inputs.entries()) {
+    for (const entry of lists[i] ?? []) distribution.set(entry, input.distribution);
+  }
+  return {
+    step,
+    outputs: [],
+    packages: joinPackages(lists).map((entry) => ({
+      entry,
+      url: packageUrl(distribution.get(entry) ?? 'debian', entry),
+      role: named.has(entry.name) ? 'source' : 'toolchain',
+    })),
+    materials: step.materials.map((material) => outputOf(run, material).sha256),
+  };
+}
+
+function outputOf(run: Run, reference: OutputReference): TakenOutput {
+  const outputs = run.done.get(reference.step)?.result.outputs ?? [];
+  const found = outputs.find(({ file }) => file === reference.file);
+  if (found === undefined) throw new Error(`step ${reference.step} ran without its output ${reference.file}`);
+  return found;
+}
+
+/** The root of a step, checked once a build. */
+async function rootOf(run: Run, facts: StepFacts): Promise<StepRoot> {
+  const { request } = run;
+  const packages = facts.packages.map(({ entry }) => entry);
+  const key = packages.map(({ sha256 }) => sha256).join();
+  const known = run.roots.get(key);
+  if (known !== undefined) return known;
+  const progress = (text: string) => request.onEvent?.({ kind: 'progress', text });
+  const root = await openRoot(packages, {
+    cache: request.cache,
+    store: run.store,
+    signal: request.signal,
+    onProgress: progress,
+    fetch: async (wanted) => {
+      const fetched = await fetchPackages(run.store, wanted, {
+        mirrorOf: mirrors(request),
+        signal: request.signal,
+        onProgress: ({ count, of, sizeBytes }) =>
+          progress(`fetched ${count} of ${of} packages, ${(sizeBytes / 1e6).toFixed(1)} MB`),
+      });
+      run.fetchedSizeBytes += fetched.fetchedSizeBytes;
+    },
+  });
+  run.roots.set(key, root);
+  return root;
+}
+
+/** Finds the mirror of a package's input, once an input. */
+function mirrors(request: BuildRequest): (entry: LockedPackage) => Promise<string> {
+  const found = new Map<string, Promise<string>>();
+  return (entry) => {
+    const holder = request.lock.inputs.find(({ packages }) => packages.includes(entry));
+    const input = request.definition.inputs.find(({ name }) => name === holder?.name);
+    if (input === undefined) throw new Error(`package ${entry.name} of no input`);
+    const mirror = found.get(input.name) ?? findMirror(input, request);
+    found.set(input.name, mirror);
+    return mirror;
+  };
+}
+
+type Finished = Omit<BuildSummary, 'out' | 'durationMs'>;
+
+/** Products, SBOM, statements, copies and the summary, into the folder beside. */
+async function finish(run: Run): Promise<Finished> {
+  const { request, beside } = run;
+  const { definition } = request;
+  const image = outputOf(run, definition.image);
+  const imageBytes = await readOutput(run, definition.image);
+  const shipped = await findShippedOf(run, imageBytes);
+  const done = [...run.done.values()];
+  const comparisons = done.flatMap(({ result }) => result.comparisons);
+  const sbom = await buildSbom({
+    product: definition.product,
+    version: definition.version,
+    image,
+    sourceDateEpoch: definition.sourceDateEpoch,
+    toolVersion: request.toolVersion,
+    ...(shipped === undefined ? {} : { shipped }),
+    licences: shipped === undefined ? new Map() : await findLicences(run, shipped),
+    packages: packagesOf(done),
+    steps: done.map(({ facts }) => ({
+      name: facts.step.name,
+      packageUrls: facts.packages.map(({ url }) => url),
+    })),
+    comparisons: comparisons.map(
+      (found) => `${found.step}/${found.file} is ${found.path} of ${found.package}, sha256:${found.sha256}`,
+    ),
+  });
+  const statements = new Map<string, Uint8Array>();
+  const number = () => String(statements.size + 1).padStart(2, '0');
+  for (const { facts } of done) {
+    const name = `${number()}-${facts.step.name}.provenance.json`;
+    statements.set(name, formatProvenance(definition, run.identity, facts));
+  }
+  const subject = { name: image.file, sha256: image.sha256 };
+  statements.set(
+    `${number()}-sbom.reference.json`,
+    formatSbomReference(subject, request.builderId, sha256(sbom)),
+  );
+  const summary: Finished = {
+    product: definition.product,
+    version: definition.version,
+    image,
+    outputs: done.flatMap(({ facts, result }) =>
+      result.outputs.map((output) => ({ step: facts.step.name, ...output })),
+    ),
+    sbom: { file: 'sbom.cdx.json', sha256: sha256(sbom), sizeBytes: sbom.length },
+    ships: [...(shipped?.packages.keys() ?? [])].map(({ name }) => name).sort(),
+    statements: [...statements.keys()],
+    comparisons,
+    sandbox: run.identity.sandbox,
+    packageCount: packagesOf(done).size,
+    fetchedSizeBytes: run.fetchedSizeBytes,
+    steps: done.map(({ facts, result }) => ({ name: facts.step.name, durationMs: result.durationMs })),
+  };
+  for (const folder of ['products', 'statements', 'logs']) await mkdir(join(beside, folder));
+  for (const [name, bytes] of statements) await writeFile(join(beside, 'statements', name), bytes);
+  for (const { facts, result } of done)
+    await writeFile(join(beside, 'logs', `${facts.step.name}.log`), result.log);
+  await writeFile(join(beside, 'products', image.file), imageBytes);
+  await writeFile(join(beside, 'sbom.cdx.json'), sbom);
+  await writeFile(join(beside, 'waybill.yaml'), request.definitionBytes);
+  await writeFile(join(beside, 'waybill.lock'), request.lockBytes);
+  await writeFile(join(beside, 'build.json'), `${JSON.stringify(summary, null, 2)}\n`);
+  return summary;
+}
+
+function readOutput(run: Run, { step, file }: OutputReference): Promise<Buffer> {
+  return readFile(join(run.beside, 'outputs', step, file));
+}
+
+async function findShippedOf(run: Run, image: Uint8Array): Promise<Shipped | undefined> {
+  const evidence = run.request.definition.evidence;
+  const linked = run.done.get(evidence?.map.step ?? '');
+  if (evidence === undefined || linked === undefined) return undefined;
+  return findShipped({
+    image,
+    map: (await readOutput(run, evidence.map)).toString('latin1'),
+    elf: await readOutput(run, evidence.elf),
+    root: linked.root,
+    workFiles: linked.result.workFiles,
+    sourcePackages: new Set(
+      linked.facts.packages.flatMap(({ entry, role }) => (role === 'source' ? [entry.name] : [])),
+    ),
+  });
+}
+
+/** The licence of each package that ships, if every file of it that is in the image has the same clear one. */
+async function findLicences(run: Run, shipped: Shipped): Promise<Map<LockedPackage, string>> {
+  const licences = new Map<LockedPackage, string>();
+  const roots = [...run.roots.values()];
+  for (const [entry, occurrences] of shipped.packages) {
+    const path = `usr/share/doc/${entry.name}/copyright`;
+    const root = roots.find(({ owners }) => owners.get(path)?.sha256 === entry.sha256);
+    if (root === undefined) continue;
+    const text = await readFile(join(root.folder, path), 'utf8').catch(() => '');
+    const found = new Set(occurrences.map((occurrence) => licenceOf(text, occurrence.path)));
+    const [licence, other] = [...found];
+    if (licence !== undefined && found.size === 1 && other === undefined) licences.set(entry, licence);
+  }
+  return licences;
+}
+
+function packagesOf(done: readonly DoneStep[]) {
+  const packages = new Map<string, { entry: LockedPackage; distribution: string }>();
+  for (const { url, entry } of done.flatMap(({ facts }) => facts.packages)) {
+    packages.set(url, { entry, distribution: url.split('/')[1] ?? '' });
+  }
+  return new Map([...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of the builder: definition, lock, fetching, sandbox, steps, SBOM.
+
+import { faultsOf } from '../core/faults.ts';
+
+export const BUILDER = faultsOf({
+  DEFINITION_MALFORMED: {
+    class: 'rejection',
+    meaning: 'waybill.yaml does not follow docs/spec/build-definition.md.',
+    remedy: 'Correct the definition at the file, line and column named.',
+    usage: true,
+  },
+  DEFINITION_NAME_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'waybill.yaml refers to an input, step or output that it does not define.',
+    remedy: 'Correct the name at the place named, or define it.',
+    usage: true,
+  },
+  DEFINITION_NAME_DUPLICATE: {
+    class: 'rejection',
+    meaning: 'waybill.yaml gives one name to two things, or lists one thing twice.',
+    remedy: 'Rename or remove one of them at the place named.',
+    usage: true,
+  },
+  DEFINITION_STEPS_CYCLIC: {
+    class: 'rejection',
+    meaning: 'The steps of waybill.yaml need each other in a circle.',
+    remedy: 'Take out one of the materials that close the circle.',
+    usage: true,
+  },
+  LOCK_MALFORMED: {
+    class: 'rejection',
+    meaning: 'waybill.lock does not follow docs/spec/lock.md.',
+    remedy: 'Do not edit the lock; run `waybill lock` to make it again.',
+    usage: true,
+  },
+  LOCK_OUTDATED: {
+    class: 'rejection',
+    meaning: 'waybill.lock was made from other inputs than waybill.yaml names.',
+    remedy: 'Run `waybill lock`, look at what changed, and keep both files together.',
+  },
+  LOCK_MIRROR_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'No mirror is known for the distribution and suite of an input.',
+    remedy:
+      'Give one with --mirror or WAYBILL_MIRROR; the host has no apt source for that distribution and suite.',
+    usage: true,
+  },
+  LOCK_MIRROR_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'The mirror did not serve the signed index of the suite.',
+    remedy: 'Check the network and the mirror, then run the command again.',
+  },
+  LOCK_KEYRING_UNREADABLE: {
+    class: 'rejection',
+    meaning: 'The keyring of an input is missing or is not a binary OpenPGP keyring.',
+    remedy: 'Install the package that holds it (debian-archive-keyring), or convert it with `gpg --dearmor`.',
+    usage: true,
+  },
+  LOCK_SIGNATURE_INVALID: {
+    class: 'rejection',
+    meaning: 'The index of the suite is not validly signed by a key of the keyring.',
+    remedy: 'Do not use this mirror; if the archive has new keys, update the keyring package.',
+  },
+  LOCK_SUITE_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The mirror serves a validly signed index of another distribution or suite.',
+    remedy: 'Name the distribution and suite that the mirror serves, or another mirror.',
+  },
+  LOCK_PACKAGE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'A package that waybill.yaml names does not exist in the suite.',
+    remedy: 'Correct the name, or add the component of the archive that holds it.',
+    usage: true,
+  },
+  LOCK_CLOSURE_UNRESOLVABLE: {
+    class: 'rejection',
+    meaning: 'The packages of an input cannot be installed together.',
+    remedy: 'Read what apt says, and split the packages over several inputs or choose others.',
+  },
+  FETCH_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'A package could not be fetched from the mirror.',
+    remedy: 'Check the network and the mirror, then run the command again; what was fetched is kept.',
+  },
+  FETCH_TRUNCATED: {
+    class: 'unavailable',
+    meaning: 'A download ended before the size that the lock names.',
+    remedy: 'Run the command again; nothing of the short file was kept.',
+  },
+  FETCH_GONE: {
+    class: 'rejection',
+    meaning: 'The mirror does not have the package that the lock names.',
+    remedy:
+      'Run `waybill lock` for the current versions, or give a mirror that keeps old ones with --mirror.',
+  },
+  FETCH_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A download is larger than the lock says.',
+    remedy: 'Do not use this mirror.',
+  },
+  FETCH_DIGEST_MISMATCH: {
+    class: 'rejection',
+    meaning: 'A download is not the file that the lock pins.',
+    remedy:
+      'Do not use this mirror; if the archive itself changed the file, find out why before locking again.',
+  },
+  FETCH_STORE_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'The content store under the cache folder cannot be written.',
+    remedy: 'Free space or set XDG_CACHE_HOME to a writable folder, then run the command again.',
+  },
+  SANDBOX_TOOL_MISSING: {
+    class: 'unavailable',
+    meaning: 'A program of the host that Waybill needs is not installed, or is too old.',
+    remedy: 'Install the Debian package named in the message.',
+  },
+  SANDBOX_NAMESPACES_DENIED: {
+    class: 'unavailable',
+    meaning: 'This machine does not let bubblewrap make the namespaces of a sandbox.',
+    remedy: 'Do what the message says for this machine; nothing was run outside a sandbox.',
+  },
+  SANDBOX_START_FAILED: {
+    class: 'unavailable',
+    meaning: 'bubblewrap could not set up the sandbox of a step.',
+    remedy: 'Read what bubblewrap says; the step was not run.',
+  },
+  SANDBOX_ROOT_CONFLICT: {
+    class: 'rejection',
+    meaning:
+      'Two packages of one root file system disagree: two versions of one package, or one file in two packages.',
+    remedy: 'Lock the inputs together, or use them in different steps.',
+  },
+  SANDBOX_ROOT_UNPACKABLE: {
+    class: 'unavailable',
+    meaning: 'A package could not be unpacked into the root file system of a step.',
+    remedy: 'Free space under the cache folder, then run the command again; nothing half-made was kept.',
+  },
+  STEP_FAILED: {
+    class: 'rejection',
+    meaning: "A step's command ended with a failure.",
+    remedy: "Read the end of the step's log above; in the sandbox only the locked packages exist.",
+  },
+  STEP_TIMEOUT: {
+    class: 'rejection',
+    meaning: 'A step ran longer than its time limit and was killed.',
+    remedy: 'Raise timeoutSeconds of the step, or find out what it waits for.',
+  },
+  STEP_OUTPUT_MISSING: {
+    class: 'rejection',
+    meaning: 'A step ended well but did not make an output that it promises.',
+    remedy: 'Correct the path of the output, or the command.',
+  },
+  STEP_OUTPUT_NOT_REGULAR: {
+    class: 'rejection',
+    meaning:
+      'An output is not a regular file of its own: a link, folder, device, pipe, or reached through a link.',
+    remedy: 'Have the step copy the content into a plain file.',
+  },
+  STEP_OUTPUT_PRIVILEGED: {
+    class: 'rejection',
+    meaning: 'An output has the set-uid, set-gid or sticky bit.',
+    remedy: 'Have the step make a plain file.',
+  },
+  STEP_OUTPUT_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'The outputs of a step are larger than its limit.',
+    remedy: 'Raise outputMebibytes of the step, or find out why it writes so much.',
+  },
+  STEP_OUTPUT_DIFFERS: {
+    class: 'rejection',
+    meaning: 'An output is not the file that the package of `published` holds.',
+    remedy: 'Find out which is wrong: compare both files; the build was not kept.',
+  },
+  STEP_PUBLISHED_MISSING: {
+    class: 'rejection',
+    meaning: 'The package named by `published` is not an input of the step or does not hold that path.',
+    remedy: 'Correct package and path of `published` in waybill.yaml.',
+    usage: true,
+  },
+  BUILD_FOLDER_OCCUPIED: {
+    class: 'rejection',
+    meaning: 'The output folder exists already.',
+    remedy: 'Choose another with --out, or replace an earlier build with --force.',
+    usage: true,
+  },
+  BUILD_FOLDER_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'The output folder or the cache folder cannot be written.',
+    remedy: 'Free space or choose another place, then run the command again; nothing half-written was left.',
+  },
+  SBOM_EVIDENCE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The linker map or the ELF file named as evidence is not one that Waybill can read.',
+    remedy: 'Name a map written by GNU ld (-Wl,-Map=…) and the ELF file of the same link.',
+  },
+  SBOM_INVALID: {
+    class: 'rejection',
+    meaning: 'The SBOM does not follow the schema of CycloneDX 1.6.',
+    remedy: 'This is a mistake of Waybill, please report it with the message; no SBOM was written.',
+  },
+});

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sandbox of a step: bubblewrap around a root of locked packages [docs/spec/build-definition.md §What a step can see].
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { release } from 'node:os';
+import type { Readable } from 'node:stream';
+import { quote } from '../core/faults.ts';
+import type { StepSandbox } from '../core/intoto/provenance.ts';
+import { BUILDER } from './faults.ts';
+import { runTool, toolEnvironment, toolMissing } from './host-tool.ts';
+
+/** 0.8.0 is the first that can keep a step from making user namespaces of its own. */
+const BUBBLEWRAP_MIN = [0, 8];
+const TMP_SIZE_BYTES = 1024 * 1024 * 1024;
+/** What is kept of a log, in memory and in the output folder. */
+const LOG_SIZE_BYTES_MAX = 4 * 1024 * 1024;
+
+// `--unshare-all` cannot be joined with `--disable-userns`, hence the list.
+const NAMESPACES = [
+  '--unshare-user',
+  '--disable-userns',
+  '--unshare-ipc',
+  '--unshare-pid',
+  '--unshare-net',
+  '--unshare-uts',
+  '--unshare-cgroup-try',
+];
+
+export interface SandboxRun {
+  readonly root: string;
+  /** Becomes /build, writable. */
+  readonly work: string;
+  /** Becomes /materials, read-only. */
+  readonly materials: string;
+  readonly command: readonly string[];
+  readonly environment: readonly (readonly [string, string])[];
+  readonly sourceDateEpoch: number;
+  readonly timeoutMs: number;
+  /** The largest file that a process of the step can write. */
+  readonly fileSizeBytesMax: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onLog?: ((text: string) => void) | undefined;
+}
+
+export interface SandboxResult {
+  /** Exit code of the command, 128 + signal number if a signal ended it; undefined if it ran out of time. */
+  readonly exitCode: number | undefined;
+  /** Standard output and error as they came, cut at 4 MiB. */
+  readonly log: string;
+}
+
+/**
+ * Whether a sandbox can be made here, tried before anything is fetched; returns what provenance says of it.
+ * @throws SANDBOX_TOOL_MISSING, SANDBOX_NAMESPACES_DENIED
+ */
+export async function probeSandbox(signal?: AbortSignal): Promise<Omit<StepSandbox, 'sourceDateEpoch'>> {
+  const version = (await runTool('bwrap', ['--version'], { signal })).stdout.toString('utf8').trim();
+  const [major, minor] = (/(\d+)\.(\d+)/.exec(version)?.slice(1) ?? ['0', '0']).map(Number) as [
+    number,
+    number,
+  ];
+  const [wantMajor, wantMinor] = BUBBLEWRAP_MIN as [number, number];
+  if (major < wantMajor || (major === wantMajor && minor < wantMinor)) {
+    throw toolMissing('bwrap', `${quote(version)}, older than 0.8.0`);
+  }
+  const probe = await runTool(
+    'bwrap',
+    [...NAMESPACES, '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'],
+    { signal },
+  );
+  if (probe.exitCode !== 0) {
+    throw BUILDER.unavailable(
+      'SANDBOX_NAMESPACES_DENIED',
+      `expected bubblewrap to make a sandbox, got ${quote(probe.stderr.trim())}; ${await explainDenial()}`,
+    );
+  }
+  return { hermetic: true, mechanism: version, kernel: release() };
+}
+
+/** What on this machine most likely says no, and what to do about it. */
+async function explainDenial(): Promise<string> {
+  const setting = async (path: string) =>
+    (await readFile(`/proc/sys/${path}`, 'utf8').catch(() => '')).trim();
+  if ((await setting('kernel/apparmor_restrict_unprivileged_userns')) === '1') {
+    return (
+      'AppArmor restricts user namespaces here (Ubuntu 23.10 and later): run ' +
+      '`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give bwrap an AppArmor profile with `userns,`'
+    );
+  }
+  if ((await setting('kernel/unprivileged_userns_clone')) === '0') {
+    return 'this kernel keeps user namespaces from ordinary users: run `sudo sysctl -w kernel.unprivileged_userns_clone=1`';
+  }
+  if ((await setting('user/max_user_namespaces')) === '0') {
+    return 'no user namespace is allowed here: raise it with `sudo sysctl -w user.max_user_namespaces=10000`';
+  }
+  return (
+    'inside a container, start that with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined ' +
+    '--security-opt systempaths=unconfined`, or build outside it'
+  );
+}
+
+/** The arguments of bubblewrap for one run; status goes to file descriptor 3. */
+function bubblewrapArguments(run: SandboxRun): string[] {
+  const environment: (readonly [string, string])[] = [
+    ...run.environment,
+    ['PATH', '/usr/bin:/bin:/usr/sbin:/sbin'],
+    ['HOME', '/build'],
+    ['USER', 'build'],
+    ['LOGNAME', 'build'],
+    ['LC_ALL', 'C'],
+    ['TZ', 'UTC'],
+    ['TMPDIR', '/tmp'],
+    ['SOURCE_DATE_EPOCH', String(run.sourceDateEpoch)],
+  ];
+  return [
+    ...NAMESPACES,
+    ...['--uid', '1000', '--gid', '1000', '--hostname', 'waybill'],
+    ...['--cap-drop', 'ALL', '--die-with-parent', '--new-session', '--clearenv'],
+    ...environment.flatMap(([name, value]) => ['--setenv', name, value]),
+    ...['--ro-bind', run.root, '/', '--proc', '/proc', '--dev', '/dev'],
+    ...['--size', String(TMP_SIZE_BYTES), '--tmpfs', '/tmp'],
+    ...['--bind', run.work, '/build', '--ro-bind', run.materials, '/materials', '--chdir', '/build'],
+    ...['--json-status-fd', '3', '--', ...run.command],
+  ];
+}
+
+/**
+ * Runs one command to its end and returns when every process of its sandbox is dead.
+ * @throws SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING; the signal's reason when aborted
+ */
+export async function runInSandbox(run: SandboxRun): Promise<SandboxResult> {
+  run.signal?.throwIfAborted();
+  const limits = [`--fsize=${run.fileSizeBytesMax}`, '--core=0'];
+  // umask 022: bubblewrap and the step inherit ours. Node has one for the whole process, hence through the shell's builtin.
+  const args = ['-c', 'umask 022 && exec "$@"', 'sh', 'prlimit', ...limits, '--', 'bwrap'];
+  const child = spawn('/bin/sh', [...args, ...bubblewrapArguments(run)], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    env: toolEnvironment(),
+  });
+  const log = collectLog(child, run.onLog);
+  const status = collectStatus(child);
+  let timedOut = false;
+  const kill = () => {
+    // Killing the sandbox's first process makes the kernel kill all others in it, whatever they did to detach.
+    const pid = status.childPid();
+    if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    child.kill('SIGKILL');
+  };
+  const killQuietly = () => {
+    try {
+      kill();
+    } catch {
+      // It ended in the same moment.
+    }
+  };
+  const timer = setTimeout(() => {
+    timedOut = true;
+    killQuietly();
+  }, run.timeoutMs);
+  run.signal?.addEventListener('abort', killQuietly, { once: true });
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', resolve);
+    });
+    await waitForDeath(status.childPid());
+    run.signal?.throwIfAborted();
+    if (timedOut) return { exitCode: undefined, log: log() };
+    if (status.exitCode() === undefined) throw startFailed(log(), code, status.childPid() !== undefined);
+    return { exitCode: status.exitCode(), log: log() };
+  } finally {
+    clearTimeout(timer);
+    run.signal?.removeEventListener('abort', killQuietly);
+  }
+}
+
+function startFailed(log: string, code: number | null, started: boolean): Error {
+  if (code === 127 && /not found/.test(log)) return toolMissing(log.includes('bwrap') ? 'bwrap' : 'prlimit');
+  const said = log.trim().split('\n').at(-1) ?? '';
+  const when = started ? 'in the sandbox' : 'before the sandbox was there';
+  return BUILDER.unavailable(
+    'SANDBOX_START_FAILED',
+    `expected the command to run, got from bubblewrap ${when}: ${quote(said)}`,
+  );
+}
+
+function collectLog(child: ChildProcess, onLog: ((text: string) => void) | undefined): () => string {
+  let log = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      onLog?.(text);
+      // The end of a log says why it failed; what is cut is cut at the start.
+      log = (log + text).slice(-LOG_SIZE_BYTES_MAX);
+    });
+  }
+  return () => log;
+}
+
+/** bubblewrap writes one JSON object a line: first `child-pid`, at the end `exit-code`. */
+function collectStatus(child: ChildProcess) {
+  let text = '';
+  (child.stdio[3] as Readable).setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const member = (name: string): number | undefined => {
+    const found = new RegExp(`"${name}": ([0-9]+)`).exec(text)?.[1];
+    return found === undefined ? undefined : Number(found);
+  };
+  return { childPid: () => member('child-pid'), exitCode: () => member('exit-code') };
+}
+
+/**
+ * Waits until the sandbox's first process is dead. bubblewrap reports the command's end before processes that the command left
+ * behind are killed; the kernel lets a namespace's first process die only after all others in it.
+ */
+async function waitForDeath(pid: number | undefined): Promise<void> {
+  if (pid === undefined) return;
+  for (let waitedMs = 0; waitedMs < 10_000; waitedMs += 5) {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+    // The state follows the name, which stands in parentheses; a zombie is dead and only not buried.
+    if (stat === undefined || /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2))) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw BUILDER.unavailable('SANDBOX_START_FAILED', 'expected the sandbox to end, got one that does not die');
+}

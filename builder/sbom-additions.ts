@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of CycloneDX 1.6 that the library's models drop: evidence.occurrences, compositions, formulation
+// [CycloneDX-1.6 §evidence, §compositions, §formulation]. Added to the serialised document before it is validated.
+
+import type { SbomContent } from './sbom.ts';
+import type { Occurrence } from './shipped.ts';
+
+/** Only the members that are added to or read here. */
+export interface CycloneDxDocument {
+  readonly components?: readonly { readonly 'bom-ref'?: string }[];
+  readonly metadata?: { readonly component?: { readonly 'bom-ref'?: string } };
+}
+
+/** `occurrences` by the component's bom-ref. */
+export function addUnmodelled(
+  document: CycloneDxDocument,
+  content: SbomContent,
+  occurrences: ReadonlyMap<string, readonly Occurrence[]>,
+): object {
+  const components = (document.components ?? []).map((component) => {
+    const places = occurrences.get(component['bom-ref'] ?? '') ?? [];
+    return places.length === 0
+      ? component
+      : { ...component, evidence: { occurrences: places.map(formatOccurrence).sort(byLocation) } };
+  });
+  const subject = document.metadata?.component?.['bom-ref'];
+  return {
+    ...document,
+    components,
+    // Never `complete`: what is proved is a lower bound, and the gaps are named in the firmware's properties.
+    compositions: [
+      {
+        aggregate: content.shipped === undefined ? 'unknown' : 'incomplete',
+        assemblies: [subject],
+      },
+    ],
+    formulation: [formatFormula(content)],
+  };
+}
+
+function formatOccurrence(place: Occurrence) {
+  const member = place.member === undefined ? '' : `member ${place.member}, `;
+  return { location: place.path, additionalContext: `${member}${place.sizeBytes} bytes in the image` };
+}
+
+function byLocation(a: { location: string }, b: { location: string }): number {
+  return a.location < b.location ? -1 : 1;
+}
+
+/** How the image was made: the packages that built it, apart from what ships, and a task a step. */
+function formatFormula(content: SbomContent) {
+  const ref = (name: string) => `build:${name}`;
+  return {
+    'bom-ref': ref(content.product),
+    components: [...content.packages].map(([url, { entry, distribution }]) => ({
+      // A package may both build and ship: one reference each.
+      'bom-ref': ref(url),
+      type: 'application',
+      supplier: { name: distribution },
+      name: entry.name,
+      version: entry.version,
+      hashes: [{ alg: 'SHA-256', content: entry.sha256 }],
+      purl: url,
+    })),
+    workflows: [
+      {
+        'bom-ref': ref('workflow'),
+        uid: `${content.product}@${content.version}`,
+        taskTypes: ['build'],
+        tasks: content.steps.map((step) => ({
+          'bom-ref': ref(`step/${step.name}`),
+          uid: step.name,
+          name: step.name,
+          taskTypes: ['build'],
+          resourceReferences: step.packageUrls.map((url) => ({ ref: ref(url) })),
+        })),
+      },
+    ],
+  };
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// The SBOM of an image, CycloneDX 1.6 [CycloneDX-1.6]. Components are what ships in it, as `findShipped` proved; the library builds
+// and normalises what it models, sbom-additions.ts adds the rest, the whole is validated against the schema, offline.
+
+import { createHash } from 'node:crypto';
+import {
+  ComponentType,
+  HashAlgorithm,
+  LicenseAcknowledgement,
+  LifecyclePhase,
+} from '@cyclonedx/cyclonedx-library/Enums';
+import {
+  Bom,
+  Component,
+  HashDictionary,
+  Metadata,
+  OrganizationalEntity,
+  Property,
+  SpdxLicense,
+  Tools,
+} from '@cyclonedx/cyclonedx-library/Models';
+import { JSON as CycloneDxJson, JsonSerializer } from '@cyclonedx/cyclonedx-library/Serialize';
+import { Spec1dot6, Version } from '@cyclonedx/cyclonedx-library/Spec';
+import { JsonStrictValidator } from '@cyclonedx/cyclonedx-library/Validation';
+import { utf8 } from '../core/encoding/utf8.ts';
+import { quote } from '../core/faults.ts';
+import { releaseUri } from '../core/release/version.ts';
+import { BUILDER } from './faults.ts';
+import type { LockedPackage } from './lock-file.ts';
+import { addUnmodelled, type CycloneDxDocument } from './sbom-additions.ts';
+import type { Occurrence, Shipped } from './shipped.ts';
+
+export interface SbomContent {
+  readonly product: string;
+  readonly version: string;
+  readonly image: { readonly file: string; readonly sha256: string };
+  readonly sourceDateEpoch: number;
+  /** Version of Waybill. */
+  readonly toolVersion: string;
+  /** Absent where the definition names no evidence: then nothing is claimed to ship. */
+  readonly shipped?: Shipped;
+  /** SPDX identifier by package, where clear. */
+  readonly licences: ReadonlyMap<LockedPackage, string>;
+  /** Every package that any step could see, by its package URL. */
+  readonly packages: ReadonlyMap<string, { readonly entry: LockedPackage; readonly distribution: string }>;
+  readonly steps: readonly { readonly name: string; readonly packageUrls: readonly string[] }[];
+  /** What an independent publisher's file confirmed, for people. */
+  readonly comparisons: readonly string[];
+}
+
+/** The bytes of the SBOM; the same content gives the same bytes. @throws SBOM_INVALID */
+export async function buildSbom(content: SbomContent): Promise<Uint8Array> {
+  const urls = new Map([...content.packages].map(([url, { entry }]) => [entry.sha256, url]));
+  const bom = new Bom({ metadata: buildMetadata(content), serialNumber: serialNumber(content) });
+  const occurrences = new Map<string, readonly Occurrence[]>();
+  for (const [entry, places] of content.shipped?.packages ?? []) {
+    const url = urls.get(entry.sha256);
+    const found = url === undefined ? undefined : content.packages.get(url);
+    if (url === undefined || found === undefined) continue;
+    const component = packageComponent(url, entry, found.distribution, content.licences.get(entry));
+    bom.components.add(component);
+    bom.metadata.component?.dependencies.add(component.bomRef);
+    occurrences.set(url, places);
+  }
+  const serializer = new JsonSerializer(new CycloneDxJson.Normalize.Factory(Spec1dot6));
+  const modelled = JSON.parse(serializer.serialize(bom, { sortLists: true })) as CycloneDxDocument;
+  const text = `${JSON.stringify(addUnmodelled(modelled, content, occurrences), null, 2)}\n`;
+  const problems = await new JsonStrictValidator(Version.v1dot6).validate(text);
+  if (problems !== null) {
+    throw BUILDER.reject(
+      'SBOM_INVALID',
+      `expected a document of CycloneDX 1.6, got ${quote(JSON.stringify(problems))}`,
+    );
+  }
+  return utf8(text);
+}
+
+function buildMetadata(content: SbomContent): Metadata {
+  const firmware = new Component(ComponentType.Firmware, content.product, {
+    bomRef: releaseUri(content.product, content.version),
+    version: content.version,
+    purl: releaseUri(content.product, content.version),
+    hashes: new HashDictionary([[HashAlgorithm['SHA-256'], content.image.sha256]]),
+  });
+  const add = (name: string, value: string) =>
+    firmware.properties.add(new Property(`waybill:${name}`, value));
+  add('image', content.image.file);
+  for (const comparison of content.comparisons) add('published', comparison);
+  if (content.shipped !== undefined) {
+    add('linkedSizeBytes', String(content.shipped.linkedSizeBytes));
+    add('verbatimSizeBytes', String(content.shipped.verbatimSizeBytes));
+    for (const gap of content.shipped.gaps) add('gap', gap);
+  } else add('gap', 'the definition names no linker map: nothing is proved about what ships');
+  const tools = new Tools();
+  tools.components.add(new Component(ComponentType.Application, 'waybill', { version: content.toolVersion }));
+  const metadata = new Metadata({
+    timestamp: new Date(content.sourceDateEpoch * 1000),
+    component: firmware,
+    tools,
+  });
+  metadata.lifecycles.add(LifecyclePhase.Build);
+  return metadata;
+}
+
+/** A package as a component of the BOM. */
+function packageComponent(
+  url: string,
+  entry: LockedPackage,
+  distribution: string,
+  licence: string | undefined,
+): Component {
+  const component = new Component(ComponentType.Library, entry.name, {
+    bomRef: url,
+    version: entry.version,
+    purl: url,
+    supplier: new OrganizationalEntity({ name: distribution }),
+    hashes: new HashDictionary([[HashAlgorithm['SHA-256'], entry.sha256]]),
+  });
+  if (licence !== undefined) {
+    const options = { acknowledgement: LicenseAcknowledgement.Declared };
+    component.licenses.add(new SpdxLicense(licence, options));
+  }
+  return component;
+}
+
+/** A name-based UUID [RFC9562 §5.8]: the SBOM of the same image from the same packages is the same document. */
+function serialNumber(content: SbomContent): string {
+  const name = JSON.stringify([
+    content.product,
+    content.version,
+    content.image.sha256,
+    ...content.packages.keys(),
+  ]);
+  const bytes = createHash('sha256').update(name).digest().subarray(0, 16);
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  const hex = bytes.toString('hex');
+  return `urn:uuid:${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

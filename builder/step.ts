@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// One step: a fresh work folder, its materials, the sandbox around its command, its outputs.
+
+import { copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { quote } from '../core/faults.ts';
+import type { StepDefinition } from './definition.ts';
+import { BUILDER } from './faults.ts';
+import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
+import type { StepRoot } from './root.ts';
+import { runInSandbox } from './sandbox.ts';
+
+export interface StepContext {
+  readonly root: StepRoot;
+  readonly sourceDateEpoch: number;
+  /** A folder of the step's own on the host; gone when the build ends. */
+  readonly folder: string;
+  /** Outputs of all steps so far and of this one: `<outputs>/<step>/<file>`. */
+  readonly outputs: string;
+  /** Whether the files left in the work folder are asked for, as evidence. */
+  readonly listWork: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onLog?: ((text: string) => void) | undefined;
+}
+
+export interface StepResult {
+  readonly outputs: readonly TakenOutput[];
+  readonly comparisons: readonly Comparison[];
+  readonly workFiles: ReadonlyMap<string, string>;
+  readonly log: string;
+  readonly durationMs: number;
+}
+
+/** An output that is the very file that a package publishes. */
+export interface Comparison {
+  readonly step: string;
+  readonly file: string;
+  readonly package: string;
+  readonly path: string;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Runs a step.
+ * @throws STEP_FAILED, STEP_TIMEOUT, STEP_OUTPUT_…, STEP_PUBLISHED_MISSING, SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
+ */
+export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
+  const work = join(context.folder, 'build');
+  const materials = join(context.folder, 'materials');
+  await mkdir(work, { recursive: true, mode: 0o755 });
+  await mkdir(materials, { recursive: true, mode: 0o755 });
+  for (const { step: from, file } of step.materials) {
+    const placed = join(materials, from, file);
+    await mkdir(join(materials, from), { recursive: true });
+    await copyFile(join(context.outputs, from, file), placed);
+    await utimes(placed, context.sourceDateEpoch, context.sourceDateEpoch);
+  }
+  const startedMs = performance.now();
+  const result = await runInSandbox({
+    root: context.root.folder,
+    work,
+    materials,
+    command: step.command,
+    environment: step.environment,
+    sourceDateEpoch: context.sourceDateEpoch,
+    timeoutMs: step.timeoutMs,
+    fileSizeBytesMax: step.outputSizeBytesMax,
+    signal: context.signal,
+    onLog: context.onLog,
+  });
+  const durationMs = Math.round(performance.now() - startedMs);
+  refuseFailure(step, result.exitCode, result.log);
+  const outputs = await takeOutputs(step, work, join(context.outputs, step.name));
+  return {
+    outputs,
+    comparisons: await comparePublished(step, context, outputs),
+    workFiles: context.listWork ? await listWorkFiles(work) : new Map(),
+    log: result.log,
+    durationMs,
+  };
+}
+
+function refuseFailure(step: StepDefinition, exitCode: number | undefined, log: string): void {
+  if (exitCode === 0) return;
+  const last = quote(log.trim().split('\n').at(-1) ?? '');
+  if (exitCode === undefined) {
+    throw BUILDER.reject(
+      'STEP_TIMEOUT',
+      `expected step ${step.name} to end within ${step.timeoutMs / 1000} s, got no end; its log ends with ${last}`,
+    );
+  }
+  // 25 is SIGXFSZ: a file grew past the limit of the step.
+  const got =
+    exitCode === 128 + 25 ? `a file over ${step.outputSizeBytesMax} bytes` : `exit code ${exitCode}`;
+  throw BUILDER.reject(
+    'STEP_FAILED',
+    `expected step ${step.name} to succeed, got ${got}; its log ends with ${last}`,
+  );
+}
+
+/** Compares outputs, byte by byte, with what a package of the step's root publishes. */
+async function comparePublished(
+  step: StepDefinition,
+  context: StepContext,
+  outputs: readonly TakenOutput[],
+): Promise<Comparison[]> {
+  const comparisons: Comparison[] = [];
+  for (const [i, { file, published }] of step.outputs.entries()) {
+    const output = outputs[i];
+    if (published === undefined || output === undefined) continue;
+    if (context.root.owners.get(published.path)?.name !== published.package) {
+      throw BUILDER.reject(
+        'STEP_PUBLISHED_MISSING',
+        `expected ${quote(published.path)} in package ${published.package} among the inputs of step ${step.name}, got none`,
+      );
+    }
+    const [ours, theirs] = await Promise.all([
+      readFile(join(context.outputs, step.name, file)),
+      readFile(join(context.root.folder, published.path)),
+    ]);
+    if (!ours.equals(theirs)) {
+      const at = ours.findIndex((byte, offset) => byte !== theirs[offset]);
+      throw BUILDER.reject(
+        'STEP_OUTPUT_DIFFERS',
+        `expected ${file} to be ${published.path} of ${published.package} (${theirs.length} bytes), ` +
+          `got ${ours.length} bytes that differ from byte ${at < 0 ? ours.length : at} on`,
+      );
+    }
+    const { sha256, sizeBytes } = output;
+    comparisons.push({ step: step.name, file, ...published, sha256, sizeBytes });
+  }
+  return comparisons;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files by digest under the cache folder. What is in it is believed only after it was hashed again.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BUILDER } from './faults.ts';
+
+/** Waybill's cache folder [XDG-basedir-0.8 §Environment variables]: a relative XDG_CACHE_HOME is ignored, as that asks. */
+export function cacheFolder(environment: Readonly<Record<string, string | undefined>>, home: string): string {
+  const base = environment.XDG_CACHE_HOME;
+  return join(base?.startsWith('/') === true ? base : join(home, '.cache'), 'waybill');
+}
+
+/** What a file in the store must be. */
+export interface Pinned {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+export class ContentStore {
+  readonly folder: string;
+
+  /** `cache` is Waybill's cache folder. */
+  constructor(cache: string) {
+    this.folder = join(cache, 'store', 'sha256');
+  }
+
+  /** Where a file is, or would be. */
+  path(sha256: string): string {
+    return join(this.folder, sha256.slice(0, 2), sha256);
+  }
+
+  /** True if the file is there and its bytes have its digest; a corrupted one is removed. */
+  async holds(pinned: Pinned): Promise<boolean> {
+    const path = this.path(pinned.sha256);
+    try {
+      if ((await hashFile(path)) === pinned.sha256) return true;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    }
+    await rm(path, { force: true });
+    return false;
+  }
+
+  /**
+   * Takes a file in: written beside, hashed on the way, kept only if it is the one pinned. Two builds may do this at once.
+   * @throws FETCH_TOO_LARGE, FETCH_TRUNCATED, FETCH_DIGEST_MISMATCH, FETCH_STORE_UNWRITABLE, and what `chunks` throws
+   */
+  async take(pinned: Pinned, what: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const path = this.path(pinned.sha256);
+    const beside = join(this.folder, `new-${randomBytes(8).toString('hex')}`);
+    const hash = createHash('sha256');
+    let sizeBytes = 0;
+    try {
+      const file = await store(() => mkdirThenOpen(join(this.folder, pinned.sha256.slice(0, 2)), beside));
+      try {
+        for await (const chunk of chunks) {
+          sizeBytes += chunk.length;
+          if (sizeBytes > pinned.sizeBytes) {
+            throw BUILDER.reject(
+              'FETCH_TOO_LARGE',
+              `expected ${pinned.sizeBytes} bytes of ${what}, got more than that`,
+            );
+          }
+          hash.update(chunk);
+          await store(() => file.writeFile(chunk));
+        }
+        await store(() => file.sync());
+      } finally {
+        await file.close();
+      }
+      checkTaken(pinned, what, sizeBytes, hash.digest('hex'));
+      await store(() => rename(beside, path));
+    } finally {
+      await rm(beside, { force: true });
+    }
+  }
+}
+
+function checkTaken(pinned: Pinned, what: string, sizeBytes: number, sha256: string): void {
+  if (sizeBytes < pinned.sizeBytes) {
+    throw BUILDER.unavailable(
+      'FETCH_TRUNCATED',
+      `expected ${pinned.sizeBytes} bytes of ${what}, got ${sizeBytes}`,
+    );
+  }
+  if (sha256 !== pinned.sha256) {
+    throw BUILDER.reject(
+      'FETCH_DIGEST_MISMATCH',
+      `expected ${what} with SHA-256 ${pinned.sha256}, got ${sha256}`,
+    );
+  }
+}
+
+async function mkdirThenOpen(folder: string, file: string): ReturnType<typeof open> {
+  await mkdir(folder, { recursive: true });
+  return open(file, 'wx');
+}
+
+async function store<T>(operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation();
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'an error';
+    throw BUILDER.unavailable('FETCH_STORE_UNWRITABLE', `expected a writable content store, got ${reason}`, {
+      cause,
+    });
+  }
+}
+
+/** SHA-256 of a file, lower-case hex. */
+export async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}

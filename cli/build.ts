@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill build`: runs the steps of a definition in their sandboxes and writes outputs, SBOM and unsigned statements.
+
+import { homedir } from 'node:os';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { BuildEvent, BuildSummary } from '../builder/build.ts';
+import { parseLock } from '../builder/lock-file.ts';
+import { cacheFolder } from '../builder/store.ts';
+import { mirrorOption, readDefinition } from './definition-file.ts';
+import { readInput } from './files.ts';
+import { interruptible } from './interrupt.ts';
+import { printJson, printLine, printProgress } from './terminal.ts';
+
+const LOCAL_BUILDER = 'https://waybill.example/builders/local';
+/** Lines of a failed step's log that are shown. */
+const LOG_TAIL_LINES = 30;
+
+/** The inputs of `build`, the same for the command and for the GitHub action. */
+export interface BuildInputs {
+  /** Path of waybill.yaml. */
+  readonly file: string;
+  readonly out: string;
+  readonly force: boolean;
+  readonly builderId: string;
+  readonly mirror?: string | undefined;
+  /** Version of Waybill. */
+  readonly toolVersion: string;
+  readonly progress: (text: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Does the work of `waybill build`. @throws as `readDefinition`, `parseLock` and the builder's `build` */
+export async function buildFile(inputs: BuildInputs): Promise<BuildSummary> {
+  const opened = await readDefinition(inputs.file);
+  const lockBytes = await readInput(opened.lockPath);
+  const lock = parseLock(lockBytes, opened.lockPath);
+  // The SBOM library takes a tenth of a second to load: no other command should wait for it.
+  const { build } = await import('../builder/build.ts');
+  return build({
+    definition: opened.definition,
+    lock,
+    definitionBytes: opened.bytes,
+    lockBytes,
+    out: inputs.out,
+    replace: inputs.force,
+    cache: cacheFolder(process.env, homedir()),
+    builderId: inputs.builderId,
+    toolVersion: inputs.toolVersion,
+    mirror: mirrorOption(inputs.mirror),
+    signal: inputs.signal,
+    onEvent: showEvents(inputs.progress),
+  });
+}
+
+interface BuildOptions {
+  readonly out: string;
+  readonly force?: true;
+  readonly builderId: string;
+  readonly mirror?: string;
+  readonly json?: true;
+}
+
+/** Registers the command. */
+export function buildVerb(program: Command): void {
+  program
+    .command('build')
+    .summary('build hermetically what waybill.yaml defines')
+    .description(
+      'Fetches what waybill.lock pins, by digest, and runs each step of waybill.yaml in a sandbox that shows it those packages ' +
+        'and nothing else: no network, no host file, no inherited environment. Writes outputs, the image, a CycloneDX SBOM and ' +
+        'one unsigned provenance statement a step.',
+    )
+    .argument('[file]', 'the definition', 'waybill.yaml')
+    .requiredOption('--out <folder>', 'where to write; must not exist')
+    .option('--force', 'replace an earlier build in that folder')
+    .option('--builder-id <uri>', 'who builds, for the statements', checkBuilderId, LOCAL_BUILDER)
+    .option(
+      '--mirror <url>',
+      "where to fetch from (http, https or file); default WAYBILL_MIRROR, else the host's apt sources",
+    )
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      '\nExample:\n  waybill build examples/optiboot/waybill.yaml --out out\n\n' +
+        'Packages and unpacked roots are kept under $XDG_CACHE_HOME/waybill (default ~/.cache/waybill).',
+    )
+    .action(async (file: string, options: BuildOptions) => {
+      const { out, force, builderId, mirror } = options;
+      const toolVersion = program.version() ?? '';
+      const summary = await interruptible((signal) =>
+        buildFile({
+          file,
+          out,
+          force: force === true,
+          builderId,
+          mirror,
+          toolVersion,
+          progress: printProgress,
+          signal,
+        }),
+      );
+      if (options.json === true) printJson(summary);
+      else print(summary);
+    });
+}
+
+function checkBuilderId(text: string): string {
+  if (!URL.canParse(text))
+    throw new InvalidArgumentError('expected a URI such as https://ci.example/builder');
+  return text;
+}
+
+/** Shows what happens, and the end of the log of a step that fails. */
+function showEvents(progress: (text: string) => void): (event: BuildEvent) => void {
+  let tail = '';
+  return (event) => {
+    if (event.kind === 'progress') progress(event.text);
+    else if (event.kind === 'log') tail = (tail + event.text).slice(-16 * 1024);
+    else {
+      const lines = tail.trimEnd().split('\n').slice(-LOG_TAIL_LINES);
+      progress(`the end of the log of step ${event.step}:`);
+      // A log is foreign text: it must not be able to repaint the terminal.
+      for (const line of lines)
+        progress(`  | ${line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '?')}`);
+    }
+    if (event.kind === 'progress') tail = '';
+  };
+}
+
+function print(summary: BuildSummary): void {
+  const { image, sandbox } = summary;
+  printLine(`${summary.product} ${summary.version}, built in ${(summary.durationMs / 1000).toFixed(1)} s`);
+  printLine(
+    `  sandbox     ${sandbox.mechanism}, kernel ${sandbox.kernel}, ${summary.packageCount} packages, nothing else`,
+  );
+  for (const output of summary.outputs) {
+    printLine(
+      `  output      ${output.step}/${output.file}, ${output.sizeBytes} bytes, sha256:${output.sha256}`,
+    );
+  }
+  printLine(`  image       products/${image.file}, ${image.sizeBytes} bytes, sha256:${image.sha256}`);
+  for (const found of summary.comparisons) {
+    printLine(`  identical   ${found.step}/${found.file} is byte for byte ${found.path} of ${found.package}`);
+  }
+  const ships = summary.ships.length === 0 ? 'nothing proved' : summary.ships.join(', ');
+  printLine(`  SBOM        ${summary.sbom.file}, ${summary.sbom.sizeBytes} bytes; ships: ${ships}`);
+  printLine(`  statements  ${summary.statements.join(', ')} (unsigned: next, \`waybill attest\`)`);
+  printLine(`  written to  ${summary.out}`);
+}

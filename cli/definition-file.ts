@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pair that `lock` and `build` work on: waybill.yaml, and the lock beside it.
+
+import { dirname, join } from 'node:path';
+import { type BuildDefinition, parseDefinition, refuseDefinition } from '../builder/definition.ts';
+import { openYaml, readInput } from './files.ts';
+
+export interface DefinitionFile {
+  readonly path: string;
+  readonly folder: string;
+  readonly bytes: Uint8Array;
+  readonly definition: BuildDefinition;
+  /** Where its lock is or will be: `waybill.lock` in the same folder. */
+  readonly lockPath: string;
+}
+
+/** Reads a definition. @throws CLI_FILE_UNREADABLE, DEFINITION_… */
+export async function readDefinition(path: string): Promise<DefinitionFile> {
+  const bytes = await readInput(path);
+  const definition = parseDefinition(openYaml(path, bytes, refuseDefinition));
+  const folder = dirname(path);
+  return { path, folder, bytes, definition, lockPath: join(folder, 'waybill.lock') };
+}
+
+/** `--mirror`, else WAYBILL_MIRROR, else nothing, which leaves it to the host's apt sources. */
+export function mirrorOption(option: string | undefined): string | undefined {
+  return option ?? (process.env.WAYBILL_MIRROR || undefined);
+}
