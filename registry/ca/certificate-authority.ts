@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Issuing of leaf certificates [Fulcio-certificate-specification 2026 §Issued Certificate]: precertificate, entry in the
+// Issuing of leaf certificates [Fulcio-certificates §Issued Certificate]: precertificate, entry in the
 // transparency log, certificate with its SCT [RFC6962 §3.1, §3.3].
 
 import type { CtLog } from '../ct/ct-log.ts';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the claims of a GitHub Actions token to what the certificate says
-// [Fulcio-oid-info 2026 §Mapping OIDC token claims to Fulcio OIDs].
+// [Fulcio-OIDs §Mapping OIDC token claims to Fulcio OIDs].
 
 import { quote } from '../../core/faults.ts';
 import type { Extension } from '../trust/certificate.ts';

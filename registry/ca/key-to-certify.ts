@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The public key of a certificate request, and the proof that the asker holds its private half: a signature over the token's
-// subject [Fulcio-how-certificate-issuing-works 2026 §2], or a PKCS#10 request signed by the key [RFC2986 §4].
+// subject [Fulcio-API-v2 §CreateSigningCertificateRequest], or a PKCS#10 request signed by the key [RFC2986 §4].
 
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import * as asn1 from 'asn1js';

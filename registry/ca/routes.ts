@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The certificate authority over HTTP: the Fulcio v2 API [Fulcio-openapi v2], mounted under a prefix.
+// The certificate authority over HTTP: the Fulcio v2 API [Fulcio-API-v2], mounted under a prefix.
 
 import {
   type FastifyPluginAsyncTypebox,

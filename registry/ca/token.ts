@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verification of identity tokens [OpenID-Connect-Core-1.0 §3.1.3.7, RFC8725 §3]. No message holds any part of a token but
+// Verification of identity tokens [OpenID-Connect-Core-1.0 §3.1.3.7] [RFC8725 §3]. No message holds any part of a token but
 // the value of a single claim.
 
 import { compactVerify, createRemoteJWKSet, customFetch, errors, type RemoteJWKSet } from 'jose';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The certificate transparency log of the authority [RFC6962 §3, C2SP-static-ct-api-v1.0.0]: a tiled log whose entries are
+// The certificate transparency log of the authority [RFC6962 §3] [C2SP-static-ct-api-v1.0.0]: a tiled log whose entries are
 // precertificates. Nobody but the authority submits, so the submission endpoints of RFC 6962 are not served.
 
 import { hexEncode } from '../../core/encoding/hex.ts';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Structures of certificate transparency in TLS encoding [RFC6962 §3.2 to §3.5, C2SP-static-ct-api-v1.0.0].
+// Structures of certificate transparency in TLS encoding [RFC6962 §3.2 to §3.5] [C2SP-static-ct-api-v1.0.0].
 
 import { noteKeyId } from '../../core/tlog/note.ts';
 import { nodeHasher } from '../log/hash-tiles.ts';
@@ -69,7 +69,7 @@ export function merkleTreeLeaf(of: Precertificate, timeMs: number, index: bigint
   return concat(Uint8Array.of(0, 0), timestampedEntry(of, timeMs, index));
 }
 
-/** TileLeaf, an entry as data tiles hold it [C2SP-static-ct-api-v1.0.0 §Log entries]. */
+/** TileLeaf, an entry as data tiles hold it [C2SP-static-ct-api-v1.0.0 §Log Entries]. */
 export function tileLeaf(of: Precertificate, timeMs: number, index: bigint): Uint8Array {
   return concat(
     timestampedEntry(of, timeMs, index),

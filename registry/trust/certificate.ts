@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// X.509 certificates as this registry issues them [RFC5280 §4], profiles of [Fulcio-certificate-specification 2026].
+// X.509 certificates as this registry issues them [RFC5280 §4], profiles of [Fulcio-certificates].
 
 import { createHash, randomBytes } from 'node:crypto';
 import * as der from './der.ts';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // trusted_root.json, what verifiers trust, and signing_config.v0.2.json, where signers go
-// [Sigstore-protobuf-specs v0.5 sigstore_trustroot.proto]. Fields as every known client reads them.
+// [sigstore-protobuf-specs-v0.5 §sigstore_trustroot.proto]. Fields as every known client reads them.
 
 import { base64Encode } from '../../core/encoding/base64.ts';
 import { formatCanonicalJson } from '../../core/encoding/canonical-json.ts';
@@ -36,7 +36,7 @@ export interface TrustedLog {
   readonly startMs: number;
 }
 
-/** The key id of a log: all 32 octets of SHA-256(origin ‖ "\n" ‖ 0x01 ‖ key) [C2SP-signed-note §Signatures]. */
+/** The key id of a log: all 32 octets of SHA-256(origin ‖ "\n" ‖ 0x01 ‖ key) [C2SP-signed-note-v1.0.0 §Signatures]. */
 export function logId(origin: string, publicKey: Uint8Array): Uint8Array {
   return sha256(utf8(`${origin}\n`), Uint8Array.of(0x01), publicKey);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Timestamp requests: TimeStampReq in DER [RFC3161 §2.4.1] and the JSON form of Sigstore's authority
-// [Sigstore-timestamp-authority-openapi v1].
+// [docs/spec/trust-services.md §Timestamps].
 
 import * as asn1 from 'asn1js';
 import { TimeStampReq } from 'pkijs';
@@ -9,7 +9,7 @@ import { quote, type Rejection } from '../../core/faults.ts';
 import { OID } from '../trust/certificate.ts';
 import { TRUST } from '../trust-faults.ts';
 
-/** The policy under which timestamps are made; the one that Sigstore's clients know [Fulcio-oid-info 2026]. */
+/** The policy under which timestamps are made; the one that Sigstore's clients know [Fulcio-OIDs]. */
 export const TIMESTAMP_POLICY = '1.3.6.1.4.1.57264.2';
 
 /** What is asked for. */

@@ -168,7 +168,7 @@ test('the SCT points at the entry of the log, and the log proves it', async () =
   }
 });
 
-/** Splits a data tile [C2SP-static-ct-api §Log entries] by the lengths it holds. */
+/** Splits a data tile [C2SP-static-ct-api-v1.0.0 §Log Entries] by the lengths it holds. */
 function splitTile(data: Buffer): { timestamped: Buffer; fingerprints: string[] }[] {
   const found: { timestamped: Buffer; fingerprints: string[] }[] = [];
   for (let at = 0; at < data.length; ) {
