@@ -6,21 +6,27 @@ import { attestVerb } from './attest.ts';
 import { buildVerb } from './build.ts';
 import { deviceVerb } from './device.ts';
 import { gateVerb } from './gate.ts';
+import { initVerb } from './init.ts';
 import { keyVerb } from './key.ts';
 import { lockVerb } from './lock.ts';
 import { productVerb } from './product.ts';
 import { releaseVerb } from './release.ts';
+import { serveVerb } from './serve.ts';
 import { EXIT, printFailure } from './terminal.ts';
+import { traceVerb } from './trace.ts';
 
 /** Each verb's file adds its command; the order is that of the road, and of the help text. */
 const VERBS: ((program: Command) => void)[] = [
   lockVerb,
   buildVerb,
+  initVerb,
+  serveVerb,
   attestVerb,
   productVerb,
   gateVerb,
   releaseVerb,
   deviceVerb,
+  traceVerb,
   keyVerb,
 ];
 

@@ -74,6 +74,21 @@ export const STORE = faultsOf({
     meaning: 'The registry failed in a way that nobody foresaw; nothing was acknowledged.',
     remedy: "Report it with the request id; the registry's log holds the details.",
   },
+  REGISTRY_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'A registry did not answer, or could not.',
+    remedy: 'Check the address and that `waybill serve` runs, then try again.',
+  },
+  REGISTRY_REFUSED: {
+    class: 'rejection',
+    meaning: 'A registry refused to answer a question.',
+    remedy: 'Correct what its own code, given in the message, speaks of.',
+  },
+  REGISTRY_ANSWER_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The answer of a registry does not have the form that docs/spec/registry-api.md gives.',
+    remedy: 'Check that the address is that of a registry of this version.',
+  },
   REGISTRY_ATTESTATION_UNKNOWN: {
     class: 'rejection',
     meaning: 'The registry holds no attestation with this digest.',

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill init`: makes the data folder of a registry and, apart from it, the offline keys. All or nothing: both are made beside
+// their places and moved there when everything is done.
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import type { Command } from 'commander';
+import { stringify } from 'yaml';
+import { portableCrypto } from '../core/crypto.ts';
+import type { DocumentNode } from '../core/encoding/document.ts';
+import { quote } from '../core/faults.ts';
+import { formatLogPolicy } from '../core/tlog/log-policy.ts';
+import { parseVerifierKey } from '../core/tlog/note.ts';
+import { readIssuers } from '../registry/ca/issuers.ts';
+import { createLogKey, logVerifierKey } from '../registry/log/log-key.ts';
+import { Blobs } from '../registry/store/blobs.ts';
+import { STORE } from '../registry/store-faults.ts';
+import { createTrustServices } from '../registry/trust/services.ts';
+import { buildSigningConfig, buildTrustedRoot } from '../registry/trust/trusted-root.ts';
+import { createTufOnlineKeys, openTufOnlineKeys } from '../registry/tuf/online-keys.ts';
+import { createTufRepository } from '../registry/tuf/repository.ts';
+import { holdCeremony } from '../release/ceremony.ts';
+import { CLI } from './faults.ts';
+import { openYaml, readInput, writeOutput } from './files.ts';
+import { interruptible } from './interrupt.ts';
+import { printJson, printLine } from './terminal.ts';
+
+/** The inputs of `init`. */
+export interface InitInputs {
+  /** Made; must not exist or be empty. */
+  readonly folder: string;
+  /** Where the offline keys go; must not exist or be empty. */
+  readonly offline: string;
+  /** Base address under which clients reach the registry. */
+  readonly url: string;
+  readonly org: string;
+  readonly rootKeys: number;
+  readonly rootThreshold: number;
+  /** A YAML file with a list of issuers, as `issuers` of config.yaml. */
+  readonly issuers?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What was made. */
+export interface InitResult {
+  readonly folder: string;
+  readonly offline: string;
+  readonly url: string;
+  readonly rootPath: string;
+  readonly offlineKeys: readonly string[];
+}
+
+/**
+ * Makes a registry. @throws REGISTRY_FOLDER_NOT_EMPTY, REGISTRY_FOLDERS_NESTED, CLI_USAGE, CLI_FILE_UNWRITABLE, CEREMONY_*, CA_FILES_*,
+ * REGISTRY_STORE_FAILED, and for --issuers CLI_DOCUMENT_MALFORMED, OIDC_CONFIG_*
+ */
+export async function init(inputs: InitInputs): Promise<InitResult> {
+  const [folder, offline] = [resolve(inputs.folder), resolve(inputs.offline)];
+  if (isInside(folder, offline) || isInside(offline, folder)) {
+    throw STORE.reject(
+      'REGISTRY_FOLDERS_NESTED',
+      `expected two folders apart, got ${quote(folder)} and ${quote(offline)}`,
+    );
+  }
+  await checkEmpty(folder);
+  await checkEmpty(offline);
+  const config = await formatConfig(inputs);
+  const id = randomBytes(4).toString('hex');
+  const made = { folder: `${folder}.${id}.new`, offline: `${offline}.${id}.new` };
+  try {
+    await build({ ...inputs, ...made }, config);
+    inputs.signal?.throwIfAborted();
+    const offlineKeys = (await readdir(made.offline)).sort().map((name) => join(offline, name));
+    await moveBoth(made, { folder, offline });
+    return { folder, offline, url: inputs.url, rootPath: join(folder, 'root.json'), offlineKeys };
+  } finally {
+    await rm(made.folder, { recursive: true, force: true });
+    await rm(made.offline, { recursive: true, force: true });
+  }
+}
+
+function isInside(inner: string, outer: string): boolean {
+  const path = relative(outer, inner);
+  return path === '' || (path !== '..' && !path.startsWith(`..${sep}`));
+}
+
+async function checkEmpty(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    throw STORE.reject(
+      'REGISTRY_FOLDER_NOT_EMPTY',
+      `expected a new folder at ${quote(folder)}, got ${cause.code}`,
+    );
+  });
+  if (names.length > 0) {
+    throw STORE.reject(
+      'REGISTRY_FOLDER_NOT_EMPTY',
+      `expected a new or empty folder, got ${quote(folder)} with files in it`,
+    );
+  }
+}
+
+async function build(inputs: InitInputs, config: string): Promise<void> {
+  const { folder, offline, org, url, signal } = inputs;
+  const now = Date.now();
+  await makeFolders(join(folder, 'keys'), join(folder, 'trust'), join(folder, 'state'), offline);
+  const material = await createTrustServices({ folder, offlineFolder: offline, org, now });
+  const logKey = await createLogKey({ folder });
+  const onlineKeys = await createTufOnlineKeys({ folder: join(folder, 'keys') });
+  signal?.throwIfAborted();
+  const { names, startMs } = material;
+  const verifierKey = parseVerifierKey(logVerifierKey(names.log, logKey), portableCrypto);
+  const policy = {
+    logs: [{ key: verifierKey, url: `${url}/log` }],
+    witnesses: [],
+    groups: [],
+    quorum: 'none',
+  };
+  const targetFiles = [
+    {
+      name: 'trusted_root.json',
+      bytes: buildTrustedRoot(material, [{ origin: names.log, publicKey: logKey, startMs }]),
+    },
+    { name: 'signing_config.v0.2.json', bytes: buildSigningConfig({ url, org, startMs }) },
+    { name: 'tlog-policy', bytes: new Uint8Array(Buffer.from(formatLogPolicy(policy))) },
+  ];
+  for (const { name, bytes } of targetFiles) await writeOutput(join(folder, 'trust', name), bytes);
+  const { rootKeys, rootThreshold } = inputs;
+  const ceremony = { offlineFolder: offline, org, rootKeys, rootThreshold, onlineKeys, targetFiles };
+  const signed = await holdCeremony({ ...ceremony, now: new Date(now) });
+  signal?.throwIfAborted();
+  await createTufRepository({
+    folder: join(folder, 'state', 'tuf'),
+    keys: await openTufOnlineKeys(join(folder, 'keys')),
+    blobs: await Blobs.open(join(folder, 'state', 'blobs')),
+    clock: () => now,
+    ...signed,
+    targetFiles,
+  });
+  await writeOutput(
+    join(folder, 'keys', 'enrolment.token'),
+    `${randomBytes(32).toString('base64url')}\n`,
+    0o600,
+  );
+  await writeOutput(join(folder, 'root.json'), signed.root);
+  await writeOutput(join(folder, 'config.yaml'), config);
+}
+
+async function makeFolders(...folders: readonly string[]): Promise<void> {
+  for (const folder of folders) {
+    // Only the owner may look into a registry's folders and at offline keys.
+    await mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause: NodeJS.ErrnoException) => {
+      throw CLI.unavailable('CLI_FILE_UNWRITABLE', `could not make ${quote(folder)}: ${cause.code}`, {
+        cause,
+      });
+    });
+  }
+}
+
+/** The offline keys first: a registry without them would be worthless, they without a registry are harmless. */
+async function moveBoth(
+  made: Pick<InitResult, 'folder' | 'offline'>,
+  to: Pick<InitResult, 'folder' | 'offline'>,
+) {
+  try {
+    await rename(made.offline, to.offline);
+    await rename(made.folder, to.folder).catch(async (cause) => {
+      await rename(to.offline, made.offline);
+      throw cause;
+    });
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    const place = quote(dirname(to.folder));
+    throw CLI.unavailable('CLI_FILE_UNWRITABLE', `could not move the folders into ${place}: ${reason}`, {
+      cause,
+    });
+  }
+}
+
+/** config.yaml: what init was told, and what most people change next. */
+async function formatConfig(inputs: InitInputs): Promise<string> {
+  const url = new URL(inputs.url);
+  const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+  // Behind TLS of another server, ours listens on loopback.
+  const listen = url.protocol === 'https:' ? { host: '127.0.0.1', port: 8410 } : { host: url.hostname, port };
+  const issuers = inputs.issuers === undefined ? undefined : await openIssuers(inputs.issuers);
+  return [
+    '# `waybill serve` reads this file when it starts; docs/spec/registry-api.md says what each member means.',
+    stringify({ listen, url: inputs.url, org: inputs.org }).trimEnd(),
+    issuers === undefined ? ISSUERS_EXAMPLE : stringify({ issuers: issuers.value }).trimEnd(),
+    '',
+  ].join('\n');
+}
+
+const ISSUERS_EXAMPLE = [
+  '# Whose identity tokens the certificate authority accepts; nobody gets a certificate until an issuer is listed.',
+  '# issuers:',
+  '#   - url: https://token.actions.githubusercontent.com',
+  '#     kind: github-actions',
+  '#     audience: waybill',
+  '#     require:',
+  '#       repository_owner_id: "<id of your organisation>"',
+  '#       repository_id: "<id of the repository>"',
+].join('\n');
+
+async function openIssuers(path: string): Promise<DocumentNode> {
+  const list = openYaml(path, await readInput(path));
+  readIssuers(list);
+  return list;
+}
+
+export function initVerb(program: Command): void {
+  program
+    .command('init')
+    .summary('make a registry and its keys')
+    .description(
+      'Makes the data folder of a registry: certificate authority, transparency log, signature log, timestamp ' +
+        'authority and TUF repository, with their keys. The keys that must not be on the server (TUF root and ' +
+        'targets, the roots of both authorities) go into a folder of their own, which `waybill serve` never reads. ' +
+        'Fills only new or empty folders; makes everything or nothing.',
+    )
+    .argument('<folder>', 'data folder to be made')
+    .requiredOption(
+      '--offline <folder>',
+      'folder for the offline keys, best on a medium that leaves this machine',
+    )
+    .requiredOption('--url <url>', 'base address of the registry, as clients will use it')
+    .option(
+      '--org <name>',
+      'your organisation or its domain; names certificates and logs for good',
+      'waybill.example',
+    )
+    .option('--root-keys <n>', 'number of TUF root keys', wholeNumber, 3)
+    .option('--root-threshold <k>', 'signatures of them that a new root needs', wholeNumber, 2)
+    .option('--issuers <file>', 'YAML list of the token issuers to accept')
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      '\nExample:\n  waybill init registry --offline /media/usb/waybill --url http://127.0.0.1:8410 --org acme.example',
+    )
+    .action(async (folder: string, options: Options) => {
+      const url = baseUrl(options.url);
+      const done = await interruptible((signal) => init({ ...options, folder, url, signal }));
+      if (options.json === true) printJson(done);
+      else print(done);
+    });
+}
+
+interface Options extends Omit<InitInputs, 'folder' | 'signal'> {
+  readonly json?: true;
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9][0-9]{0,2}$/.test(text)) {
+    throw CLI.reject('CLI_USAGE', `expected a whole number from 1 to 999, got ${quote(text)}`);
+  }
+  return Number(text);
+}
+
+function baseUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username || url.search || url.hash) {
+    throw CLI.reject('CLI_USAGE', `expected --url to be an http or https address, got ${quote(text)}`);
+  }
+  return url.href.replace(/\/+$/, '');
+}
+
+function print(done: InitResult): void {
+  printLine(`Registry made in ${done.folder}`);
+  printLine('  config.yaml   where to listen, whose tokens count; read at start');
+  printLine('  keys/         online keys, mode 0600, and enrolment.token for devices');
+  printLine('  trust/        certificate chains and what clients will trust');
+  printLine('  state/        log, attestations, blobs, TUF repository');
+  printLine(`  root.json     give it to everyone who must trust this registry: ${done.rootPath}`);
+  printLine();
+  printLine(`Offline keys in ${done.offline}`);
+  for (const path of done.offlineKeys) printLine(`  ${path}`);
+  printLine(
+    '  Move them off this machine now, to separate places. The server never needs them; whoever has enough',
+  );
+  printLine('  of them can replace every other key.');
+  printLine();
+  printLine(`Next: list your CI's token issuer in config.yaml, then run: waybill serve ${done.folder}`);
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill serve`: runs a registry until it is told to stop.
+
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import type { FastifyInstance } from 'fastify';
+import { quote } from '../core/faults.ts';
+import { type RegistryConfig, readConfig } from '../registry/config.ts';
+import { buildServer, openRegistry } from '../registry/server.ts';
+import { STORE } from '../registry/store-faults.ts';
+import { openYaml, readInput } from './files.ts';
+import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
+
+/** How long requests under way may still take after a signal. */
+const GRACE_MS = 10_000;
+
+/** Reads config.yaml of a data folder. @throws REGISTRY_DATA_MISSING, REGISTRY_CONFIG_MALFORMED, OIDC_CONFIG_*, REGISTRY_KEY_UNSUITABLE */
+export async function readConfigFile(dataFolder: string): Promise<RegistryConfig> {
+  const path = join(dataFolder, 'config.yaml');
+  const bytes = await readInput(path).catch((cause) => {
+    throw STORE.reject(
+      'REGISTRY_DATA_MISSING',
+      `expected a data folder with ${quote(path)}: ${cause.message}`,
+      { cause },
+    );
+  });
+  return readConfig(
+    openYaml(path, bytes, (message, at) => STORE.reject('REGISTRY_CONFIG_MALFORMED', message, { at })),
+  );
+}
+
+/** Listens on the configured address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
+export async function listen(
+  app: FastifyInstance,
+  { host, port }: RegistryConfig['listen'],
+): Promise<string> {
+  try {
+    return await app.listen({ host, port });
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === undefined || !/^E(ADDRINUSE|ADDRNOTAVAIL|ACCES|NOTFOUND|AFNOSUPPORT|INVAL)$/.test(code))
+      throw cause;
+    const reason = code === 'EADDRINUSE' ? 'another process listens there' : code;
+    throw STORE.unavailable(
+      'REGISTRY_ADDRESS_UNAVAILABLE',
+      `expected ${quote(host)} port ${port} to be free: ${reason}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+export function serveVerb(program: Command): void {
+  program
+    .command('serve')
+    .summary('run a registry')
+    .description(
+      'Runs certificate authority, transparency log, signature log, timestamp authority, TUF repository, attestation ' +
+        'store and device API on one port, until SIGINT or SIGTERM. Needs the data folder alone, no offline key. ' +
+        'Prints its address when it is ready; the log goes to standard error.',
+    )
+    .argument('<folder>', 'data folder that `waybill init` made')
+    .option('--json', 'print the address as one JSON document')
+    .addHelpText('after', '\nExample:\n  waybill serve registry')
+    .action(async (folder: string, options: { readonly json?: true }) => {
+      const config = await readConfigFile(folder);
+      const registry = await openRegistry({ dataFolder: folder, config, clock: Date.now });
+      const app = await buildServer(registry);
+      try {
+        const address = await listen(app, config.listen);
+        if (options.json === true) printJson({ address, url: config.url, pid: process.pid });
+        else printLine(`waybill serve: ready at ${address} (clients use ${config.url})`);
+        await stopped();
+        printProgress('stopping: finishing requests under way');
+      } finally {
+        // Whoever holds a connection open longer than that is not waited for.
+        const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+        await app.close();
+        clearTimeout(cut);
+      }
+    });
+}
+
+/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
+function stopped(): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = 0;
+    const stop = (): void => {
+      if (asked++ === 0) resolve();
+      else process.exit(EXIT.retry);
+    };
+    process.on('SIGINT', stop);
+    process.on('SIGTERM', stop);
+  });
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill trace`: asks a registry where a package is used and prints the answer as a table.
+
+import type { Command } from 'commander';
+import { parseDocument } from '../core/encoding/document.ts';
+import type { Json } from '../core/encoding/strict-json.ts';
+import { quote } from '../core/faults.ts';
+import { STORE } from '../registry/store-faults.ts';
+import type { Trace, TracedImage } from '../registry/trace.ts';
+import { interruptible } from './interrupt.ts';
+import { printJson, printLine } from './terminal.ts';
+import { registryUrl } from './trust.ts';
+
+const TIMEOUT_MS = 30_000;
+
+/** Asks a registry. The answer is the registry's word, not verified. @throws REGISTRY_UNREACHABLE, REGISTRY_REFUSED, REGISTRY_ANSWER_MALFORMED */
+export async function trace(purl: string, registry: string, signal?: AbortSignal): Promise<Trace> {
+  const url = `${registryUrl(registry)}/api/v1/trace?purl=${encodeURIComponent(purl)}`;
+  const deadline = AbortSignal.timeout(TIMEOUT_MS);
+  let status: number;
+  let body: Uint8Array;
+  try {
+    const response = await fetch(url, {
+      redirect: 'error',
+      signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
+    });
+    status = response.status;
+    body = new Uint8Array(await response.arrayBuffer());
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const inner = (cause as Error).cause as NodeJS.ErrnoException | undefined;
+    const reason = inner?.code ?? (deadline.aborted ? 'no answer in time' : (cause as Error).message);
+    throw STORE.unavailable(
+      'REGISTRY_UNREACHABLE',
+      `expected an answer from ${quote(registry)}, got ${quote(reason)}`,
+      {
+        cause,
+      },
+    );
+  }
+  if (status === 200) return read(body);
+  const said = `status ${status} ${quote(Buffer.from(body).toString())}`;
+  if (status >= 500 || status === 429) {
+    throw STORE.unavailable(
+      'REGISTRY_UNREACHABLE',
+      `expected an answer from ${quote(registry)}, got ${said}`,
+    );
+  }
+  throw STORE.reject(
+    'REGISTRY_REFUSED',
+    `expected an answer about ${quote(purl)}, got ${refusal(body) ?? said}`,
+  );
+}
+
+function read(body: Uint8Array): Trace {
+  const refuse = (message: string, at: string) => STORE.reject('REGISTRY_ANSWER_MALFORMED', message, { at });
+  const root = parseDocument(body, { refuse }).only('purl', 'shipsIn', 'builtWith');
+  for (const list of ['shipsIn', 'builtWith']) {
+    for (const image of root.field(list).elements()) {
+      image.field('imageSha256').sha256();
+      image.field('releases').elements();
+      image.field('devices').elements();
+    }
+  }
+  // What is printed must not repaint the terminal.
+  if (/[\p{C}\u2028\u2029]/u.test(allText(root.value)))
+    throw refuse('expected plain text, got control characters', '/');
+  return root.value as unknown as Trace;
+}
+
+function allText(value: Json): string {
+  if (typeof value === 'string') return value;
+  if (value === null || typeof value !== 'object') return '';
+  return Object.values(value).map(allText).join(' ');
+}
+
+/** Code and message, if the answer is one of ours. */
+function refusal(body: Uint8Array): string | undefined {
+  try {
+    const { code, message } = JSON.parse(Buffer.from(body).toString()).error;
+    return typeof code === 'string' && typeof message === 'string'
+      ? `${quote(code)}: ${quote(message)}`
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function traceVerb(program: Command): void {
+  program
+    .command('trace')
+    .summary('find where a package is used')
+    .description(
+      'Lists the images that a package ships in and, separately, the images that were built with it: from which ' +
+        'build, signed by whom, released when, on which devices. Without a version all versions are found.',
+    )
+    .argument('<purl>', 'package URL, e.g. pkg:deb/debian/gcc-avr')
+    .requiredOption('--registry <url>', 'base URL of `waybill serve`')
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      '\nExample:\n  waybill trace pkg:deb/debian/arduino-core-avr --registry http://127.0.0.1:8410',
+    )
+    .action(async (purl: string, options: { readonly registry: string; readonly json?: true }) => {
+      const found = await interruptible((signal) => trace(purl, options.registry, signal));
+      if (options.json === true) printJson(found);
+      else print(found);
+    });
+}
+
+function print(found: Trace): void {
+  printLine(`${found.purl}`);
+  printList('ships in', 'ships in no image that the registry knows', found.shipsIn);
+  printList('built with', 'no image was built with it, as far as the registry knows', found.builtWith);
+}
+
+function printList(heading: string, none: string, images: readonly TracedImage[]): void {
+  printLine();
+  if (images.length === 0) {
+    printLine(none);
+    return;
+  }
+  const [first, ...more] = new Set(images.map((image) => image.imageSha256));
+  printLine(`${heading}: ${more.length + (first === undefined ? 0 : 1)} image(s)`);
+  for (const image of images) printImage(image);
+}
+
+function printImage(image: TracedImage): void {
+  printLine(
+    `  ${image.product} ${image.version}  sha256:${image.imageSha256.slice(0, 16)}…  ${image.component}`,
+  );
+  if (image.role !== undefined) printLine(`    as       ${image.role} of step ${image.usedIn?.step ?? '?'}`);
+  const { build } = image;
+  if (build !== undefined) {
+    const who =
+      build.signer.kind === 'key' ? 'a listed key' : `${build.signer.identity} (${build.signer.issuer})`;
+    printLine(`    build    ${build.invocationId}, step ${build.step}, log entry ${build.logIndex}`);
+    printLine(`    signed   ${build.signedAt} by ${who}`);
+  }
+  for (const { version, releasedAt, withdrawn } of image.releases) {
+    const end = withdrawn === undefined ? '' : `, withdrawn ${withdrawn.deniedAt}: ${withdrawn.reason}`;
+    printLine(`    release  ${version} of ${releasedAt ?? 'an unknown time'}${end}`);
+  }
+  if (image.releases.length === 0) printLine('    release  none');
+  for (const { deviceId, reportedAt, outcome, current } of image.devices) {
+    printLine(
+      `    device   ${deviceId}: ${outcome} ${reportedAt}${current ? '' : ', runs another image now'}`,
+    );
+  }
+  if (image.devices.length === 0) printLine('    device   none');
+}
