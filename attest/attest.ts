@@ -59,7 +59,7 @@ export async function attestBuildOutput(options: AttestOptions): Promise<Atteste
   progress(`hashing ${options.folder} again`);
   const output = await readBuildOutput(options.folder);
   const bundleFolder = join(options.folder, 'bundles');
-  const trust = await options.trust();
+  const trust = await unlessAborted(options.trust(), signal);
   const signed: Signed[] = [];
   for (const statement of output.statements) {
     const path = join(bundleFolder, `${statement.name.replace(/\.json$/, '')}.sigstore.json`);

@@ -29,10 +29,11 @@ export function parseLockedPackages(lock: Uint8Array): LockedPackages {
   );
 }
 
-/** True if the lock pins this very package: name, version, architecture and digest. */
+/** True if the lock pins this very package: name, version, architecture and digest. (The distribution is in waybill.yaml alone.) */
 export function isLocked(input: ResourceDescriptor, locked: LockedPackages): boolean {
   const pinned = locked.get(input.sha256);
-  return pinned !== undefined && decoded(input.uri ?? '') === `pkg:deb/debian/${pinned}`;
+  const named = /^pkg:deb\/[a-z0-9.-]+\/(.+)$/.exec(decoded(input.uri ?? '') ?? '');
+  return pinned !== undefined && named?.[1] === pinned;
 }
 
 /** Package URLs may escape any character [PURL-spec §Character encoding]: compared without escapes. */

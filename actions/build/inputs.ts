@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The action's inputs [docs/spec/attest.md §The GitHub action]. Defaults stand in action.yml alone; GitHub fills them in.
+
+import { getInput } from '@actions/core';
+import { quote } from '../../core/faults.ts';
+import { ACTION } from '../faults.ts';
+
+export interface ActionInputs {
+  readonly definition: string;
+  readonly registry: string;
+  readonly root: string;
+  readonly builderId: string;
+  readonly audience: string;
+  readonly out: string;
+  readonly mirror: string | undefined;
+  readonly githubToken: string | undefined;
+}
+
+/** Reads INPUT_*. @throws ACTION_INPUT_MISSING */
+export function readInputs(): ActionInputs {
+  return {
+    definition: required('definition'),
+    registry: required('registry'),
+    root: required('root'),
+    builderId: required('builder-id'),
+    audience: required('audience'),
+    out: required('out'),
+    mirror: getInput('mirror') || undefined,
+    githubToken: getInput('github-token') || undefined,
+  };
+}
+
+function required(name: string): string {
+  const value = getInput(name);
+  if (value === '')
+    throw ACTION.reject('ACTION_INPUT_MISSING', `expected the input ${quote(name)}, got none`);
+  return value;
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// `npm run build:action`: bundles actions/build into the one file that GitHub runs, actions/build/dist/index.js. The same
+// sources and the same lock file give the same bytes on every machine; a test bundles again and compares.
+
+import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+export const BUNDLE_PATH = join(ROOT, 'actions', 'build', 'dist', 'index.js');
+
+/** CommonJS packages inside the bundle ask for Node's modules, and where they lie, in the old way. */
+const BANNER = [
+  '// SPDX-License-Identifier: Apache-2.0',
+  '// Made by `npm run build:action` from actions/build/main.ts; licences of the packages inside are at the end.',
+  "import { createRequire as bundleCreateRequire } from 'node:module';",
+  'const require = bundleCreateRequire(import.meta.url), __dirname = import.meta.dirname;',
+].join('\n');
+
+const CYCLONEDX = join(ROOT, 'node_modules', '@cyclonedx', 'cyclonedx-library');
+
+/** Schemas that JsonStrictValidator reads from disk for CycloneDX 1.6; in one file there is no disk to read from. */
+const SCHEMAS = '{bom-1.6,spdx,jsf-0.82,cryptography-defs}.SNAPSHOT.schema.json';
+
+/** The CycloneDX library in one file: its schemas inside, its optional XML packages (one is native) absent. */
+const cycloneDx: Plugin = {
+  name: 'cyclonedx-in-one-file',
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: /^(libxmljs2|xmlbuilder2)$/ }, ({ path }) => ({ path, namespace: 'absent' }));
+    onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
+      contents: `throw new Error('${path} is not in this bundle');`,
+    }));
+    onResolve({ filter: /^bundled:schemas$/ }, ({ path }) => ({ path, namespace: 'schemas' }));
+    onLoad({ filter: /.*/, namespace: 'schemas' }, () => ({ contents: schemaReader() }));
+    onLoad({ filter: /__jsonValidators[/\\]ajv\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, 'utf8');
+      const contents = text.replace('require("node:fs/promises")', 'require("bundled:schemas")');
+      // A new version of the library that reads otherwise must not pass unnoticed.
+      if (contents === text) throw new Error('expected the validator to read schemas by node:fs/promises');
+      return { contents };
+    });
+  },
+};
+
+/** A stand-in for node:fs/promises that knows the schemas by file name and nothing else. */
+function schemaReader(): string {
+  const folder = join(CYCLONEDX, 'res', 'schema');
+  const names = globSync(SCHEMAS, { cwd: folder }).sort();
+  const schemas = Object.fromEntries(
+    names.map((name) => [name, JSON.stringify(JSON.parse(readFileSync(join(folder, name), 'utf8')))]),
+  );
+  return `
+    const schemas = ${JSON.stringify(schemas)};
+    exports.readFile = async (path) => {
+      const text = schemas[path.split(/[/\\\\]/).at(-1)];
+      if (text === undefined) throw new Error('no such schema in this bundle: ' + path);
+      return text;
+    };`;
+}
+
+/** Bundles the action and returns the file's bytes and the paths that went into it. */
+export async function bundleAction(): Promise<{ bytes: Uint8Array; inputs: readonly string[] }> {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: ['actions/build/main.ts'],
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'none',
+    charset: 'utf8',
+    plugins: [cycloneDx],
+    banner: { js: BANNER },
+    define: { WAYBILL_VERSION: JSON.stringify(version) },
+    metafile: true,
+    write: false,
+    logLevel: 'silent',
+  });
+  const [file] = outputFiles;
+  if (file === undefined) throw new Error('expected one bundle, got none');
+  const inputs = Object.keys(metafile.inputs).sort();
+  return { bytes: Buffer.from(`${file.text}${licencesOf(inputs)}`), inputs };
+}
+
+/** The licence texts of all packages of which something is inside, as a comment; each text once. */
+function licencesOf(inputs: readonly string[]): string {
+  const packages = new Set(
+    inputs.flatMap((path) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []),
+  );
+  const holders = new Map<string, string[]>();
+  for (const path of packages) {
+    const folder = join(ROOT, path);
+    const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
+    const [file] = globSync('{LICENSE,LICENCE,license,License}*', { cwd: folder }).sort();
+    const text =
+      file === undefined ? `License: ${manifest.license}` : readFileSync(join(folder, file), 'utf8');
+    const name = `${manifest.name}@${manifest.version}`;
+    holders.set(text.trim(), [...(holders.get(text.trim()) ?? []), name].sort());
+  }
+  const blocks = [...holders].map(([text, names]) => `${names.join(', ')}\n\n${text}`).sort();
+  const lines = blocks.join(`\n\n${'-'.repeat(80)}\n\n`).split(/\r?\n/);
+  return `\n// Licences of the packages inside:\n${lines.map((line) => `// ${line}`.trimEnd()).join('\n')}\n`;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { bytes, inputs } = await bundleAction();
+  mkdirSync(dirname(BUNDLE_PATH), { recursive: true });
+  writeFileSync(BUNDLE_PATH, bytes);
+  process.stdout.write(`actions/build/dist/index.js: ${bytes.length} bytes from ${inputs.length} files\n`);
+}
