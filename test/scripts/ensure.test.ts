@@ -25,7 +25,8 @@ const { debianPlan, staleness } = require('../../scripts/ensure.cjs') as {
   ): { message: string; steps?: string[][] };
   staleness(root: string, required: string | undefined): string | undefined;
 };
-const { linkNode, pinnedPackage } = require('../../scripts/link-node.cjs') as {
+const { linkAll, linkNode, pinnedPackage } = require('../../scripts/link-node.cjs') as {
+  linkAll(root: string): void;
   linkNode(root: string): string | undefined;
   pinnedPackage(): string | undefined;
 };
@@ -95,6 +96,15 @@ test('the link is made where npm made none, and mended where it leads elsewhere'
   symlinkSync('/nowhere', link);
   expect(linkNode(folder)).toBe('24.0.0');
   expect(readlinkSync(link)).toBe(join('..', name, 'bin', 'node'));
+});
+
+test('the command of the checkout is linked, so that npx runs it', () => {
+  linkAll(folder);
+  linkAll(folder);
+  expect(readlinkSync(join(folder, 'node_modules', '.bin', 'waybill'))).toBe('../../cli/waybill.js');
+  const run = spawnSync('npx', ['waybill', '--version'], { cwd: ROOT, encoding: 'utf8' });
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  expect(run).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
 });
 
 test('this run is on the Node that the lock file pins', (context) => {
