@@ -99,6 +99,12 @@ export class House {
     return this.devices.device(id);
   }
 
+  /** Publishes other trust material. */
+  trust(files: Readonly<Record<string, Uint8Array>>): void {
+    for (const [name, bytes] of Object.entries(files)) this.forge.addTarget('targets', name, bytes);
+    this.forge.publish('targets');
+  }
+
   /** Publishes an index, and the files that it names where their bytes are given. */
   offer(index: Partial<ReleaseIndex>, files: Readonly<Record<string, Uint8Array>> = {}): void {
     const whole = { product: 'optiboot', releases: [], denials: [], ...index };
