@@ -68,8 +68,10 @@ export function sbomOf(imageSha256: string): Uint8Array {
   return canonicalJsonBytes({
     bomFormat: 'CycloneDX',
     specVersion: '1.6',
-    metadata: { component: { name: 'optiboot', hashes: [{ alg: 'SHA-256', content: imageSha256 }] } },
-    components: [{ name: 'arduino-core-avr', version: '1.8.6' }],
+    metadata: {
+      component: { type: 'firmware', name: 'optiboot', hashes: [{ alg: 'SHA-256', content: imageSha256 }] },
+    },
+    components: [{ type: 'library', name: 'arduino-core-avr', version: '1.8.6' }],
   });
 }
 
