@@ -2,6 +2,7 @@
 // The order of the action: build (which holds the lock against the definition first), attest, tell GitHub.
 
 import { endGroup, info, setOutput, startGroup, summary } from '@actions/core';
+import { findIdentity } from '../../attest/identity/token.ts';
 import { type AttestReport, attest, reportOf } from '../../cli/attest.ts';
 import { buildFile } from '../../cli/build.ts';
 import { readInput } from '../../cli/files.ts';
@@ -43,6 +44,8 @@ async function buildAndAttest(
   toolVersion: string,
 ): Promise<AttestReport> {
   const { definition, out, builderId, mirror, registry, root, audience } = inputs;
+  // Asked before the build: a job that may not sign should not build for nothing.
+  findIdentity({ env, audience });
   return interruptible(async (signal) => {
     await grouped(`Build ${definition}`, () =>
       buildFile({

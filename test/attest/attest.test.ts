@@ -126,6 +126,73 @@ test('a bundle that the registry does not know and refuses is signed anew', {
   }
 });
 
+test('a kept bundle that the registry refuses is signed anew, once; a fresh one is not', {
+  timeout: 60_000,
+}, async () => {
+  const copy = await writeBuild(planBuild());
+  await reportOf(copy);
+  // Stands before the registry and refuses as many submissions as it is told.
+  let refusals = 0;
+  const gatekeeper = createServer(async (request, response) => {
+    const body = Buffer.concat(await request.toArray());
+    if (request.method === 'POST' && refusals-- > 0) {
+      const error = { code: 'SIGSTORE_LOG_PROOF_REFUSED', message: 'm', remedy: 'r' };
+      response.writeHead(422).end(JSON.stringify({ error }));
+      return;
+    }
+    const to = `${registry.url}${request.url}`;
+    const passed = await fetch(to, { method: request.method ?? '', ...(body.length > 0 ? { body } : {}) });
+    response.writeHead(passed.status).end(Buffer.from(await passed.arrayBuffer()));
+  });
+  gatekeeper.listen(0, '127.0.0.1');
+  await once(gatekeeper, 'listening');
+  const url = `http://127.0.0.1:${(gatekeeper.address() as AddressInfo).port}`;
+  try {
+    refusals = 1;
+    const outcome = await attest(copy, { url });
+    expect(outcome).toMatchObject({ exitCode: 0, stderr: expect.not.stringContaining('waybill:') });
+    const { statements } = outcome.json as AttestReport;
+    expect(statements.map(({ reused }) => reused)).toEqual([false, true, true]);
+    refusals = 2;
+    expect(await attest(copy, { url })).toMatchObject({
+      exitCode: 1,
+      json: { error: { code: 'SUBMIT_REFUSED' } },
+    });
+  } finally {
+    gatekeeper.closeAllConnections();
+    gatekeeper.close();
+    await removeBuild(copy);
+  }
+});
+
+test('not one connection goes anywhere but to the registry', { timeout: 60_000 }, async () => {
+  const copy = await writeBuild(planBuild());
+  // Prints every address that the process connects to, and every name that it looks up.
+  const spy = `
+    import dns from 'node:dns'; import net from 'node:net';
+    const connect = net.Socket.prototype.connect;
+    net.Socket.prototype.connect = function (...args) {
+      const [options] = Array.isArray(args[0]) ? args[0] : args;
+      process.stderr.write('[to ' + (options.host ?? options.path) + ':' + options.port + ']\\n');
+      return connect.apply(this, args);
+    };
+    const lookup = dns.lookup;
+    dns.lookup = (name, ...rest) => { process.stderr.write('[name ' + name + ']\\n'); return lookup(name, ...rest); };`;
+  try {
+    const args = ['attest', copy, '--registry', registry.url, '--root', registry.root];
+    const { stderr } = await registry.cli.must(args, {
+      env: {
+        WAYBILL_ID_TOKEN: await registry.issuer.token(),
+        NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(spy)}`,
+      },
+    });
+    const reached = new Set(stderr.match(/^\[(?:to|name) .*\]$/gm));
+    expect([...reached].sort()).toEqual([`[to ${new URL(registry.url).host}]`]);
+  } finally {
+    await removeBuild(copy);
+  }
+});
+
 test('a statement edited between build and attest is refused before anything is signed', async () => {
   const plan = planBuild();
   const edited = await writeBuild(plan);
