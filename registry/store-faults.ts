@@ -176,8 +176,9 @@ export const STORE = faultsOf({
   },
   TUF_REPOSITORY_TRUST_MISSING: {
     class: 'rejection',
-    meaning: 'Top-level targets does not name the trusted root.',
-    remedy: 'Sign targets again with trusted_root.json among its targets.',
+    meaning: 'Top-level targets does not name a trusted root with logs and authorities in it.',
+    remedy:
+      'Sign targets again with a complete trusted_root.json among its targets; an empty one would trust nobody.',
   },
   TUF_TARGETS_MISSING: {
     class: 'rejection',

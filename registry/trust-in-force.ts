@@ -3,6 +3,7 @@
 // the gate keys of the published device policies. It changes only with a verified publication [docs/spec/tuf-repository.md §Trust material].
 
 import { createPublicKey } from 'node:crypto';
+import { parseDocument } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
 import { parseDevicePolicy } from '../core/release/device-policy.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
@@ -72,6 +73,8 @@ async function readTrust(
       'expected top-level targets to name trusted_root.json',
     );
   }
+  const trustedRoot = await blobs.read(root.sha256);
+  checkComplete(trustedRoot);
   const keys = [...configured];
   for (const { name, sha256 } of targets) {
     if (!name.startsWith('device-policy/')) continue;
@@ -85,7 +88,17 @@ async function readTrust(
     checkListedKey(gate.publicKey, `${name}: /gate/publicKey`);
     keys.push(gate.publicKey);
   }
-  return { verifier: sigstoreVerifier({ trustedRoot: await blobs.read(root.sha256), keys }), keys };
+  return { verifier: sigstoreVerifier({ trustedRoot, keys }), keys };
+}
+
+/** A trusted root without one of its parts is valid, and refuses everything from then on. */
+function checkComplete(trustedRoot: Uint8Array): void {
+  const refuse = (message: string, at: string) =>
+    STORE.reject('TUF_REPOSITORY_TRUST_MISSING', `trusted_root.json: ${message}`, { at });
+  const document = parseDocument(trustedRoot, { refuse });
+  for (const part of ['tlogs', 'certificateAuthorities', 'ctlogs', 'timestampAuthorities']) {
+    document.field(part).someElements();
+  }
 }
 
 /** Checks that a key is one whose signatures bundles can carry. @throws REGISTRY_KEY_UNSUITABLE */

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which bodies the registry keeps, and that an SBOM is read when it comes, before or after the statement that names it.
+
+import { createReadStream } from 'node:fs';
+import { readdir, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { utf8 } from '../../core/encoding/utf8.ts';
+import { buildSbomReference } from '../../core/intoto/reference.ts';
+import { Blobs } from '../../registry/store/blobs.ts';
+import { RunningRegistry, refusal } from './running-registry.ts';
+import { sha256 } from './tuf-house.ts';
+
+const LIMIT = 100_000;
+let running: RunningRegistry;
+beforeAll(async () => {
+  running = await RunningRegistry.start({ limits: { blobSizeBytes: LIMIT } });
+});
+afterAll(() => running.close());
+
+/** Submits a statement about some bytes, so that they may be stored. */
+async function attest(bytes: Uint8Array): Promise<void> {
+  const statement = {
+    subjects: [{ name: 'thing', sha256: sha256(bytes) }],
+    predicateType: 'https://example.com/test/v1',
+    predicate: {},
+  };
+  expect((await running.submit(await running.sign(statement))).status).toBe(201);
+}
+
+async function attestSbom(sbom: Uint8Array, image = sha256(`image of ${sha256(sbom)}`)): Promise<number> {
+  const reference = buildSbomReference({
+    subjects: [{ name: 'image.bin', sha256: image }],
+    attesterId: 'https://waybill.example/builders/test',
+    sbomSha256: sha256(sbom),
+    downloadLocation: 'sbom.cdx.json',
+  });
+  return (await running.submit(await running.sign(reference))).status;
+}
+
+const sbom = (purl: string, more: Record<string, unknown> = {}): Uint8Array =>
+  utf8(
+    JSON.stringify({
+      bomFormat: 'CycloneDX',
+      specVersion: '1.6',
+      components: [{ type: 'library', name: 'x', purl }],
+      ...more,
+    }),
+  );
+
+const shipsIn = async (purl: string): Promise<readonly { imageSha256: string; component: string }[]> =>
+  ((await running.send('GET', `/api/v1/trace?purl=${encodeURIComponent(purl)}`)).json as { shipsIn: never })
+    .shipsIn;
+
+const noLeftovers = async () =>
+  expect(await readdir(join(running.dataFolder, 'state', 'blobs', 'incoming'))).toEqual([]);
+
+describe('a blob', () => {
+  it('is kept when a statement names it, and given back byte by byte', async () => {
+    const bytes = new Uint8Array(LIMIT).fill(7);
+    await attest(bytes);
+    expect((await running.putBlob(bytes)).status).toBe(201);
+    expect((await running.putBlob(bytes)).status).toBe(200);
+    const back = await running.send('GET', `/api/v1/blobs/${sha256(bytes)}`);
+    expect(back.bytes).toEqual(bytes);
+    expect(back.headers.get('content-length')).toBe(String(LIMIT));
+    await noLeftovers();
+  });
+
+  it('is kept when it comes without a length', async () => {
+    const bytes = utf8('in pieces');
+    await attest(bytes);
+    const path = join(running.home, 'pieces');
+    await writeFile(path, bytes);
+    const response = await fetch(`${running.url}/api/v1/blobs/${sha256(bytes)}`, {
+      method: 'PUT',
+      body: createReadStream(path) as never,
+      duplex: 'half',
+    } as RequestInit);
+    expect(response.status).toBe(201);
+  });
+
+  it('is refused when nobody named it', async () => {
+    const answer = await running.putBlob(utf8('unnamed'));
+    expect(refusal(answer)).toEqual({ status: 403, code: 'BLOB_NOT_NAMED' });
+    const missing = await running.send('GET', `/api/v1/blobs/${sha256('unnamed')}`);
+    expect(refusal(missing)).toEqual({ status: 404, code: 'BLOB_UNKNOWN' });
+  });
+
+  it('is refused when it is not the one that was named', async () => {
+    const bytes = utf8('the right bytes');
+    await attest(bytes);
+    const answer = await running.putBlob(utf8('the wrong bytes'), sha256(bytes));
+    expect(refusal(answer)).toEqual({ status: 422, code: 'BLOB_DIGEST_MISMATCH' });
+    expect((await running.send('GET', `/api/v1/blobs/${sha256(bytes)}`)).status).toBe(404);
+    await noLeftovers();
+  });
+
+  it('is refused when it is too large, announced or not', async () => {
+    const bytes = new Uint8Array(LIMIT + 1);
+    await attest(bytes);
+    expect(refusal(await running.putBlob(bytes))).toEqual({ status: 413, code: 'BLOB_TOO_LARGE' });
+    const path = join(running.home, 'large');
+    await writeFile(path, bytes);
+    const response = await fetch(`${running.url}/api/v1/blobs/${sha256(bytes)}`, {
+      method: 'PUT',
+      body: createReadStream(path) as never,
+      duplex: 'half',
+    } as RequestInit);
+    expect([response.status, (await response.json()).error.code]).toEqual([413, 'BLOB_TOO_LARGE']);
+    await noLeftovers();
+  });
+
+  it('is refused under a name that is no digest', async () => {
+    for (const name of ['AB', `${'ab'.repeat(31)}AB`, '..%2f..%2fdb']) {
+      expect(refusal(await running.send('PUT', `/api/v1/blobs/${name}`, 'x')).code).toBe(
+        'BLOB_DIGEST_MALFORMED',
+      );
+    }
+  });
+
+  it('leaves nothing when its sender goes away', async () => {
+    const bytes = utf8('never arrives whole');
+    await attest(bytes);
+    const socket = connect(Number(new URL(running.url).port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    const head = `PUT /api/v1/blobs/${sha256(bytes)} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes.length}\r\n\r\nnever`;
+    await new Promise<void>((resolve) => socket.write(head, () => resolve()));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    socket.destroy();
+    await expect.poll(() => readdir(join(running.dataFolder, 'state', 'blobs', 'incoming'))).toEqual([]);
+    expect((await running.send('GET', `/api/v1/blobs/${sha256(bytes)}`)).status).toBe(404);
+  });
+});
+
+describe('the blob store alone', () => {
+  it('says that a body was cut off, and forgets it', async () => {
+    const blobs = await Blobs.open(join(running.home, 'alone'));
+    const cut = (async function* () {
+      yield utf8('half');
+      throw Object.assign(new Error('gone'), { code: 'ECONNRESET' });
+    })();
+    await expect(blobs.stage(cut, 10)).rejects.toMatchObject({ code: 'BLOB_TRUNCATED' });
+    expect(await readdir(join(running.home, 'alone', 'incoming'))).toEqual([]);
+  });
+
+  it('forgets at start what an interrupted upload left', async () => {
+    const folder = join(running.home, 'alone');
+    await writeFile(join(folder, 'incoming', 'abc.new'), 'left');
+    await Blobs.open(folder);
+    expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+  });
+
+  it('says that storage failed when it does', async () => {
+    const path = join(running.home, 'a-file');
+    await writeFile(path, '');
+    await expect(Blobs.open(path)).rejects.toMatchObject({ code: 'REGISTRY_STORE_FAILED' });
+  });
+});
+
+describe('an SBOM', () => {
+  it('tells where its components ship, once body and statement are there', async () => {
+    const document = sbom('pkg:deb/debian/first@1.0');
+    expect(await attestSbom(document)).toBe(201);
+    expect(await shipsIn('pkg:deb/debian/first')).toEqual([]);
+    expect((await running.putBlob(document)).status).toBe(201);
+    expect(await shipsIn('pkg:deb/debian/first')).toMatchObject([
+      { imageSha256: sha256(`image of ${sha256(document)}`), component: 'pkg:deb/debian/first@1.0' },
+    ]);
+  });
+
+  it('is read too if its body came first, for another reason', async () => {
+    const document = sbom('pkg:deb/debian/second@1.0');
+    await attest(document);
+    expect((await running.putBlob(document)).status).toBe(201);
+    expect(await shipsIn('pkg:deb/debian/second')).toEqual([]);
+    expect(await attestSbom(document)).toBe(201);
+    expect(await shipsIn('pkg:deb/debian/second')).toHaveLength(1);
+  });
+
+  it('counts nested components and leaves out what it says is excluded', async () => {
+    const inner = { type: 'library', name: 'inner', purl: 'pkg:generic/inner@1' };
+    const components = [
+      { type: 'library', name: 'outer', components: [inner] },
+      { type: 'library', name: 'not', scope: 'excluded', purl: 'pkg:generic/not@1', components: [inner] },
+    ];
+    const document = sbom('', { components });
+    await attestSbom(document);
+    expect((await running.putBlob(document)).status).toBe(201);
+    expect(await shipsIn('pkg:generic/inner')).toHaveLength(1);
+    expect(await shipsIn('pkg:generic/not')).toEqual([]);
+  });
+
+  it('is refused when it cannot be read, and when it is larger than a document may be', async () => {
+    const refused = async (document: Uint8Array) => {
+      await attestSbom(document);
+      const answer = await running.putBlob(document);
+      expect(refusal(answer)).toEqual({ status: 400, code: 'BLOB_SBOM_MALFORMED' });
+      expect((await running.send('GET', `/api/v1/blobs/${sha256(document)}`)).status).toBe(404);
+    };
+    await refused(utf8('not JSON'));
+    await refused(sbom('pkg:'));
+    await refused(sbom('pkg:generic/x', { specVersion: '1.2' }));
+    await refused(sbom('pkg:generic/x', { bomFormat: 'SPDX' }));
+    await refused(sbom('pkg:generic/x', { components: [{ name: 'no type' }] }));
+    const stored = utf8('no SBOM at all');
+    await attest(stored);
+    await running.putBlob(stored);
+    expect(await attestSbom(stored)).toBe(400);
+    await noLeftovers();
+  });
+});
