@@ -36,7 +36,7 @@ export function isLocked(input: ResourceDescriptor, locked: LockedPackages): boo
   return pinned !== undefined && named?.[1] === pinned;
 }
 
-/** Package URLs may escape any character [PURL-spec §Character encoding]: compared without escapes. */
+/** Package URLs may escape any character: compared without escapes. */
 function decoded(uri: string): string | undefined {
   try {
     return decodeURIComponent(uri);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hands bundles and bodies to a registry [docs/spec/registry-api.md §Attestations, §Blobs].
+// Hands bundles and bodies to a registry [docs/spec/registry-api.md].
 
 import { createHash } from 'node:crypto';
 import { openAsBlob } from 'node:fs';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The check run on the commit [GitHub-REST-2022-11-28 §Checks], by which the result is seen beside the commit.
+// The check run on the commit (GitHub REST API, version 2022-11-28), by which the result is seen beside the commit.
 
 import { Octokit } from 'octokit';
 import { parseStrictJson } from '../../core/encoding/strict-json.ts';

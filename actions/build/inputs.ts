@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The action's inputs [docs/spec/attest.md §The GitHub action]. Defaults stand in action.yml alone; GitHub fills them in.
+// The action's inputs (actions/build/README.md). Defaults stand in action.yml alone; GitHub fills them in.
 
 import { getInput } from '@actions/core';
 import { quote } from '../../core/faults.ts';

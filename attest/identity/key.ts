@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A managed signing key (the gate's): ECDSA P-256 in PKCS#8 PEM [RFC5958 §2, RFC7468 §10].
+// A managed signing key (the gate's): ECDSA P-256 in PKCS#8 PEM [RFC5958 §2] [RFC7468 §10].
 
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { ATTEST } from '../faults.ts';

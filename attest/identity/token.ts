@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OIDC identity token [OIDC-Core-1.0 §2] and the places it comes from [docs/spec/attest.md §Token sources].
+// An OIDC identity token [OpenID-Connect-Core-1.0 §2] and the places it comes from [docs/spec/attest.md §Token sources].
 // A token is a credential: it is held as short as possible and never part of a message.
 
 import { readFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fake of something outside: an OIDC issuer on loopback that plays GitHub Actions' part [OIDC-Discovery-1.0 §4]. The
+// A fake of something outside: an OIDC issuer on loopback that plays GitHub Actions' part [OpenID-Connect-Discovery-1.0 §4]. The
 // protocol is the real one: discovery, JWKS, RS256 tokens, and the token endpoint that jobs ask with a bearer. Only the
 // question "who is asking" is answered by a constant instead of a running job.
 
