@@ -8,7 +8,7 @@
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
-const { linkAll, pinnedPackage } = require('./link-node.cjs');
+const { linkNode, pinnedPackage } = require('./link-node.cjs');
 
 const ROOT = path.join(__dirname, '..');
 
@@ -19,7 +19,7 @@ function main(command) {
     stop(`ensure.cjs: expected one of ${Object.keys(table.commands).join(', ')}, got ${String(command)}`);
   }
   ensureNpmPackages();
-  linkAll(ROOT);
+  linkNode(ROOT);
   ensureDebianPackages(needed.filter((name) => !isPresent(table.packages[name])));
 }
 

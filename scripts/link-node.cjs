@@ -29,23 +29,15 @@ function linkNode(root) {
   if (name === undefined) return undefined;
   const folder = path.join(root, 'node_modules', name);
   if (!fs.existsSync(path.join(folder, 'bin', 'node'))) return undefined;
-  link(root, 'node', path.join('..', name, 'bin', 'node'));
+  const link = path.join(root, 'node_modules', '.bin', 'node');
+  const target = path.join('..', name, 'bin', 'node');
+  if (readLink(link) !== target) {
+    fs.mkdirSync(path.dirname(link), { recursive: true });
+    const beside = `${link}.${process.pid}.new`;
+    fs.symlinkSync(target, beside);
+    fs.renameSync(beside, link);
+  }
   return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).version;
-}
-
-/** Links the command of this checkout, so that `npx waybill` runs it instead of trying to install it. */
-function linkCommand(root) {
-  link(root, 'waybill', path.join('..', '..', 'cli', 'waybill.js'));
-}
-
-/** Makes or mends node_modules/.bin/<name>. */
-function link(root, name, target) {
-  const place = path.join(root, 'node_modules', '.bin', name);
-  if (readLink(place) === target) return;
-  fs.mkdirSync(path.dirname(place), { recursive: true });
-  const beside = `${place}.${process.pid}.new`;
-  fs.symlinkSync(target, beside);
-  fs.renameSync(beside, place);
 }
 
 function readLink(place) {
@@ -56,12 +48,5 @@ function readLink(place) {
   }
 }
 
-/** Makes both links. On Windows npm's own command files serve. */
-function linkAll(root) {
-  if (process.platform === 'win32') return;
-  linkNode(root);
-  linkCommand(root);
-}
-
-module.exports = { linkAll, linkNode, pinnedPackage };
-if (require.main === module) linkAll(path.join(__dirname, '..'));
+module.exports = { linkNode, pinnedPackage };
+if (require.main === module) linkNode(path.join(__dirname, '..'));
