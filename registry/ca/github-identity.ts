@@ -44,7 +44,7 @@ const FULCIO = '1.3.6.1.4.1.57264.1';
  * @throws OIDC_TOKEN_CLAIM_MALFORMED
  */
 export function githubIdentity(claims: Claims): Identity {
-  const workflow = required(claims, 'job_workflow_ref', /^[\w.-]+\/[\w.-]+\/[^@]+@[^@]+$/);
+  const workflow = required(claims, 'job_workflow_ref', /^[\w.-]+\/[\w.-]+\/.+@.+$/);
   const repository = required(claims, 'repository', /^[\w.-]+\/[\w.-]+$/);
   const owner = required(claims, 'repository_owner', /^[\w.-]+$/);
   const issuer = required(claims, 'iss');
@@ -91,6 +91,8 @@ export function githubIdentity(claims: Claims): Identity {
 
 /** What may stand in a URI as it is: no escapes, no spaces, nothing that two readers could write differently. */
 const URI_TEXT = /^[\w.~/@!$&'()*+,;=:-]+$/;
+/** Empty and dot segments, which some readers of URIs take away [RFC3986 §5.2.4]. */
+const URI_DOTS = /(^|\/)(\.{0,2})(\/|$)/;
 const URI_CLAIMS = ['job_workflow_ref', 'workflow_ref', 'repository', 'repository_owner'];
 
 function required(claims: Claims, name: string, pattern?: RegExp): string {
@@ -106,7 +108,8 @@ function optional(claims: Claims, name: string): string | undefined {
   const value = claims[name];
   if (value === undefined || value === '') return undefined;
   const isText = typeof value === 'string' && value.length <= 1024 && !/[\u0000-\u001f\u007f]/.test(value);
-  if (!isText || (URI_CLAIMS.includes(name) && !URI_TEXT.test(value))) throw malformed(name, value);
+  const isUri = isText && URI_TEXT.test(value) && !URI_DOTS.test(value);
+  if (!isText || (URI_CLAIMS.includes(name) && !isUri)) throw malformed(name, value);
   return value;
 }
 

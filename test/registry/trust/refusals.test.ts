@@ -170,6 +170,18 @@ describe('tokens', () => {
       () => server.issuer.token({ repository_owner: 'example/..' }),
     ],
     [
+      'a claim that another reader would take for another address',
+      'OIDC_TOKEN_CLAIM_MALFORMED',
+      401,
+      () => server.issuer.token({ workflow_ref: 'example/firmware/../other/.github/workflows/a.yml@main' }),
+    ],
+    [
+      'a claim that an address would have to escape',
+      'OIDC_TOKEN_CLAIM_MALFORMED',
+      401,
+      () => server.issuer.token({ workflow_ref: 'example/firmware/.github/workflows/a%2e.yml@main' }),
+    ],
+    [
       'a claim that the certificate needs left out',
       'OIDC_TOKEN_CLAIM_MALFORMED',
       401,
@@ -200,7 +212,18 @@ describe('tokens', () => {
       401,
       () => `${part({ alg: 'RS256', kid: 'one', crit: ['x'], x: 1 })}.${part(honest())}.AAAA`,
     ],
-    ['larger than any token', 'OIDC_TOKEN_MALFORMED', 401, () => `${'e'.repeat(17_000)}.e.e`],
+    [
+      'larger than any token',
+      'OIDC_TOKEN_MALFORMED',
+      401,
+      () => server.issuer.token({ padding: 'x'.repeat(14_000) }),
+    ],
+    [
+      'a claim longer than any name',
+      'OIDC_TOKEN_CLAIM_MALFORMED',
+      401,
+      () => server.issuer.token({ environment: 'x'.repeat(1025) }),
+    ],
   ];
   test.each(cases)('%s: %s', async (_name, code, status, make) => {
     const token = await make();
@@ -283,7 +306,14 @@ describe('keys and proofs', () => {
       `-----BEGIN PUBLIC KEY-----\n${bytes.toString('base64')}\n-----END PUBLIC KEY-----\n`;
     const offCurve = Buffer.from(der);
     offCurve.writeUInt8((offCurve.readUInt8(90) + 1) % 256, 90);
+    // The hybrid form, which OpenSSL reads and others do not.
+    const hybrid = Buffer.from(der);
+    hybrid.writeUInt8(6 + (der.readUInt8(90) % 2), 26);
+    // As long as a P-256 key, on another curve.
+    const sm2 = generateKeyPairSync('ec', { namedCurve: 'SM2' });
     const pems = [
+      pem(hybrid),
+      pemOf(sm2.publicKey),
       pemOf(p384.publicKey),
       pemOf(rsa.publicKey),
       pemOf(explicit.publicKey),
@@ -300,11 +330,12 @@ describe('keys and proofs', () => {
 
   test('signing requests: another key inside, no request at all, both forms at once, none', async () => {
     const token = await server.issuer.token();
-    const { certificateSigningRequest, tampered } = await signingRequests();
+    const { certificateSigningRequest, tampered, longer } = await signingRequests();
     const without = { publicKeyRequest: undefined };
     const code = async (members: Record<string, unknown>): Promise<string | undefined> =>
       (await post(requestFor(token, members))).code;
     expect(await code({ ...without, certificateSigningRequest: tampered })).toBe('CA_CSR_SIGNATURE_WRONG');
+    expect(await code({ ...without, certificateSigningRequest: longer })).toBe('CA_CSR_MALFORMED');
     expect(await code({ ...without, certificateSigningRequest: 'bm90aGluZw==' })).toBe('CA_CSR_MALFORMED');
     expect(await code({ ...without, certificateSigningRequest: '***' })).toBe('CA_CSR_MALFORMED');
     expect(await code({ certificateSigningRequest })).toBe('CA_REQUEST_MALFORMED');
@@ -313,7 +344,7 @@ describe('keys and proofs', () => {
   });
 });
 
-/** A good request, and the same with the key exchanged for another. */
+/** A good request, the same with the key exchanged for another, and the same with something after it. */
 async function signingRequests() {
   const { CertificationRequest } = await import('pkijs');
   const make = async (): Promise<Buffer> => {
@@ -335,7 +366,11 @@ async function signingRequests() {
     Buffer.from(
       `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`,
     ).toString('base64');
-  return { certificateSigningRequest: wrap(good), tampered: wrap(tampered) };
+  return {
+    certificateSigningRequest: wrap(good),
+    tampered: wrap(tampered),
+    longer: wrap(Buffer.concat([good, Buffer.of(5, 0)])),
+  };
 }
 
 describe('bodies', () => {
@@ -369,7 +404,9 @@ describe('issuers', () => {
     const verifierOf = () => tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
     issuer.discovery = { issuer: 'https://another.example' };
     await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
-    issuer.discovery = { jwks_uri: 'http://192.0.2.1/jwks' };
+    // The right keys, from a place that only looks like an address of the issuer.
+    const keys = await (await fetch(`${issuer.url}/jwks`)).text();
+    issuer.discovery = { jwks_uri: `data:application/json;base64,${Buffer.from(keys).toString('base64')}` };
     await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
     issuer.discovery = { padding: 'x'.repeat(300_000) };
     await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
@@ -397,13 +434,15 @@ describe('issuers', () => {
 
   test('a redirect is not followed', async () => {
     const redirector = createServer((_request, response) => {
-      response.writeHead(302, { location: `${server.issuer.url}/.well-known/openid-configuration` }).end();
+      response.writeHead(302, { location: `${server.issuer.url}/jwks` }).end();
     });
     await new Promise<void>((resolve) => redirector.listen(0, '127.0.0.1', resolve));
-    const url = `http://127.0.0.1:${(redirector.address() as AddressInfo).port}`;
-    const token = await server.issuer.token({ iss: url });
-    const verifying = tokenVerifier(issuersOf([entryFor(url)]), Date.now).verify(token);
+    const { port } = redirector.address() as AddressInfo;
+    server.issuer.discovery = { jwks_uri: `http://127.0.0.1:${port}/` };
+    const verifier = tokenVerifier(issuersOf([entryFor(server.issuer.url)]), Date.now);
+    const verifying = verifier.verify(await server.issuer.token());
     await expect(verifying).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    server.issuer.discovery = undefined;
     redirector.close();
   });
 
@@ -465,7 +504,9 @@ describe('configuration of issuers', () => {
   });
 
   test('refuses loopback http without its switch', () => {
-    expect(codeOf({ url: 'http://127.0.0.1:8080' })).toBe('accepted');
+    for (const url of ['http://127.0.0.1:8080', 'http://localhost:8080', 'http://[::1]:8080']) {
+      expect(codeOf({ url })).toBe('accepted');
+    }
     expect(codeOf({ url: 'http://127.0.0.1:8080', allowLoopbackHttp: false })).toBe(
       'OIDC_CONFIG_URL_INSECURE',
     );
