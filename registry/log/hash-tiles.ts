@@ -2,23 +2,17 @@
 // Tiles of hashes in memory [C2SP-tlog-tiles-v0.1.0 §Merkle Tree]: 256 hashes each, level n + 1 made of the roots of level n.
 // Hashes only ever join the right edge, so a tile in memory stays true for every smaller tree.
 
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { TreeNode } from '../../core/tlog/merkle.ts';
 
 export const TILE_WIDTH = 256;
 export const TILE_HEIGHT = 8;
 export const HASH_BYTES = 32;
 
-/** Native SHA-256 for core's mathematics. */
+/** Native SHA-256 for core's mathematics; the one-shot form costs half of a hash object's. */
 export const nodeHasher = {
-  sha256: (data: Uint8Array): Uint8Array => oneShot(data),
+  sha256: (data: Uint8Array): Uint8Array => new Uint8Array(hash('sha256', data, 'buffer')),
 };
-
-// The one-shot form of Node costs half of a hash object's; old runtimes lack it.
-const oneShot: (data: Uint8Array) => Uint8Array =
-  typeof hash === 'function'
-    ? (data) => hash('sha256', data, 'buffer')
-    : (data) => createHash('sha256').update(data).digest();
 
 const NODE = new Uint8Array(1 + 2 * HASH_BYTES);
 NODE[0] = 1;
@@ -56,7 +50,7 @@ export class HashTile {
     const right = this.subtree(height - 1, 2 * index + 1);
     NODE.set(left, 1);
     NODE.set(right, 1 + HASH_BYTES);
-    const made = oneShot(NODE);
+    const made = nodeHasher.sha256(NODE);
     this.subtrees.set(at, made);
     return made;
   }
