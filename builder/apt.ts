@@ -229,7 +229,8 @@ function checkSuite(release: string, archive: Archive): void {
 /** A line of `--print-uris`: `'URI' NAME_VERSION_ARCH.deb SIZE SHA256:HEX`. */
 function parseUri(line: string, mirror: string): LockedPackage {
   const match = /^'([^']+)' ([^_ ]+)_([^_ ]+)_([^_ ]+)\.deb ([0-9]+) SHA256:([0-9a-f]{64})$/.exec(line);
-  const uri = match?.[1] ?? '';
+  // apt writes one slash where the URL standard writes three.
+  const uri = (match?.[1] ?? '').replace(/^file:\/+/, 'file:///');
   if (match === null || !uri.startsWith(mirror)) {
     throw BUILDER.reject(
       'LOCK_CLOSURE_UNRESOLVABLE',

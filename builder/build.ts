@@ -22,6 +22,7 @@ import { findShipped, type Shipped } from './shipped.ts';
 import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
 import { type Comparison, runStep, type StepResult } from './step.ts';
 import { ContentStore } from './store.ts';
+import { sweepLeftovers } from './sweep.ts';
 
 export interface BuildRequest {
   readonly definition: BuildDefinition;
@@ -117,6 +118,7 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
   };
   try {
     await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
+    await sweepLeftovers(request.cache);
     for (const step of request.definition.steps) await runOne(run, step);
     const summary = await finish(run);
     await replaceOut(run.beside, out);
@@ -236,11 +238,15 @@ async function rootOf(run: Run, facts: StepFacts): Promise<StepRoot> {
     signal: request.signal,
     onProgress: progress,
     fetch: async (wanted) => {
+      let shownMs = 0;
       const fetched = await fetchPackages(run.store, wanted, {
         mirrorOf: mirrors(request),
         signal: request.signal,
-        onProgress: ({ count, of, sizeBytes }) =>
-          progress(`fetched ${count} of ${of} packages, ${(sizeBytes / 1e6).toFixed(1)} MB`),
+        onProgress: ({ count, of, sizeBytes }) => {
+          if (count < of && performance.now() - shownMs < 1000) return;
+          shownMs = performance.now();
+          progress(`fetched ${count} of ${of} packages, ${(sizeBytes / 1e6).toFixed(1)} MB`);
+        },
       });
       run.fetchedSizeBytes += fetched.fetchedSizeBytes;
     },

@@ -96,8 +96,8 @@ function gone(what: string, got: string): Rejection {
   return BUILDER.reject('FETCH_GONE', `expected ${what} on the mirror, got ${got}`);
 }
 
-function readMirror(url: URL): AsyncIterable<Uint8Array> {
-  return createReadStream(fileURLToPath(url));
+async function* readMirror(url: URL): AsyncIterable<Uint8Array> {
+  yield* createReadStream(fileURLToPath(url));
 }
 
 /** The body of a response, with a limit on silence rather than on the whole: packages may be large and networks slow. */

@@ -2,6 +2,8 @@
 // Programs of the host that the builder runs: found, bounded, cancellable; a missing one is named with its Debian package.
 
 import { spawn } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 
@@ -10,6 +12,7 @@ const PACKAGE_OF = {
   bwrap: 'bubblewrap',
   'dpkg-deb': 'dpkg',
   gpgv: 'gpgv',
+  mkfifo: 'coreutils',
   prlimit: 'util-linux',
   tar: 'tar',
 } as const;
@@ -38,6 +41,19 @@ export function toolMissing(tool: HostTool, found = 'none'): Error {
     `expected the program ${tool} of the Debian package ${PACKAGE_OF[tool]}, got ${found}; ` +
       `install it: sudo apt-get install ${PACKAGE_OF[tool]}`,
   );
+}
+
+/** The absolute path of a tool, as PATH gives it. @throws SANDBOX_TOOL_MISSING */
+export async function findTool(tool: HostTool): Promise<string> {
+  for (const folder of (toolEnvironment().PATH ?? '').split(':')) {
+    const path = join(folder, tool);
+    const found = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (folder.startsWith('/') && found) return path;
+  }
+  throw toolMissing(tool);
 }
 
 /** What a tool of the host gets of our environment: where programs are, and how to reach the network. */

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sandbox of a step: bubblewrap around a root of locked packages [docs/spec/build-definition.md §What a step can see].
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { closeSync, constants, openSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { release } from 'node:os';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { quote } from '../core/faults.ts';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
 import { BUILDER } from './faults.ts';
-import { runTool, toolEnvironment, toolMissing } from './host-tool.ts';
+import { findTool, runTool, toolMissing } from './host-tool.ts';
 
 /** 0.8.0 is the first that can keep a step from making user namespaces of its own. */
 const BUBBLEWRAP_MIN = [0, 8];
@@ -100,8 +102,8 @@ async function explainDenial(): Promise<string> {
   );
 }
 
-/** The arguments of bubblewrap for one run; status goes to file descriptor 3. */
-function bubblewrapArguments(run: SandboxRun): string[] {
+/** The options of bubblewrap for one run; status goes to file descriptor 3. */
+function bubblewrapOptions(run: SandboxRun): string[] {
   const environment: (readonly [string, string])[] = [
     ...run.environment,
     ['PATH', '/usr/bin:/bin:/usr/sbin:/sbin'],
@@ -121,7 +123,7 @@ function bubblewrapArguments(run: SandboxRun): string[] {
     ...['--ro-bind', run.root, '/', '--proc', '/proc', '--dev', '/dev'],
     ...['--size', String(TMP_SIZE_BYTES), '--tmpfs', '/tmp'],
     ...['--bind', run.work, '/build', '--ro-bind', run.materials, '/materials', '--chdir', '/build'],
-    ...['--json-status-fd', '3', '--', ...run.command],
+    ...['--json-status-fd', '3'],
   ];
 }
 
@@ -131,70 +133,124 @@ function bubblewrapArguments(run: SandboxRun): string[] {
  */
 export async function runInSandbox(run: SandboxRun): Promise<SandboxResult> {
   run.signal?.throwIfAborted();
-  const limits = [`--fsize=${run.fileSizeBytesMax}`, '--core=0'];
-  // umask 022: bubblewrap and the step inherit ours. Node has one for the whole process, hence through the shell's builtin.
-  const args = ['-c', 'umask 022 && exec "$@"', 'sh', 'prlimit', ...limits, '--', 'bwrap'];
-  const child = spawn('/bin/sh', [...args, ...bubblewrapArguments(run)], {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-    env: toolEnvironment(),
-  });
-  const log = collectLog(child, run.onLog);
-  const status = collectStatus(child);
+  const child = await startSandbox(run);
+  const status = collectStatus(child.process);
   let timedOut = false;
   const kill = () => {
     // Killing the sandbox's first process makes the kernel kill all others in it, whatever they did to detach.
-    const pid = status.childPid();
-    if (pid !== undefined) process.kill(pid, 'SIGKILL');
-    child.kill('SIGKILL');
-  };
-  const killQuietly = () => {
-    try {
-      kill();
-    } catch {
-      // It ended in the same moment.
+    for (const pid of [status.childPid(), child.process.pid]) {
+      try {
+        if (pid !== undefined) process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended in the same moment.
+      }
     }
   };
   const timer = setTimeout(() => {
     timedOut = true;
-    killQuietly();
+    kill();
   }, run.timeoutMs);
-  run.signal?.addEventListener('abort', killQuietly, { once: true });
+  run.signal?.addEventListener('abort', kill, { once: true });
   try {
     const code = await new Promise<number | null>((resolve, reject) => {
-      child.on('error', reject);
-      child.on('close', resolve);
+      child.process.on('error', reject);
+      child.process.on('close', resolve);
     });
     await waitForDeath(status.childPid());
+    const log = await child.log();
     run.signal?.throwIfAborted();
-    if (timedOut) return { exitCode: undefined, log: log() };
-    if (status.exitCode() === undefined) throw startFailed(log(), code, status.childPid() !== undefined);
-    return { exitCode: status.exitCode(), log: log() };
+    if (timedOut) return { exitCode: undefined, log };
+    if (status.exitCode() === undefined) throw startFailed(log, code, status.childPid() !== undefined);
+    return { exitCode: status.exitCode(), log };
   } finally {
     clearTimeout(timer);
-    run.signal?.removeEventListener('abort', killQuietly);
+    run.signal?.removeEventListener('abort', kill);
   }
 }
 
+/**
+ * Starts bubblewrap so that nothing of ours shows through it: its environment and command line can be read inside as
+ * /proc/1/…, so the first is empty and the options go through a pipe; descriptors that we inherited are covered.
+ */
+async function startSandbox(run: SandboxRun) {
+  const [bwrap, prlimit] = await Promise.all([findTool('bwrap'), findTool('prlimit')]);
+  const pipe = await openLogPipe(run);
+  const uncovered = inheritedDescriptors();
+  const cover = uncovered.length === 0 ? undefined : openSync('/dev/null', 'r');
+  const stdio: StdioOptions = ['ignore', pipe.writeEnd, pipe.writeEnd, 'pipe', 'pipe'];
+  for (const descriptor of uncovered) {
+    while (stdio.length < descriptor) stdio.push('ignore');
+    stdio[descriptor] = cover;
+  }
+  const limits = [`--fsize=${run.fileSizeBytesMax}`, '--core=0'];
+  // umask 022: bubblewrap and the step inherit it. Node has one for the whole process, hence the shell's.
+  const wrap = ['-c', 'umask 022 && exec "$@"', 'sh', prlimit, ...limits, '--', bwrap, '--args', '4'];
+  // In a process group of its own: Ctrl-C at a terminal reaches us alone, and we end the sandbox in order.
+  const child = spawn('/bin/sh', [...wrap, '--', ...run.command], { stdio, env: {}, detached: true });
+  closeSync(pipe.writeEnd);
+  if (cover !== undefined) closeSync(cover);
+  const options = child.stdio[4] as Writable;
+  // If bubblewrap ends before it has read them, its exit code tells.
+  options.on('error', () => {});
+  options.end(bubblewrapOptions(run).join('\0'));
+  return { process: child, log: pipe.log };
+}
+
+/** Descriptors above 4 that a process started by us would get from us because whoever started us left them open. */
+function inheritedDescriptors(): number[] {
+  const closedOnExec = 0o2000000;
+  return readdirSync('/proc/self/fd')
+    .map(Number)
+    .filter((descriptor) => {
+      if (descriptor <= 4) return false;
+      try {
+        const info = readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8');
+        const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+        return (flags & closedOnExec) === 0;
+      } catch {
+        // The descriptor that listed the folder itself.
+        return false;
+      }
+    });
+}
+
+/**
+ * One pipe for both streams of a log, so that lines keep their order. A named pipe, removed at once: Node's own are sockets, and
+ * a step that opens /dev/stdout again could not.
+ */
+async function openLogPipe(run: SandboxRun) {
+  const path = `${run.work}.log`;
+  const made = await runTool('mkfifo', [path], { signal: run.signal });
+  if (made.exitCode !== 0) {
+    throw BUILDER.unavailable(
+      'SANDBOX_START_FAILED',
+      `expected a pipe for the log, got ${quote(made.stderr)}`,
+    );
+  }
+  const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writeEnd = openSync(path, constants.O_WRONLY);
+  unlinkSync(path);
+  const reader = new Socket({ fd: readEnd, readable: true, writable: false });
+  let log = '';
+  reader.setEncoding('utf8').on('data', (text: string) => {
+    run.onLog?.(text);
+    // The end of a log says why it failed; what is cut is cut at the start.
+    log = (log + text).slice(-LOG_SIZE_BYTES_MAX);
+  });
+  const ended = new Promise<void>((resolve) => {
+    reader.on('close', () => resolve());
+    reader.on('error', () => resolve());
+  });
+  return { writeEnd, log: () => ended.then(() => log) };
+}
+
 function startFailed(log: string, code: number | null, started: boolean): Error {
-  if (code === 127 && /not found/.test(log)) return toolMissing(log.includes('bwrap') ? 'bwrap' : 'prlimit');
   const said = log.trim().split('\n').at(-1) ?? '';
   const when = started ? 'in the sandbox' : 'before the sandbox was there';
   return BUILDER.unavailable(
     'SANDBOX_START_FAILED',
-    `expected the command to run, got from bubblewrap ${when}: ${quote(said)}`,
+    `expected the command to run, got exit code ${code} from bubblewrap ${when}: ${quote(said)}`,
   );
-}
-
-function collectLog(child: ChildProcess, onLog: ((text: string) => void) | undefined): () => string {
-  let log = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (text: string) => {
-      onLog?.(text);
-      // The end of a log says why it failed; what is cut is cut at the start.
-      log = (log + text).slice(-LOG_SIZE_BYTES_MAX);
-    });
-  }
-  return () => log;
 }
 
 /** bubblewrap writes one JSON object a line: first `child-pid`, at the end `exit-code`. */

@@ -45,6 +45,9 @@ interface Placed extends Contribution {
   readonly verbatim: boolean;
 }
 
+/** The shortest contribution whose presence in an image says anything. */
+const TELLING_SIZE_BYTES = 8;
+
 /** @throws SBOM_EVIDENCE_MALFORMED */
 export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   const elf = parseElf(evidence.elf);
@@ -52,7 +55,8 @@ export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   const gaps: string[] = [];
   const verbatim = placed.filter((entry) => entry.verbatim);
   for (const { verbatim: found, object, inputSection, sizeBytes } of placed) {
-    if (!found) gaps.push(`${sizeBytes} bytes of ${object}(${inputSection}) are not in the image as linked`);
+    if (!found)
+      gaps.push(`${sizeBytes} bytes of ${object}(${inputSection}) are not found in the image as linked`);
   }
   const sources = await indexSources(evidence);
   const lines = readSourceLines(elf).sort((a, b) => a.address - b.address);
@@ -105,7 +109,9 @@ function placeContributions(contributions: readonly Contribution[], elf: Elf, im
     const start = entry.address - section.address;
     const bytes = Buffer.from(section.bytes.subarray(start, start + entry.sizeBytes));
     if (start < 0 || bytes.length !== entry.sizeBytes) return [];
-    return [{ ...entry, verbatim: haystack.includes(bytes) }];
+    // A few bytes, or a run of one byte, are found in any image by chance.
+    const telling = bytes.length >= TELLING_SIZE_BYTES && bytes.some((byte) => byte !== bytes[0]);
+    return [{ ...entry, verbatim: telling && haystack.includes(bytes) }];
   });
 }
 
