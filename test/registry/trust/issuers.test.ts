@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Issuers: which entries a configuration may hold, how their keys are found, and what makes an issuer unusable.
+
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tokenVerifier } from '../../../registry/ca/token.ts';
+import { LoopbackIssuer } from './loopback-issuer.ts';
+import { entryFor, issuersOf } from './trust-server.ts';
+
+let issuer: LoopbackIssuer;
+beforeAll(async () => {
+  issuer = await LoopbackIssuer.start();
+});
+afterAll(() => issuer.close());
+
+describe('issuers', () => {
+  test('keys are fetched once and kept', async () => {
+    const verifier = tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
+    const before = issuer.keyRequests;
+    await verifier.verify(await issuer.token());
+    await verifier.verify(await issuer.token());
+    expect(issuer.keyRequests).toBe(before + 1);
+  });
+
+  test('an issuer that is down, or speaks for another, or sends keys over plain http is unavailable', async () => {
+    const issuer = await LoopbackIssuer.start();
+    const token = await issuer.token();
+    const verifierOf = () => tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
+    issuer.discovery = { issuer: 'https://another.example' };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    // The right keys, from a place that only looks like an address of the issuer.
+    const keys = await (await fetch(`${issuer.url}/jwks`)).text();
+    issuer.discovery = { jwks_uri: `data:application/json;base64,${Buffer.from(keys).toString('base64')}` };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = { padding: 'x'.repeat(300_000) };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = { jwks_uri: `${issuer.url}/nothing` };
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = undefined;
+    const verifier = verifierOf();
+    expect((await verifier.verify(token)).claims.repository_id).toBe('1001');
+    await issuer.close();
+    await expect(verifierOf().verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+  });
+
+  test('what an issuer says of itself is asked again after an hour', async () => {
+    let skewMs = 0;
+    const verifier = tokenVerifier(issuersOf([entryFor(issuer.url)]), () => Date.now() + skewMs);
+    const token = await issuer.token({ exp: Math.floor(Date.now() / 1000) + 8000 });
+    await verifier.verify(token);
+    issuer.discovery = { issuer: 'https://another.example' };
+    skewMs = 59 * 60_000;
+    await expect(verifier.verify(token)).resolves.toBeDefined();
+    skewMs = 61 * 60_000;
+    await expect(verifier.verify(token)).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = undefined;
+  });
+
+  test('a redirect is not followed', async () => {
+    const redirector = createServer((_request, response) => {
+      response.writeHead(302, { location: `${issuer.url}/jwks` }).end();
+    });
+    await new Promise<void>((resolve) => redirector.listen(0, '127.0.0.1', resolve));
+    const { port } = redirector.address() as AddressInfo;
+    issuer.discovery = { jwks_uri: `http://127.0.0.1:${port}/` };
+    const verifier = tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
+    const verifying = verifier.verify(await issuer.token());
+    await expect(verifying).rejects.toMatchObject({ code: 'OIDC_ISSUER_UNREACHABLE' });
+    issuer.discovery = undefined;
+    redirector.close();
+  });
+
+  test('after a failure the next token asks again', async () => {
+    const issuer = await LoopbackIssuer.start();
+    const verifier = tokenVerifier(issuersOf([entryFor(issuer.url)]), Date.now);
+    issuer.discovery = { issuer: 'https://another.example' };
+    await expect(verifier.verify(await issuer.token())).rejects.toMatchObject({
+      code: 'OIDC_ISSUER_UNREACHABLE',
+    });
+    issuer.discovery = undefined;
+    await expect(verifier.verify(await issuer.token())).resolves.toBeDefined();
+    await issuer.close();
+  });
+
+  test('of several entries for one issuer, one that accepts is enough', async () => {
+    const { url } = issuer;
+    const second = { ...entryFor(url), require: { repository_id: '3003' } };
+    const verifier = tokenVerifier(issuersOf([entryFor(url), second]), Date.now);
+    const accepted = await verifier.verify(await issuer.token({ repository_id: '3003' }));
+    expect(accepted.issuer.require.get('repository_id')).toBe('3003');
+    await expect(verifier.verify(await issuer.token({ repository_id: '3004' }))).rejects.toMatchObject({
+      code: 'OIDC_TOKEN_IDENTITY_REFUSED',
+    });
+  });
+});
+
+describe('configuration of issuers', () => {
+  const entry = entryFor('https://token.actions.githubusercontent.com');
+  const codeOf = (members: Record<string, unknown>): string => {
+    try {
+      issuersOf([JSON.parse(JSON.stringify({ ...entry, ...members }))]);
+      return 'accepted';
+    } catch (failure) {
+      return (failure as { code: string }).code;
+    }
+  };
+
+  test('accepts https issuers, and ids written as numbers', () => {
+    expect(codeOf({})).toBe('accepted');
+    const [issuer] = issuersOf([{ ...entry, require: { repository_owner_id: 2002 } }]);
+    expect(issuer?.require.get('repository_owner_id')).toBe('2002');
+  });
+
+  test('refuses a shared issuer without an id of repository or owner', () => {
+    expect(codeOf({ require: {} })).toBe('OIDC_CONFIG_UNRESTRICTED');
+    expect(codeOf({ require: { repository: 'example/firmware' } })).toBe('OIDC_CONFIG_UNRESTRICTED');
+  });
+
+  test.each([
+    'http://issuer.example',
+    'http://127.0.0.1.evil.example:1',
+    'http://localhost.evil.example',
+    'http://10.0.0.1',
+  ])('refuses plain http beyond this machine: %s', (url) => {
+    expect(codeOf({ url })).toBe('OIDC_CONFIG_URL_INSECURE');
+  });
+
+  test('refuses loopback http without its switch', () => {
+    for (const url of ['http://127.0.0.1:8080', 'http://localhost:8080', 'http://[::1]:8080']) {
+      expect(codeOf({ url })).toBe('accepted');
+    }
+    expect(codeOf({ url: 'http://127.0.0.1:8080', allowLoopbackHttp: false })).toBe(
+      'OIDC_CONFIG_URL_INSECURE',
+    );
+  });
+
+  test.each([
+    ['an address with a query', { url: 'https://issuer.example/?a=1' }],
+    ['an address with a user', { url: 'https://me@issuer.example' }],
+    ['no address', { url: 'issuer' }],
+    ['an unknown claim', { require: { repository_id: '1', repo: 'x' } }],
+    ['an unknown kind', { kind: 'any' }],
+    ['an unknown member', { audiences: ['waybill'] }],
+    ['no audience', { audience: undefined }],
+    ['an empty value', { require: { repository_id: '1', ref: '' } }],
+  ])('refuses %s', (_name, members) => {
+    expect(codeOf(members)).toBe('OIDC_CONFIG_MALFORMED');
+  });
+
+  test('refuses an empty list', () => {
+    expect(() => issuersOf([])).toThrow(expect.objectContaining({ code: 'OIDC_CONFIG_MALFORMED' }));
+  });
+});
