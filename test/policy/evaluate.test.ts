@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Every rule of a gate, passed and failed, and what evaluation promises.
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reading a gate policy: what is accepted, what is refused and where.
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';

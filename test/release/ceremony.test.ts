@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The key ceremony: accepted by a stock TUF client, thresholds, keys that are never overwritten.
 
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
