@@ -12,9 +12,9 @@ export const LIMITS = {
   statementSizeBytes: 512 * 1024,
   /** Bundles in one evidence pack. */
   packBundleCount: 64,
-  /** A log entry [C2SP-tlog-tiles §Log entries]: its length is a 16-bit number. */
+  /** A log entry [C2SP-tlog-tiles-v0.1.0 §Log entries]: its length is a 16-bit number. */
   logEntrySizeBytes: 65535,
-  /** Signature lines of a note; [C2SP-signed-note §Verification] asks for at least 16. */
+  /** Signature lines of a note; [C2SP-signed-note-v1.0.0 §Format] asks for at least 16. */
   noteSignatureCount: 64,
   /** A signed note as a whole. */
   noteSizeBytes: 64 * 1024,

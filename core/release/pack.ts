@@ -35,7 +35,7 @@ export interface EvidencePack {
   readonly version: string;
   readonly imageSha256: string;
   readonly imageSizeBytes: number;
-  /** Signed note [C2SP-tlog-checkpoint §Note text] that all proofs lead to. */
+  /** Signed note [C2SP-tlog-checkpoint-v1.0.0 §Note text] that all proofs lead to. */
   readonly checkpoint: string;
   readonly bundles: readonly PackedBundle[];
   readonly bodies: readonly PackedBody[];

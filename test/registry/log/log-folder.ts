@@ -9,10 +9,16 @@ import { onTestFinished } from 'vitest';
 import { TileLog, type TileLogOptions } from '../../../registry/log/tile-log.ts';
 import { ORIGIN } from './numbered-entry.ts';
 
+/** A new folder, and how to remove it. */
+export async function makeFolder(): Promise<{ folder: string; remove: () => Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), 'waybill-log-'));
+  return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
+}
+
 /** A folder that goes when the test ends. */
 export async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'waybill-log-'));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const { folder, remove } = await makeFolder();
+  onTestFinished(remove);
   return folder;
 }
 
