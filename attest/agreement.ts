@@ -132,6 +132,7 @@ function unbound(expected: string, at: string) {
 
 const label = (input: ResourceDescriptor): string => quote(input.uri ?? input.name ?? input.sha256);
 
+/** Names besides the two are counted by the caller. */
 function checkConfig(input: ResourceDescriptor, content: FolderContent, at: string): void {
   const compare = (file: HashedFile): string | undefined =>
     file.sha256 === input.sha256
@@ -143,7 +144,7 @@ function checkConfig(input: ResourceDescriptor, content: FolderContent, at: stri
   } else if (input.name === 'waybill.yaml') {
     const message = compare(content.definition);
     if (message !== undefined) throw ATTEST.reject('ATTEST_DEFINITION_CHANGED', message, { at });
-  } else throw unbound(`waybill.lock or waybill.yaml as configuration, got ${label(input)}`, at);
+  }
 }
 
 /** A material is an output of an earlier step: same step, name and digest, and the URI that says the same. */

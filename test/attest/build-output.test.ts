@@ -24,6 +24,7 @@ async function folderOf(disturb: (plan: BuildPlan) => void = () => {}): Promise<
 
 const COMPILE = 'statements/01-compile.provenance.json';
 const IMAGE = 'statements/02-image.provenance.json';
+const GCC = 'pkg:deb/debian/gcc-avr@1%3A5.4.0%2BAtmel3.6.2-3?arch=amd64';
 const SBOM = 'statements/03-sbom.reference.json';
 const step = (plan: BuildPlan, i: number): StepProvenance => plan.steps[i] as StepProvenance;
 const code = (code: string) => expect.objectContaining({ code });
@@ -242,6 +243,9 @@ test('each step names lock and definition once, and only known roles', async () 
     (plan) => input(plan, 'waybill.lock', undefined),
     (plan) => input(plan, 'waybill.yaml', undefined),
     (plan) => input(plan, 'waybill.yaml', { name: 'other.yaml' }),
+    (plan) => input(plan, 'waybill.lock', { name: 'other.lock' }),
+    (plan) => input(plan, GCC, { annotations: { role: 'decoration' } }),
+    (plan) => input(plan, GCC, { annotations: {} }),
     (plan) => input(plan, 'waybill.lock', { annotations: { role: 'decoration' } }),
     (plan) => {
       const second = step(plan, 1);
@@ -256,15 +260,14 @@ test('each step names lock and definition once, and only known roles', async () 
 });
 
 test('a package that the lock does not pin is refused, under whatever digest or name', async () => {
-  const uri = 'pkg:deb/debian/gcc-avr@1%3A5.4.0%2BAtmel3.6.2-3?arch=amd64';
   for (const change of [
     { sha256: sha256('another compiler') },
-    { uri: uri.replace('5.4.0', '5.4.1') },
-    { uri: uri.replace('gcc-avr', 'arduino-core-avr') },
-    { uri: uri.replace('amd64', 'arm64') },
-    { uri: `${uri}%` },
+    { uri: GCC.replace('5.4.0', '5.4.1') },
+    { uri: GCC.replace('gcc-avr', 'arduino-core-avr') },
+    { uri: GCC.replace('amd64', 'arm64') },
+    { uri: `${GCC}%` },
   ]) {
-    const folder = await folderOf((plan) => input(plan, uri, change));
+    const folder = await folderOf((plan) => input(plan, GCC, change));
     await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_INPUT_NOT_LOCKED'));
   }
 });

@@ -96,6 +96,12 @@ test('a busy registry is tried three times, then it is unavailable; so is one th
   await expect(submitBundle(down, bundle)).rejects.toEqual(code('SUBMIT_UNAVAILABLE'));
 });
 
+test('an answer without end is not read to the end', async () => {
+  const pad = 'x'.repeat(5 * 1024 * 1024);
+  answer = (body) => ({ status: 201, body: JSON.stringify({ sha256: sha256(body), leafIndex: 3, pad }) });
+  await expect(submitBundle(base, bundle)).rejects.toThrow('answer too large');
+});
+
 test('an abort ends the tries with its own reason', async () => {
   answer = () => ({ status: 503, body: '' });
   const controller = new AbortController();
