@@ -75,6 +75,8 @@ interface Options {
   readonly json?: true;
 }
 
+export type AttestReport = ReturnType<typeof reportOf>;
+
 /** What was attested, as plain data. */
 export function reportOf({ output, bundleFolder, statements }: AttestedBuild) {
   const { product, version, builderId, products, sbom } = output;
