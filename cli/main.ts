@@ -2,43 +2,38 @@
 // `waybill <verb>`: one file a verb; this file only joins them and turns failures into exit codes.
 
 import { Command, CommanderError } from 'commander';
-import { attestVerb } from './attest.ts';
-import { buildVerb } from './build.ts';
-import { deviceVerb } from './device.ts';
-import { gateVerb } from './gate.ts';
-import { initVerb } from './init.ts';
-import { keyVerb } from './key.ts';
-import { lockVerb } from './lock.ts';
-import { productVerb } from './product.ts';
-import { releaseVerb } from './release.ts';
-import { serveVerb } from './serve.ts';
 import { EXIT, printFailure } from './terminal.ts';
-import { traceVerb } from './trace.ts';
 
-/** Each verb's file adds its command; the order is that of the road, and of the help text. */
-const VERBS: ((program: Command) => void)[] = [
-  lockVerb,
-  buildVerb,
-  initVerb,
-  serveVerb,
-  attestVerb,
-  productVerb,
-  gateVerb,
-  releaseVerb,
-  deviceVerb,
-  traceVerb,
-  keyVerb,
-];
+type Verb = (program: Command) => void;
 
-/** The whole command line, for running and for checking what pages say about it. */
-export function commandLine(version: string): Command {
+/**
+ * Each verb's file adds its command; the order is that of the road, and of the help text. A file is loaded only if its verb is
+ * asked for: a device that updates does not load a server.
+ */
+const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
+  lock: async () => (await import('./lock.ts')).lockVerb,
+  build: async () => (await import('./build.ts')).buildVerb,
+  init: async () => (await import('./init.ts')).initVerb,
+  serve: async () => (await import('./serve.ts')).serveVerb,
+  attest: async () => (await import('./attest.ts')).attestVerb,
+  product: async () => (await import('./product.ts')).productVerb,
+  gate: async () => (await import('./gate.ts')).gateVerb,
+  release: async () => (await import('./release.ts')).releaseVerb,
+  device: async () => (await import('./device.ts')).deviceVerb,
+  trace: async () => (await import('./trace.ts')).traceVerb,
+  key: async () => (await import('./key.ts')).keyVerb,
+};
+
+/** The command line with one verb, or with all of them, for help and for checking what pages say about it. */
+export async function commandLine(version: string, verb?: string): Promise<Command> {
   const program = new Command('waybill');
   program
     .description('Signed evidence for firmware, from source to install, checked whole on the device.')
     .version(version)
     .showHelpAfterError('Run with --help to see what is possible.')
     .exitOverride();
-  for (const verb of VERBS) verb(program);
+  const chosen = verb !== undefined && Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
+  for (const load of chosen === undefined ? Object.values(VERBS) : [chosen]) (await load())(program);
   // Subcommands inherit neither setting once they are made by `command()` before it.
   const strict = (command: Command): void => {
     command.exitOverride();
@@ -50,8 +45,8 @@ export function commandLine(version: string): Command {
 
 /** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
 export async function main(argv: readonly string[], version: string): Promise<number> {
-  const program = commandLine(version);
   try {
+    const program = await commandLine(version, argv[2]);
     await program.parseAsync([...argv]);
     return typeof process.exitCode === 'number' ? process.exitCode : EXIT.done;
   } catch (failure) {

@@ -74,12 +74,21 @@ export class CommandLine {
   }
 }
 
-/** The code of the fault that a command ended with, from `--json` or from the text; `none` if there is none. */
+/**
+ * The code of what a command refused, from `--json` or from the text; `none` if it refused nothing. A gate's denial is a result:
+ * its code is that of the first rule that failed.
+ */
 export function codeOf(outcome: Outcome): string {
-  const json = outcome.json as { error?: { code?: string }; code?: string } | undefined;
-  return (
-    json?.error?.code ?? json?.code ?? /^waybill: ([A-Z][A-Z0-9_]+):/m.exec(outcome.stderr)?.[1] ?? 'none'
-  );
+  const json = outcome.json as CommandResult | undefined;
+  const denied = json?.decision?.rules.find(({ verdict }) => verdict === 'fail');
+  const said = /^waybill: ([A-Z][A-Z0-9_]+):/m.exec(outcome.stderr)?.[1];
+  return json?.error?.code ?? json?.code ?? denied?.code ?? said ?? 'none';
+}
+
+interface CommandResult {
+  readonly code?: string;
+  readonly error?: { readonly code?: string };
+  readonly decision?: { readonly rules: readonly { readonly verdict: string; readonly code?: string }[] };
 }
 
 function quoteArgument(argument: string): string {

@@ -9,7 +9,6 @@ import { ATTACKS, isRefused, mount } from './attacks/all.ts';
 import type { Reporter, Road } from './road.ts';
 import { travelRoad } from './road.ts';
 import { Scene } from './scene.ts';
-import { startThief, type Thief } from './thief.ts';
 
 const FOLDER = fileURLToPath(new URL('../../.demo', import.meta.url));
 const started = performance.now();
@@ -22,9 +21,8 @@ const reporter: Reporter = {
   show: (text) => say(text.trimEnd().replace(/^/gm, '     ')),
 };
 
-async function attackAll(road: Road, thief: Thief): Promise<number> {
+async function attackAll(scene: Scene): Promise<number> {
   say(`\n== Attacks: the attacker owns every stage before the one that must refuse  [${seconds()}]`);
-  const scene = new Scene(road, thief);
   const width = Math.max(...ATTACKS.map(({ name }) => name.length));
   say(`   ${'attack'.padEnd(width)}  ${'refused by'.padEnd(10)}  code`);
   let failed = 0;
@@ -40,8 +38,7 @@ async function attackAll(road: Road, thief: Thief): Promise<number> {
   return failed;
 }
 
-async function summarise(road: Road, thief: Thief): Promise<void> {
-  const scene = new Scene(road, thief);
+async function summarise(scene: Scene): Promise<void> {
   const { pack, sbom } = await scene.offer('8.0.0');
   const bundles = pack.bundles.map(({ bundle }) => bundle.length);
   say(`\n== What was made, all under ${relative(process.cwd(), FOLDER) || '.'}/`);
@@ -57,19 +54,18 @@ async function main(): Promise<number> {
   await rm(FOLDER, { recursive: true, force: true });
   await mkdir(FOLDER, { recursive: true });
   let road: Road | undefined;
-  let thief: Thief | undefined;
+  let scene: Scene | undefined;
   const close = async (): Promise<void> => {
-    await thief?.close();
+    await scene?.close();
     await road?.close();
   };
   process.once('SIGINT', () => void close().then(() => process.exit(130)));
   try {
     road = await travelRoad(FOLDER, reporter);
     const roadTime = seconds();
-    const quiet = { ...road, cli: road.cli.silent() };
-    thief = await startThief(quiet);
-    await summarise(quiet, thief);
-    const failed = await attackAll(quiet, thief);
+    scene = await Scene.set({ ...road, cli: road.cli.silent() });
+    await summarise(scene);
+    const failed = await attackAll(scene);
     say(
       `\n${ATTACKS.length - failed} of ${ATTACKS.length} attacks refused by the right check, active slot untouched.`,
     );

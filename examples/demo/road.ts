@@ -39,7 +39,7 @@ export interface Road {
   readonly enrolmentToken: string;
   readonly devicePath: string;
   readonly releases: readonly BuiltRelease[];
-  /** Builds a further version that nobody has attested. */
+  /** A further version, built when first asked for, that nobody has released. */
   buildUnreleased(): Promise<BuiltRelease>;
   /** Stops `serve`, runs what needs its data folder at rest, and starts it again. */
   standStill(work: () => Promise<void>): Promise<void>;
@@ -248,7 +248,11 @@ async function travel(
   for (const purl of ['pkg:deb/debian/arduino-core-avr', 'pkg:deb/debian/gcc-avr']) {
     reporter.show((await cli.must(['trace', purl, '--registry', registryUrl])).stdout);
   }
-  const buildUnreleased = () => buildVariant('8.2.0');
+  let unreleased: Promise<BuiltRelease> | undefined;
+  const buildUnreleased = (): Promise<BuiltRelease> => {
+    unreleased ??= buildVariant('8.2.0');
+    return unreleased;
+  };
   return {
     folder,
     cli,
@@ -309,8 +313,19 @@ async function trustIssuer(dataFolder: string, url: string): Promise<void> {
   await writeFile(path, `${config.replace(/^issuers:.*\n/m, '')}issuers:\n${entries.join('\n')}\n`);
 }
 
-/** Turns the definition of 8.0.0 into that of another version; the published image to compare with is that of 8.0.0 alone. */
+/**
+ * Turns the definition of 8.0.0 into that of another version: the start-up light blinks another number of times. The image
+ * that Debian publishes is that of 8.0.0 alone, so there is none to compare with.
+ */
 async function makeVariant(path: string, version: string): Promise<void> {
+  const blinks = Number(version.split('.')[1]) + 3;
   const text = await readFile(path, 'utf8');
-  await writeFile(path, text.replace('8.0.0', version));
+  const changed = text
+    .replace('version: 8.0.0', `version: ${version}`)
+    .replace(
+      '      make --eval',
+      `      sed -i s/LED_START_FLASHES=3/LED_START_FLASHES=${blinks}/ Makefile\n      make --eval`,
+    )
+    .replace(/ {8}published:\n( {10}.*\n)+/, '');
+  await writeFile(path, changed);
 }

@@ -3,7 +3,7 @@
 // device. Forging is done in this process with stolen keys; what is attacked runs as a command of its own.
 
 import { createHash, createPrivateKey, type KeyObject } from 'node:crypto';
-import { mkdtemp, readFile } from 'node:fs/promises';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { signStatement, signStatementWithKey } from '../../attest/sign.ts';
 import { utf8, utf8Decode } from '../../core/encoding/utf8.ts';
@@ -28,9 +28,9 @@ import {
 } from '../../core/release/release-index.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { codeOf, type Outcome } from './command-line.ts';
-import { Interceptor } from './interceptor.ts';
+import { type Answer, Interceptor } from './interceptor.ts';
 import { HARDWARE, PRODUCT, type Road } from './road.ts';
-import type { Thief } from './thief.ts';
+import { startThief, type Thief } from './thief.ts';
 import { TufForge } from './tuf-forge.ts';
 
 export const OWN_ROLE = `releases-${PRODUCT}`;
@@ -67,10 +67,25 @@ export class Scene {
   readonly road: Road;
   /** The registry of someone who stole every key inside `serve`. */
   readonly thief: Thief;
+  /** Between the true registry and whoever is attacked; passes everything on unless told otherwise. */
+  readonly between: Interceptor;
+  private readonly factories = new Map<string, string>();
 
-  constructor(road: Road, thief: Thief) {
+  private constructor(road: Road, thief: Thief, between: Interceptor) {
     this.road = road;
     this.thief = thief;
+    this.between = between;
+  }
+
+  /** Sets the scene on a road that was travelled; `close` ends what it started. */
+  static async set(road: Road): Promise<Scene> {
+    const thief = await startThief(road);
+    return new Scene(road, thief, await Interceptor.start(road.registryUrl));
+  }
+
+  async close(): Promise<void> {
+    await this.between.close();
+    await this.thief.close();
   }
 
   /** Fetches a file of the registry, or of the thief's. */
@@ -213,43 +228,51 @@ export class Scene {
     return { ...pack, checkpoint, bundles: packed };
   }
 
-  /** A fresh device with a version installed, which sees the given registry. */
-  async device(registryUrl: string, installed: string): Promise<string> {
-    const folder = join(await mkdtemp(join(this.road.folder, 'victim-')), 'device');
-    const built = this.road.releases.find(({ version }) => version === installed);
-    if (built === undefined) throw new Error(`the road has no version ${installed}`);
-    const place = ['--registry', registryUrl, '--root', this.road.rootPath, '--id', this.idOf(folder)];
-    const identity = ['--product', PRODUCT, '--hardware-id', HARDWARE, '--version-floor', '1.0.0'];
-    const initial = ['--initial-image', built.imagePath, '--initial-version', installed];
-    await this.road.cli.must(['device', 'init', folder, ...place, ...identity, ...initial]);
-    await this.road.cli.must(['device', 'enrol', folder, '--token-file', this.road.enrolmentToken]);
+  /**
+   * A device with a version installed, as it was when it was made: what an attack before left in its trusted metadata is gone,
+   * its report counter goes on.
+   */
+  async device(installed: string): Promise<string> {
+    const factory = this.factories.get(installed) ?? (await this.makeDevice(installed));
+    const folder = `${factory}-in-use`;
+    const counter = await readFile(join(folder, 'counter')).catch(() => undefined);
+    await rm(folder, { recursive: true, force: true });
+    await cp(factory, folder, { recursive: true });
+    if (counter !== undefined)
+      await Promise.all(['counter', 'counter.copy'].map((name) => writeFile(join(folder, name), counter)));
     return folder;
   }
 
-  /** The id of a device that `device` made. */
-  idOf(folder: string): string {
-    return `victim-${sha256Of(utf8(folder)).slice(0, 12)}`;
+  private async makeDevice(installed: string): Promise<string> {
+    const { folder, releases, rootPath, cli, enrolmentToken } = this.road;
+    const factory = join(folder, `victim-${installed}`);
+    const built = releases.find(({ version }) => version === installed);
+    if (built === undefined) throw new Error(`the road has no version ${installed}`);
+    const place = ['--registry', this.between.url, '--root', rootPath, '--id', this.idOf(installed)];
+    const identity = ['--product', PRODUCT, '--hardware-id', HARDWARE, '--version-floor', '1.0.0'];
+    const initial = ['--initial-image', built.imagePath, '--initial-version', installed];
+    await cli.must(['device', 'init', factory, ...place, ...identity, ...initial]);
+    await cli.must(['device', 'enrol', factory, '--token-file', enrolmentToken]);
+    this.factories.set(installed, factory);
+    return factory;
   }
 
-  /** Puts a repository between registry and a fresh device, which was up to date before, and lets the device update. */
+  /** The id of a device that `device` makes. */
+  idOf(installed: string): string {
+    return `victim-${installed}`;
+  }
+
+  /** Puts a repository before a device, which may have been up to date with the true one before, and lets the device update. */
   async attackDevice(forge: TufForge, installed = '8.0.0', updatedBefore = false): Promise<Refusal> {
-    let honest = updatedBefore;
-    const answer = ({ path }: { path: string }) => {
-      const body =
-        path.startsWith('/tuf/') && !honest
-          ? forge.files.get(decodeURIComponent(path.slice('/tuf/'.length)))
-          : undefined;
+    const folder = await this.device(installed);
+    if (updatedBefore) await this.road.cli.must(['device', 'update', folder]);
+    const answer: Answer = ({ path }) => {
+      const body = path.startsWith('/tuf/')
+        ? forge.files.get(decodeURIComponent(path.slice('/tuf/'.length)))
+        : undefined;
       return body === undefined ? undefined : { status: 200, body };
     };
-    const between = await Interceptor.start(this.road.registryUrl, answer);
-    try {
-      const folder = await this.device(between.url, installed);
-      if (updatedBefore) await this.road.cli.must(['device', 'update', folder]);
-      honest = false;
-      return await this.updateDevice(folder);
-    } finally {
-      await between.close();
-    }
+    return this.between.while(answer, () => this.updateDevice(folder));
   }
 
   /** Runs `device update` and says how it ended and whether the active slot is what it was. */

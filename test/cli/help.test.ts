@@ -22,10 +22,10 @@ function complete(words: readonly string[], command: Command): string[] {
   ];
 }
 
-const verbs = leaves(commandLine('0.0.0'));
+const verbs = leaves(await commandLine('0.0.0'));
 
-test('the road is there: each verb has a file and a command', () => {
-  expect(commandLine('0.0.0').commands.map((command) => command.name())).toEqual([
+test('the road is there: each verb has a file and a command', async () => {
+  expect((await commandLine('0.0.0')).commands.map((command) => command.name())).toEqual([
     'lock',
     'build',
     'init',

@@ -8,7 +8,7 @@ import { shellLinesOf, withoutCode } from '../tidy/markdown.ts';
 import { readTree } from '../tidy/tree.ts';
 import { leaves, say } from './command-line.ts';
 
-const program = commandLine('0.0.0');
+const program = await commandLine('0.0.0');
 
 /** Splits a line as a shell would, as far as our pages need: quotes, and nothing after a pipe, `&` or comment. */
 function wordsOf(line: string): string[] {

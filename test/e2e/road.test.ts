@@ -14,25 +14,24 @@ import { ATTACKS } from '../../examples/demo/attacks/all.ts';
 import { DEMO_CLAIMS } from '../../examples/demo/oidc-issuer.ts';
 import { type Road, travelRoad } from '../../examples/demo/road.ts';
 import { Scene } from '../../examples/demo/scene.ts';
-import { startThief, type Thief } from '../../examples/demo/thief.ts';
 
 const INDEPENDENT = fileURLToPath(new URL('../independent/verify-bundle.mjs', import.meta.url));
 const run = promisify(execFile);
 const IDENTITY = `https://github.com/${DEMO_CLAIMS.job_workflow_ref}`;
 let folder: string;
 let road: Road;
-let thief: Thief;
+let scene: Scene;
 const shown: string[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'waybill-road-'));
   const show = (text: string): void => void shown.push(text);
   road = await travelRoad(folder, { stage: show, command: show, show });
-  thief = await startThief(road);
+  scene = await Scene.set(road);
 }, 300_000);
 
 afterAll(async () => {
-  await thief?.close();
+  await scene?.close();
   await road?.close();
   await rm(folder, { recursive: true, force: true });
 });
@@ -56,9 +55,7 @@ describe('the honest road', () => {
     const [, newest] = road.releases;
     const status = await json(['device', 'status', road.devicePath]);
     expect(status).toMatchObject({ active: { version: '8.1.0', sha256: newest?.imageSha256 } });
-    const known = JSON.parse(
-      utf8Decode(await new Scene(road, thief).fetch('/api/v1/devices/device-1')) ?? '',
-    );
+    const known = JSON.parse(utf8Decode(await scene.fetch('/api/v1/devices/device-1')) ?? '');
     expect(known).toMatchObject({
       product: 'optiboot',
       lastReport: {
@@ -119,7 +116,7 @@ describe('the honest road', () => {
   });
 
   test('the pack holds what a device needs, and no more', async () => {
-    const { pack } = await new Scene(road, thief).offer('8.0.0');
+    const { pack } = await scene.offer('8.0.0');
     expect(pack.bundles).toHaveLength(4);
     expect(pack.bodies).toHaveLength(1);
   });
@@ -129,7 +126,7 @@ describe('attacks', () => {
   test.each(ATTACKS.map((attack) => [`${attack.name} -> ${attack.stage}`, attack] as const))(
     '%s',
     async (_, attack) => {
-      expect(await attack.mount(new Scene(road, thief))).toEqual({
+      expect(await attack.mount(scene)).toEqual({
         code: attack.code,
         exitCode: 1,
         untouched: true,

@@ -7,8 +7,8 @@ import { utf8, utf8Decode } from '../../../core/encoding/utf8.ts';
 import { parseBundle } from '../../../core/sigstore/bundle.ts';
 import { generateKey } from '../../../release/key-file.ts';
 import type { Outcome } from '../command-line.ts';
-import { Interceptor, type Reply } from '../interceptor.ts';
-import { type BuiltRelease, HARDWARE, PRODUCT } from '../road.ts';
+import type { Reply } from '../interceptor.ts';
+import { type BuiltRelease, PRODUCT } from '../road.ts';
 import { evidenceOf, type Refusal, refusalOf, type Scene, sha256Of } from '../scene.ts';
 import type { Attack } from './attack.ts';
 import { editedPayload, isReference, isStep, NIGHTLY } from './device.ts';
@@ -77,7 +77,9 @@ export const ATTEST_ATTACKS: readonly Attack[] = [
   ),
   tampering('lock: exchanged between build and attest', 'ATTEST_LOCK_CHANGED', (folder) =>
     rewrite(join(folder, 'waybill.lock'), (text) =>
-      text.replace(/"sha256": ?"[0-9a-f]/, (found) => found.replace(/.$/, (c) => (c === '0' ? '1' : '0'))),
+      text.replace(/"inReleaseSha256": ?"[0-9a-f]/, (found) =>
+        found.replace(/.$/, (c) => (c === '0' ? '1' : '0')),
+      ),
     ),
   ),
   {
@@ -155,22 +157,15 @@ export const REGISTRY_ATTACKS: readonly Attack[] = [
     ...{ name: 'report: replayed', stage: 'registry', code: 'DEVICE_REPORT_REPLAYED' },
     async mount(scene) {
       const sent: Uint8Array[] = [];
-      const between = await Interceptor.start(
-        scene.road.registryUrl,
-        () => undefined,
-        (path, body) => {
-          if (path.endsWith('/reports')) sent.push(body);
-        },
-      );
-      try {
-        const folder = await scene.device(between.url, '8.0.0');
-        await scene.road.cli.must(['device', 'update', folder]);
-        const [report] = sent;
-        if (report === undefined) throw new Error('the device sent no report');
-        return await send(scene, 'POST', `/api/v1/devices/${scene.idOf(folder)}/reports`, report);
-      } finally {
-        await between.close();
-      }
+      const overhear = (path: string, body: Uint8Array): void => {
+        if (path.endsWith('/reports')) sent.push(body);
+      };
+      const folder = await scene.device('8.0.0');
+      const update = () => scene.road.cli.must(['device', 'update', folder]);
+      await scene.between.while(() => undefined, update, overhear);
+      const [report] = sent;
+      if (report === undefined) throw new Error('the device sent no report');
+      return send(scene, 'POST', `/api/v1/devices/${scene.idOf('8.0.0')}/reports`, report);
     },
   },
 ];
@@ -190,13 +185,9 @@ async function gate(scene: Scene, options: GateCase = {}): Promise<Refusal> {
 }
 
 /** The gate, while someone changes what the registry answers. */
-async function gateBehind(scene: Scene, answer: (path: string) => Reply | undefined): Promise<Refusal> {
-  const between = await Interceptor.start(scene.road.registryUrl, ({ path }) => answer(path));
-  try {
-    return await gate(scene, { registryUrl: between.url, version: '8.1.0' });
-  } finally {
-    await between.close();
-  }
+function gateBehind(scene: Scene, answer: (path: string) => Reply | undefined): Promise<Refusal> {
+  const ask = () => gate(scene, { registryUrl: scene.between.url, version: '8.1.0' });
+  return scene.between.while(({ path }) => answer(path), ask);
 }
 
 const lookUp = (sha256: string): string => `/api/v1/attestations?subject=${sha256}`;
@@ -318,7 +309,7 @@ export const RELEASE_ATTACKS: readonly Attack[] = [
     async mount(scene) {
       const { cli, releasesKey } = scene.road;
       const what = ['--product', PRODUCT, '--product-version', '9.0.0', '--image', latest(scene).imagePath];
-      const how = ['--hardware-id', HARDWARE, '--key', releasesKey, '--json'];
+      const how = ['--key', releasesKey, '--json'];
       return refusalOf(await cli.run(['release', ...what, ...how, ...registry(scene)]));
     },
   },
@@ -330,21 +321,15 @@ export const RELEASE_ATTACKS: readonly Attack[] = [
     },
     async mount(scene) {
       const { cli } = scene.road;
+      const built = await scene.road.buildUnreleased();
+      const attested = await attest(scene, await copyOf(scene, built));
+      const passed = await gate(scene, { image: built.imagePath, version: built.version });
+      if (attested.exitCode !== 0 || passed.exitCode !== 0)
+        throw new Error('an honest build did not pass the gate');
       const stranger = join(await mkdtemp(join(scene.road.folder, 'key-')), 'releases.pem');
       await cli.must(['key', 'new', '--for', 'releases', stranger]);
-      const what = ['--product', PRODUCT, '--product-version', '8.1.0', '--image', latest(scene).imagePath];
-      return refusalOf(
-        await cli.run([
-          'release',
-          ...what,
-          '--hardware-id',
-          HARDWARE,
-          '--key',
-          stranger,
-          '--json',
-          ...registry(scene),
-        ]),
-      );
+      const what = ['--product', PRODUCT, '--product-version', built.version, '--image', built.imagePath];
+      return refusalOf(await cli.run(['release', ...what, '--key', stranger, '--json', ...registry(scene)]));
     },
   },
 ];

@@ -124,7 +124,7 @@ const IMAGE: readonly Attack[] = [
 
 /** The storage changes a byte between the write and the reading back: the one attack that needs a hand inside the device. */
 async function flipInSlot(scene: Scene): Promise<Refusal> {
-  const folder = await scene.device(scene.road.registryUrl, '8.0.0');
+  const folder = await scene.device('8.0.0');
   const host = nodeHost();
   const readSlot = async function* (path: string): AsyncIterable<Uint8Array> {
     for await (const chunk of host.files.readSlot(path)) yield path.endsWith('b') ? flipped(chunk) : chunk;
@@ -289,7 +289,7 @@ const SUMMARY: readonly Attack[] = [
   }),
   bending(
     'gate: a summary by another key, logged with the stolen log key',
-    'SIGSTORE_KEY_UNKNOWN',
+    'UPDATE_SUMMARY_KEY',
     async (offer, scene) => {
       const { url, keyPath } = scene.thief;
       const summary = await scene.signWithKey(parseBundle(summaryOf(offer.pack)).payload, keyPath, url);
@@ -336,7 +336,8 @@ const SERVE_STOLEN: readonly Attack[] = [
     },
     async mount(scene) {
       const offer = await scene.offer('8.1.0', 'online');
-      offer.pack = await scene.withProofs(offer.pack, await forgeChain(offer, scene), scene.thief.url);
+      const evidence = await forgeChain(offer, scene);
+      offer.pack = await scene.withProofs(offer.pack, evidence, scene.thief.url);
       scene.list(offer);
       offer.forge.keys.set(OWN_ROLE, [generateKeyPairSync('ed25519').privateKey]);
       offer.forge.publish(OWN_ROLE);
@@ -347,7 +348,8 @@ const SERVE_STOLEN: readonly Attack[] = [
     'all keys inside serve and the releases key stolen: no summary',
     'UPDATE_SUMMARY_MISSING',
     async (offer, scene) => {
-      offer.pack = await scene.withProofs(offer.pack, await forgeChain(offer, scene), scene.thief.url);
+      const evidence = await forgeChain(offer, scene);
+      offer.pack = await scene.withProofs(offer.pack, evidence, scene.thief.url);
     },
   ),
   bending(
@@ -362,7 +364,7 @@ const SERVE_STOLEN: readonly Attack[] = [
   ),
   bending(
     "all keys inside serve and the releases key stolen: a summary by the thief's key",
-    'SIGSTORE_KEY_UNKNOWN',
+    'UPDATE_SUMMARY_KEY',
     async (offer, scene) => {
       const { url, keyPath } = scene.thief;
       const evidence = await forgeChain(offer, scene);
