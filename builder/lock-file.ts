@@ -110,7 +110,7 @@ function parsePackage(node: DocumentNode): LockedPackage {
     path: node
       .field('path')
       .matching(
-        /^(?!.*(?:^|\/)\.{1,2}(?:\/|$))[A-Za-z0-9_][A-Za-z0-9_+~.:/-]*\.deb$/,
+        /^(?:[A-Za-z0-9_][A-Za-z0-9_+~.-]*\/)*[A-Za-z0-9_][A-Za-z0-9_+~.-]*\.deb$/,
         'a relative pool path',
       ),
   };

@@ -120,7 +120,9 @@ function bubblewrapOptions(run: SandboxRun): string[] {
     ...['--uid', '1000', '--gid', '1000', '--hostname', 'waybill'],
     ...['--cap-drop', 'ALL', '--die-with-parent', '--new-session', '--clearenv'],
     ...environment.flatMap(([name, value]) => ['--setenv', name, value]),
-    ...['--ro-bind', run.root, '/', '--proc', '/proc', '--dev', '/dev'],
+    ...['--ro-bind', run.root, '/', '--dev', '/dev'],
+    // Read-only: started by root, a step would own /proc/sys in the kernel's eyes, core_pattern and all, capability or not.
+    ...['--proc', '/proc', '--remount-ro', '/proc'],
     ...['--size', String(TMP_SIZE_BYTES), '--tmpfs', '/tmp'],
     ...['--bind', run.work, '/build', '--ro-bind', run.materials, '/materials', '--chdir', '/build'],
     ...['--json-status-fd', '3'],

@@ -32,7 +32,7 @@ export class ContentStore {
     return join(this.folder, sha256.slice(0, 2), sha256);
   }
 
-  /** True if the file is there and its bytes have its digest; a corrupted one is removed. */
+  /** True if the file is there and its bytes have its digest; a corrupted one is removed. @throws FETCH_STORE_UNWRITABLE */
   async holds(pinned: Pinned): Promise<boolean> {
     const path = this.path(pinned.sha256);
     try {
@@ -40,7 +40,7 @@ export class ContentStore {
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return false;
     }
-    await rm(path, { force: true });
+    await store(() => rm(path, { force: true }));
     return false;
   }
 
@@ -74,7 +74,8 @@ export class ContentStore {
       checkTaken(pinned, what, sizeBytes, hash.digest('hex'));
       await store(() => rename(beside, path));
     } finally {
-      await rm(beside, { force: true });
+      // What went wrong before is what matters, not that tidying up went wrong for the same reason.
+      await rm(beside, { force: true }).catch(() => undefined);
     }
   }
 }
