@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument as parseYaml } from 'yaml';
-import { DocumentNode, parseDocument } from '../core/encoding/document.ts';
+import { DocumentNode } from '../core/encoding/document.ts';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { utf8, utf8Decode } from '../core/encoding/utf8.ts';
 import { quote, type Rejection } from '../core/faults.ts';
@@ -40,7 +40,8 @@ export async function writeOutput(path: string, bytes: Uint8Array | string, mode
     }
     await rename(beside, path);
   } catch (cause) {
-    await rm(beside, { force: true });
+    // Fails itself where a parent is no folder; the first reason is the one to tell.
+    await rm(beside, { force: true }).catch(() => undefined);
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
     throw CLI.unavailable('CLI_FILE_UNWRITABLE', `could not write ${quote(path)}: ${reason}`, { cause });
   }
@@ -104,11 +105,4 @@ function offsetOf(root: Node | null, pointer: string): number {
     } else return offset;
   }
   return (node as Node | null)?.range?.[0] ?? offset;
-}
-
-/** Opens a user-written JSON document. */
-export function openJson(path: string, bytes: Uint8Array): DocumentNode {
-  return parseDocument(bytes, {
-    refuse: (message, at) => CLI.reject('CLI_DOCUMENT_MALFORMED', message, { at: `${path}: ${at}` }),
-  });
 }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files that a command reads and writes: whole or not at all, and mistakes shown where they are.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openYaml, readInput, writeOutput } from '../../cli/files.ts';
+import { utf8 } from '../../core/encoding/utf8.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'waybill-files-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('a file that cannot be read is named, with the reason', async () => {
+  await expect(readInput(join(folder, 'gone'))).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
+  await expect(readInput(folder)).rejects.toThrow(/EISDIR/);
+});
+
+test('a file is written whole, with its mode, and nothing lies beside it', async () => {
+  const path = join(folder, 'a', 'secret.pem');
+  await writeOutput(path, 'first', 0o600);
+  await writeOutput(path, 'second', 0o600);
+  expect(readFileSync(path, 'utf8')).toBe('second');
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(readdirSync(join(folder, 'a'))).toEqual(['secret.pem']);
+});
+
+test('what cannot be written leaves the old file and nothing else', async () => {
+  const blocked = join(folder, 'b');
+  writeFileSync(blocked, 'a file, not a folder');
+  await expect(writeOutput(join(blocked, 'c'), 'x')).rejects.toMatchObject({
+    name: 'Unavailable',
+    code: 'CLI_FILE_UNWRITABLE',
+  });
+  // The rename is what fails here: a folder stands in the way.
+  await expect(writeOutput(join(folder, 'a'), 'x')).rejects.toMatchObject({ code: 'CLI_FILE_UNWRITABLE' });
+  expect(readdirSync(folder).sort()).toEqual(['a', 'b']);
+  expect(readFileSync(blocked, 'utf8')).toBe('a file, not a folder');
+});
+
+/** Place and message of the fault that reading gives. */
+function faultOf(text: string, read: (document: ReturnType<typeof openYaml>) => unknown): [string, string] {
+  try {
+    read(openYaml('p.yaml', utf8(text)));
+  } catch (fault) {
+    const { code, at, message } = fault as { code: string; at: string; message: string };
+    expect(code).toBe('CLI_DOCUMENT_MALFORMED');
+    return [at, message];
+  }
+  throw new Error('expected a fault, got none');
+}
+
+test('mistakes in YAML are shown with file, line, column and the text there', () => {
+  expect(faultOf('a: 1\nb: [1,\n', () => undefined)[0]).toMatch(/^p\.yaml:3:1: /);
+  expect(faultOf('a: 1\na: 2\n', () => undefined)[0]).toBe('p.yaml:2:1: "a: 2"');
+  const text = 'a:\n  - name: x\n    size: big\n';
+  const [at, message] = faultOf(text, (d) => d.field('a').elements()[0]?.field('size').integer());
+  expect(at).toBe('p.yaml:3:11: "size: big"');
+  expect(message).toMatch(/expected a whole number.*, got "big"/);
+});
+
+test('a missing member is shown at the nearest place that is there', () => {
+  const [at] = faultOf('a:\n  b: 1\n', (d) => d.field('a').field('c').string());
+  expect(at).toMatch(/^p\.yaml:2:/);
+});
+
+test('aliases, text that is not UTF-8 and endless documents are refused', () => {
+  expect(faultOf('a: &x [1]\nb: *x\n', () => undefined)[1]).toMatch(/aliases/);
+  expect(() => openYaml('p.yaml', new Uint8Array([0x61, 0xff]))).toThrow(/1 MiB of UTF-8/);
+  expect(() => openYaml('p.yaml', new Uint8Array(1024 * 1024 + 1).fill(0x20))).toThrow(/1 MiB of UTF-8/);
+  expect(openYaml('p.yaml', utf8('a: 1\n')).field('a').integer()).toBe(1);
+});
