@@ -3,10 +3,9 @@
 
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
 import { type RegistryConfig, readConfig } from '../registry/config.ts';
-import { buildServer, openRegistry } from '../registry/server.ts';
+import { buildServer, listen, openRegistry } from '../registry/server.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { openYaml, readInput } from './files.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
@@ -27,28 +26,6 @@ export async function readConfigFile(dataFolder: string): Promise<RegistryConfig
   return readConfig(
     openYaml(path, bytes, (message, at) => STORE.reject('REGISTRY_CONFIG_MALFORMED', message, { at })),
   );
-}
-
-/** Listens on the configured address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
-export async function listen(
-  app: FastifyInstance,
-  { host, port }: RegistryConfig['listen'],
-): Promise<string> {
-  try {
-    return await app.listen({ host, port });
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === undefined || !/^E(ADDRINUSE|ADDRNOTAVAIL|ACCES|NOTFOUND|AFNOSUPPORT|INVAL)$/.test(code))
-      throw cause;
-    const reason = code === 'EADDRINUSE' ? 'another process listens there' : code;
-    throw STORE.unavailable(
-      'REGISTRY_ADDRESS_UNAVAILABLE',
-      `expected ${quote(host)} port ${port} to be free: ${reason}`,
-      {
-        cause,
-      },
-    );
-  }
 }
 
 export function serveVerb(program: Command): void {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Package URLs [purl-spec §Rules]: read by the field's library and compared part by part, never as strings: `gcc` is no
+// Package URLs, read by the field's library and compared part by part, never as strings: `gcc` is no
 // prefix of `gcc-avr`, and `@1.2` is not `@1.20`.
 
 import { PackageURL } from 'packageurl-js';

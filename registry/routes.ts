@@ -2,8 +2,9 @@
 // The registry's own endpoints [docs/spec/registry-api.md]: attestations, blobs, devices, trace. Bodies reach the code as bytes: what is
 // signed or hashed must not pass through a parser first.
 
-import { type FastifyPluginAsyncTypebox, Type } from '@fastify/type-provider-typebox';
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
 import { utf8Decode } from '../core/encoding/utf8.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RegistryLimits } from './config.ts';

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import rateLimit from '@fastify/rate-limit';
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyInstance } from 'fastify';
+import { pino } from 'pino';
 import { quote } from '../core/faults.ts';
 import { caRoutes } from './ca/routes.ts';
 import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
@@ -181,7 +182,7 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   const app = fastify({
     logger: {
       level: logLevel,
-      stream: process.stderr,
+      stream: pino.destination({ fd: 2, sync: true }),
       // Fastify logs no headers by itself; this is for whoever logs a request some day.
       redact: { paths: ['req.headers', 'headers', 'token', '*.token'], remove: true },
     },
@@ -217,6 +218,25 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   keepFresh(app, registry);
   app.addHook('onClose', () => registry.close());
   return app;
+}
+
+/** Listens on the configured address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
+export async function listen(
+  app: FastifyInstance,
+  { host, port }: RegistryConfig['listen'],
+): Promise<string> {
+  try {
+    return await app.listen({ host, port });
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? '';
+    if (!/^E(ADDRINUSE|ADDRNOTAVAIL|ACCES|NOTFOUND|AFNOSUPPORT|INVAL)$/.test(code)) throw cause;
+    const reason = code === 'EADDRINUSE' ? 'another process listens there' : code;
+    throw STORE.unavailable(
+      'REGISTRY_ADDRESS_UNAVAILABLE',
+      `expected ${quote(host)} port ${port} to be free: ${reason}`,
+      { cause },
+    );
+  }
 }
 
 async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {

@@ -54,8 +54,8 @@ export interface Trace {
 
 /** Steps between a package and an image; a chain longer than this is a loop or an attack. */
 const STEPS_MAX = 64;
-/** Images in one answer; more are an error, never a silent cut. */
-const IMAGES_MAX = 10_000;
+/** Uses in one answer; more are an error, never a silent cut. */
+const USES_MAX = 10_000;
 
 /** A step and, if it was not that step itself, how the package came into it. */
 interface Use {
@@ -70,10 +70,18 @@ export class Tracer {
   readonly #devices: DeviceRegister;
   readonly #releases: ReleaseRecords;
 
-  constructor(database: Database, devices: DeviceRegister, releases: ReleaseRecords) {
+  readonly #usesMax: number;
+
+  constructor(
+    database: Database,
+    devices: DeviceRegister,
+    releases: ReleaseRecords,
+    limits: { readonly usesMax: number } = { usesMax: USES_MAX },
+  ) {
     this.#database = database;
     this.#devices = devices;
     this.#releases = releases;
+    this.#usesMax = limits.usesMax;
   }
 
   /** Answers for a package URL with or without a version. @throws REGISTRY_PURL_MALFORMED, REGISTRY_STORE_FAILED */
@@ -94,6 +102,7 @@ export class Tracer {
       if (!isAsked(asked, component)) continue;
       for (const image of await this.#imagesOf(sbomSha256)) {
         found.push(await this.#describe(image, { component, sbomSha256 }));
+        this.#checkCount(found.length);
       }
     }
     return sorted(found);
@@ -130,7 +139,7 @@ export class Tracer {
             usedIn: { step: use.step, bundleSha256: bundle },
           }),
         );
-        checkCount(found.size);
+        this.#checkCount(found.size);
       }
     }
     return sorted([...found.values()]);
@@ -204,6 +213,14 @@ export class Tracer {
     return found.sort((a, b) => a.leafIndex - b.leafIndex);
   }
 
+  #checkCount(count: number): void {
+    if (count <= this.#usesMax) return;
+    throw STORE.reject(
+      'REGISTRY_TRACE_TOO_LARGE',
+      `expected at most ${this.#usesMax} images, got more; ask for one version`,
+    );
+  }
+
   #facts(bundleSha256: string): Promise<AttestationFacts | undefined> {
     return this.#database.json<AttestationFacts>('fact', bundleSha256);
   }
@@ -231,18 +248,8 @@ function isAsked(asked: PackageName, purl: string): boolean {
   return found !== undefined && isPackage(asked, found);
 }
 
-function checkCount(count: number): void {
-  if (count > IMAGES_MAX) {
-    throw STORE.reject(
-      'REGISTRY_TRACE_TOO_LARGE',
-      `expected at most ${IMAGES_MAX} images, got more; ask for one version`,
-    );
-  }
-}
-
 /** By product, image and component, so that the same question has the same answer. */
 function sorted(images: readonly TracedImage[]): readonly TracedImage[] {
-  checkCount(images.length);
   const key = (traced: TracedImage) =>
     [traced.product, traced.version, traced.imageSha256, traced.component, traced.usedIn?.step ?? ''].join(
       '\n',

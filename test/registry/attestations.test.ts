@@ -64,7 +64,7 @@ describe('accepting', () => {
   it('finds all bundles of one subject, in the order of the log', async () => {
     const made = statement();
     const bundles = [await running.sign(made), await running.sign({ ...made, predicate: { any: 'other' } })];
-    for (const bundle of bundles.toReversed()) await running.submit(bundle);
+    for (const bundle of [...bundles].reverse()) await running.submit(bundle);
     const found = await running.send('GET', `/api/v1/attestations?subject=${made.subjects[0]?.sha256}`);
     const list = (found.json as { attestations: { sha256: string }[] }).attestations;
     expect(list.map((entry) => entry.sha256)).toEqual(bundles.map(sha256));

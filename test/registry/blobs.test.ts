@@ -108,7 +108,10 @@ describe('a blob', () => {
       body: createReadStream(path) as never,
       duplex: 'half',
     } as RequestInit);
-    expect([response.status, (await response.json()).error.code]).toEqual([413, 'BLOB_TOO_LARGE']);
+    expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([
+      413,
+      'BLOB_TOO_LARGE',
+    ]);
     await noLeftovers();
   });
 

@@ -2,7 +2,7 @@
 // A registry made by `waybill init`, served on a real port, with a loopback token issuer, and signers that use its services.
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,11 +10,11 @@ import type { FastifyInstance } from 'fastify';
 import { stringify } from 'yaml';
 import { signStatement, signStatementWithKey } from '../../attest/sign.ts';
 import { init } from '../../cli/init.ts';
-import { listen, readConfigFile } from '../../cli/serve.ts';
+import { readConfigFile } from '../../cli/serve.ts';
 import type { Json } from '../../core/encoding/strict-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { formatStatement, type UnsignedStatement } from '../../core/intoto/statement.ts';
-import { buildServer, openRegistry, type Registry } from '../../registry/server.ts';
+import { buildServer, listen, openRegistry, type Registry } from '../../registry/server.ts';
 import { LoopbackIssuer } from './trust/loopback-issuer.ts';
 import { entryFor } from './trust/trust-server.ts';
 import { delegationsTo, newKey, sha256, signRole } from './tuf-house.ts';
@@ -118,7 +118,7 @@ export class RunningRegistry {
     const response = await fetch(`${this.url}${path}`, {
       method,
       headers: { connection: 'close', ...headers },
-      ...(body === undefined ? {} : { body: body as BodyInit }),
+      ...(body === undefined ? {} : { body: body as never }),
     });
     const bytes = new Uint8Array(await response.arrayBuffer());
     let json: unknown;
@@ -249,13 +249,6 @@ export function newP256(): { readonly key: KeyObject; readonly pem: string; read
     pem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })),
   };
-}
-
-/** Hides the offline keys from whatever runs now. */
-export async function hideOffline(running: RunningRegistry): Promise<() => Promise<void>> {
-  const away = `${running.offline}.away`;
-  await rename(running.offline, away);
-  return () => rename(away, running.offline);
 }
 
 /** `{status, code}` of a refusal. */

@@ -14,7 +14,8 @@ import { buildSbomReference } from '../../core/intoto/reference.ts';
 import { formatStatement, PAYLOAD_TYPE, type ResourceDescriptor } from '../../core/intoto/statement.ts';
 import { type Denial, formatReleaseIndex, type Release } from '../../core/release/release-index.ts';
 import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
-import type { Trace } from '../../registry/trace.ts';
+import { ReleaseRecords } from '../../registry/releases.ts';
+import { type Trace, Tracer } from '../../registry/trace.ts';
 import { newP256, RunningRegistry, refusal } from './running-registry.ts';
 import { sha256, signRole, targetsRole } from './tuf-house.ts';
 
@@ -277,6 +278,15 @@ describe('trace', () => {
     }
     await expect(ask('gcc')).rejects.toMatchObject({ code: 'REGISTRY_REFUSED' });
     expect(refusal(await running.send('GET', '/api/v1/trace')).code).toBe('REGISTRY_REQUEST_MALFORMED');
+  });
+
+  it('says so when there are more answers than one reply holds', async () => {
+    const { database, devices, blobs } = running.registry;
+    const tracer = new Tracer(database, devices, new ReleaseRecords(database, blobs), { usesMax: 1 });
+    const tooLarge = { code: 'REGISTRY_TRACE_TOO_LARGE' };
+    await expect(tracer.trace('pkg:deb/debian/gcc-avr')).rejects.toMatchObject(tooLarge);
+    await expect(tracer.trace('pkg:deb/debian/arduino-core-avr')).rejects.toMatchObject(tooLarge);
+    expect((await tracer.trace('pkg:deb/debian/gcc-avr@13.2')).builtWith).toHaveLength(1);
   });
 
   it('refuses an index of releases that cannot be read', async () => {

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill init`: what it makes, and that it makes everything or nothing.
+
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { type InitInputs, init } from '../../cli/init.ts';
+import { main } from '../../cli/main.ts';
+import { readConfigFile } from '../../cli/serve.ts';
+import { portableCrypto } from '../../core/crypto.ts';
+import { parseLogPolicy } from '../../core/tlog/log-policy.ts';
+
+const homes: string[] = [];
+let home: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), 'waybill-init-'));
+  homes.push(home);
+});
+afterAll(() => Promise.all(homes.map((folder) => rm(folder, { recursive: true }))));
+
+const inputs = (change: Partial<InitInputs> = {}): InitInputs => ({
+  folder: join(home, 'data'),
+  offline: join(home, 'offline'),
+  url: 'http://127.0.0.1:8410',
+  org: 'acme.example',
+  rootKeys: 3,
+  rootThreshold: 2,
+  ...change,
+});
+const modeOf = async (...path: string[]) => (await stat(join(home, ...path))).mode & 0o777;
+
+describe('init', () => {
+  it('makes a data folder and, apart from it, the offline keys, all of them private', async () => {
+    const done = await init(inputs());
+    expect(done.offlineKeys.map((path) => path.slice(home.length))).toEqual([
+      '/offline/ca-root.pem',
+      '/offline/root-1.pem',
+      '/offline/root-2.pem',
+      '/offline/root-3.pem',
+      '/offline/targets-1.pem',
+      '/offline/tsa-root.pem',
+    ]);
+    expect(await readdir(home)).toEqual(['data', 'offline']);
+    const keys = await readdir(join(home, 'data', 'keys'));
+    expect(keys).toEqual([
+      'ca-intermediate.pem',
+      'ct.pem',
+      'enrolment.token',
+      'log.pem',
+      'tsa.pem',
+      'tuf-snapshot.pem',
+      'tuf-timestamp.pem',
+    ]);
+    for (const name of keys) expect([name, await modeOf('data', 'keys', name)]).toEqual([name, 0o600]);
+    for (const path of done.offlineKeys) expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect([await modeOf('data'), await modeOf('offline')]).toEqual([0o700, 0o700]);
+    const root = JSON.parse(await readFile(done.rootPath, 'utf8')).signed;
+    expect([root.version, root.roles.root.keyids.length, root.roles.root.threshold]).toEqual([1, 3, 2]);
+    const policy = parseLogPolicy(
+      new Uint8Array(await readFile(join(home, 'data', 'trust', 'tlog-policy'))),
+      portableCrypto,
+    );
+    expect(policy.logs.map((log) => log.key.name)).toEqual(['log.acme.example']);
+    expect(policy.quorum).toBe('none');
+  });
+
+  it('writes a config.yaml that serve reads', async () => {
+    await init(inputs());
+    expect(await readConfigFile(join(home, 'data'))).toMatchObject({
+      listen: { host: '127.0.0.1', port: 8410 },
+      url: 'http://127.0.0.1:8410',
+      org: 'acme.example',
+      issuers: [],
+      keys: [],
+    });
+    await init(
+      inputs({ folder: join(home, 'tls'), offline: join(home, 'off2'), url: 'https://waybill.example' }),
+    );
+    const behindTls = await readConfigFile(join(home, 'tls'));
+    expect(behindTls.listen).toEqual({ host: '127.0.0.1', port: 8410 });
+  });
+
+  it('takes issuers from a file, and refuses those that would let in anybody', async () => {
+    const issuers = join(home, 'issuers.yaml');
+    const entry = (require: string) =>
+      `- url: https://token.actions.githubusercontent.com\n  kind: github-actions\n  audience: waybill\n  require:\n    ${require}\n`;
+    await writeFile(issuers, entry('ref: refs/heads/main'));
+    await expect(init(inputs({ issuers }))).rejects.toMatchObject({ code: 'OIDC_CONFIG_UNRESTRICTED' });
+    expect(await readdir(home)).toEqual(['issuers.yaml']);
+    await writeFile(issuers, entry('repository_id: 1001'));
+    await init(inputs({ issuers }));
+    const { issuers: read } = await readConfigFile(join(home, 'data'));
+    expect(read[0]?.require).toEqual(new Map([['repository_id', '1001']]));
+  });
+
+  it('fills empty folders and refuses others, and folders inside each other', async () => {
+    await mkdir(join(home, 'data'));
+    await mkdir(join(home, 'offline'));
+    await init(inputs());
+    const notEmpty = { code: 'REGISTRY_FOLDER_NOT_EMPTY' };
+    await expect(init(inputs())).rejects.toMatchObject(notEmpty);
+    await expect(init(inputs({ folder: join(home, 'new') }))).rejects.toMatchObject(notEmpty);
+    await writeFile(join(home, 'file'), '');
+    await expect(init(inputs({ folder: join(home, 'file') }))).rejects.toMatchObject(notEmpty);
+    const nested = { code: 'REGISTRY_FOLDERS_NESTED' };
+    await expect(init(inputs({ offline: join(home, 'data', 'offline') }))).rejects.toMatchObject(nested);
+    await expect(init(inputs({ folder: join(home, 'offline', 'data') }))).rejects.toMatchObject(nested);
+    await expect(init(inputs({ offline: join(home, 'data') }))).rejects.toMatchObject(nested);
+    await expect(
+      init(inputs({ folder: join(home, 'x'), offline: join(home, '..x') })),
+    ).resolves.toBeDefined();
+  });
+
+  it('leaves nothing behind when it fails or is cancelled', async () => {
+    const ceremony = init(inputs({ rootKeys: 2, rootThreshold: 3 }));
+    await expect(ceremony).rejects.toMatchObject({ code: 'CEREMONY_THRESHOLD_INVALID' });
+    const cancelled = init(inputs({ signal: AbortSignal.abort(new Error('stop')) }));
+    await expect(cancelled).rejects.toThrow('stop');
+    await writeFile(join(home, 'plain'), '');
+    const unwritable = init(inputs({ folder: join(home, 'plain', 'data') }));
+    await expect(unwritable).rejects.toMatchObject({
+      code: expect.stringMatching(/FOLDER_NOT_EMPTY|UNWRITABLE/),
+    });
+    expect(await readdir(home)).toEqual(['plain']);
+  });
+
+  it('says on the command line what is wrong with its options', async () => {
+    const run = (...more: string[]) =>
+      main(['node', 'waybill', 'init', join(home, 'd'), '--offline', join(home, 'o'), ...more], '0.0.0');
+    expect(await run('--url', 'nonsense')).toBe(2);
+    expect(await run('--url', 'http://127.0.0.1:1', '--root-keys', '0')).toBe(2);
+    expect(await run()).toBe(2);
+    expect(await readdir(home)).toEqual([]);
+  });
+});

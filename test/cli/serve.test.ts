@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill serve` as a process: starts without any offline key, says what is wrong when it cannot, stops when told, and has
+// what it acknowledged after it was killed.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { signStatement } from '../../attest/sign.ts';
+import { formatStatement } from '../../core/intoto/statement.ts';
+import { makeDataFolder } from '../registry/running-registry.ts';
+import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
+import { sha256 } from '../registry/tuf-house.ts';
+
+const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
+let issuer: LoopbackIssuer;
+let made: Awaited<ReturnType<typeof makeDataFolder>>;
+const started: ChildProcess[] = [];
+beforeEach(async () => {
+  issuer = await LoopbackIssuer.start();
+  made = await makeDataFolder(issuer.url, { logLevel: 'info' });
+  // What the server needs is in the data folder alone.
+  await rm(made.offline, { recursive: true });
+});
+afterEach(async () => {
+  for (const child of started.splice(0)) {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL');
+      await new Promise((resolve) => child.once('exit', resolve));
+    }
+  }
+  await issuer.close();
+  await rm(made.home, { recursive: true });
+});
+
+interface Serving {
+  readonly child: ChildProcess;
+  readonly said: () => { readonly out: string; readonly err: string };
+  readonly ended: Promise<number | null>;
+}
+
+function serve(folder = made.dataFolder, ...more: string[]): Serving {
+  const child = spawn(process.execPath, [WAYBILL, 'serve', folder, ...more], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  started.push(child);
+  const said = { out: '', err: '' };
+  child.stdout?.on('data', (chunk) => {
+    said.out += chunk;
+  });
+  child.stderr?.on('data', (chunk) => {
+    said.err += chunk;
+  });
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { child, said: () => said, ended };
+}
+
+async function ready(serving: Serving): Promise<Serving> {
+  await expect.poll(() => serving.said().out, { timeout: 20_000 }).toContain('ready at');
+  return serving;
+}
+
+async function signedBundle(subject: string): Promise<Uint8Array> {
+  const signingConfig = await readFile(join(made.dataFolder, 'trust', 'signing_config.v0.2.json'));
+  const statement = formatStatement({
+    subjects: [{ name: 'x', sha256: subject }],
+    predicateType: 'https://example.com/test/v1',
+    predicate: {},
+  });
+  const identity = { token: () => issuer.token() } as never;
+  return signStatement(statement, { signingConfig: new Uint8Array(signingConfig), identity });
+}
+
+describe('serve', () => {
+  it('serves without offline keys, prints its address, and stops when told', {
+    timeout: 60_000,
+  }, async () => {
+    const serving = await ready(serve());
+    expect(serving.said().out).toBe(`waybill serve: ready at ${made.url} (clients use ${made.url})\n`);
+    const health = await fetch(`${made.url}/healthz`);
+    expect(await health.json()).toEqual({ status: 'ok' });
+    expect(health.headers.get('x-content-type-options')).toBe('nosniff');
+    expect(health.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const second = serve();
+    expect(await second.ended).toBe(75);
+    expect(second.said().err).toContain('REGISTRY_DATA_LOCKED');
+    serving.child.kill('SIGTERM');
+    expect(await serving.ended).toBe(0);
+    await expect(fetch(`${made.url}/healthz`)).rejects.toThrow();
+  });
+
+  it('has what it acknowledged after kill -9', { timeout: 60_000 }, async () => {
+    const first = await ready(serve());
+    const subject = sha256('survives');
+    const bundle = await signedBundle(subject);
+    const answer = await fetch(`${made.url}/api/v1/attestations`, {
+      method: 'POST',
+      body: bundle as never,
+    });
+    expect(answer.status).toBe(201);
+    const blob = await fetch(`${made.url}/api/v1/blobs/${subject}`, { method: 'PUT', body: 'survives' });
+    expect(blob.status).toBe(201);
+    first.child.kill('SIGKILL');
+    await first.ended;
+    await ready(serve());
+    const kept = await fetch(`${made.url}/api/v1/attestations/${sha256(bundle)}`);
+    expect(new Uint8Array(await kept.arrayBuffer())).toEqual(bundle);
+    expect(await (await fetch(`${made.url}/api/v1/blobs/${subject}`)).text()).toBe('survives');
+  });
+
+  it('keeps tokens out of its log', { timeout: 60_000 }, async () => {
+    const serving = await ready(serve());
+    const token = await issuer.token();
+    await signedBundle(sha256('logged'));
+    const enrolment = (await readFile(join(made.dataFolder, 'keys', 'enrolment.token'), 'utf8')).trim();
+    for (const authorization of [`Bearer ${token}`, `Bearer ${enrolment}`]) {
+      for (const path of ['/api/v1/devices', '/ca/api/v2/signingCert', '/api/v1/attestations', '/nowhere']) {
+        const body = JSON.stringify({ credentials: { oidcIdentityToken: token } });
+        const headers = { authorization, 'content-type': 'application/json' };
+        await fetch(`${made.url}${path}`, { method: 'POST', headers, body });
+      }
+    }
+    await expect.poll(() => serving.said().err).toContain('/nowhere');
+    for (const secret of [enrolment, token, token.slice(0, 40), token.slice(-40)]) {
+      expect(serving.said().err).not.toContain(secret);
+    }
+  });
+
+  it('says what is wrong when it cannot start', { timeout: 60_000 }, async () => {
+    const fails = async (code: string, exit: number, folder = made.dataFolder) => {
+      const serving = serve(folder);
+      expect([await serving.ended, serving.said().err, serving.said().out]).toEqual([
+        exit,
+        expect.stringContaining(code),
+        '',
+      ]);
+      return serving.said().err;
+    };
+    expect(await fails('REGISTRY_DATA_MISSING', 2, join(made.home, 'nowhere'))).toContain('waybill init');
+    const blocker = createServer();
+    await new Promise<void>((resolve) =>
+      blocker.listen(Number(new URL(made.url).port), '127.0.0.1', resolve),
+    );
+    expect(await fails('REGISTRY_ADDRESS_UNAVAILABLE', 75)).toContain('another process listens there');
+    await new Promise((resolve) => blocker.close(resolve));
+    const path = join(made.dataFolder, 'config.yaml');
+    const config = await readFile(path, 'utf8');
+    await writeFile(path, `${config}listn: 1\n`);
+    expect(await fails('REGISTRY_CONFIG_MALFORMED', 2)).toMatch(/config\.yaml:\d+:\d+/);
+    await writeFile(path, config);
+    const token = join(made.dataFolder, 'keys', 'enrolment.token');
+    await chmod(token, 0o600);
+    await writeFile(token, 'short\n');
+    await fails('REGISTRY_DATA_DAMAGED', 1);
+    await rm(token);
+    await fails('REGISTRY_DATA_MISSING', 2);
+    await rm(join(made.dataFolder, 'keys', 'tuf-snapshot.pem'));
+    await fails('REGISTRY_DATA_MISSING', 2);
+  });
+});

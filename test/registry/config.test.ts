@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.yaml is read strictly, and limits hold.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openYaml } from '../../cli/files.ts';
+import { utf8 } from '../../core/encoding/utf8.ts';
+import { DEFAULT_LIMITS, readConfig } from '../../registry/config.ts';
+import { STORE } from '../../registry/store-faults.ts';
+import { newP256, RunningRegistry, refusal } from './running-registry.ts';
+
+const BASE = 'listen: {host: 127.0.0.1, port: 8410}\nurl: http://127.0.0.1:8410/\norg: example\n';
+const read = (text: string) =>
+  readConfig(
+    openYaml('config.yaml', utf8(text), (message, at) =>
+      STORE.reject('REGISTRY_CONFIG_MALFORMED', message, { at }),
+    ),
+  );
+
+describe('config.yaml', () => {
+  it('is short', () => {
+    expect(read(BASE)).toEqual({
+      listen: { host: '127.0.0.1', port: 8410 },
+      url: 'http://127.0.0.1:8410',
+      org: 'example',
+      issuers: [],
+      keys: [],
+      limits: DEFAULT_LIMITS,
+      logLevel: 'info',
+    });
+  });
+
+  it('lists keys and limits', () => {
+    const { spki } = newP256();
+    const key = `keys:\n  - name: gate\n    publicKey: ${Buffer.from(spki).toString('base64')}\n`;
+    const limits = 'limits: {blobSizeBytes: 5, requestsPerMinute: none}\n';
+    const config = read(BASE + key + limits);
+    expect(config.keys).toEqual([spki]);
+    expect(config.limits).toEqual({ ...DEFAULT_LIMITS, blobSizeBytes: 5, requestsPerMinute: undefined });
+  });
+
+  it.each([
+    ['listen: {host: x}\nurl: http://x\norg: y\n', 'port'],
+    [`${BASE}limit: {}\n`, 'unknown member'],
+    [`${BASE}limits: {blobSizeBytes: 0}\n`, 'whole number'],
+    [`${BASE}limits: {requestsPerMinute: 0}\n`, 'whole number'],
+    [`${BASE}logLevel: loud\n`, 'expected'],
+    [`${BASE}issuers: []\n`, 'at least one'],
+    [`${BASE}keys: [{name: a, publicKey: '*'}]\n`, 'base64'],
+    [BASE.replace('http://127.0.0.1:8410/', 'ftp://x'), 'base address'],
+    [BASE.replace('8410/', '8410/?q'), 'base address'],
+    [BASE.replace('127.0.0.1:8410/', 'me:pw@x/'), 'base address'],
+  ])('refuses %j', (text, said) => {
+    expect(() => read(text)).toThrow(expect.objectContaining({ code: 'REGISTRY_CONFIG_MALFORMED' }));
+    expect(() => read(text)).toThrow(said);
+  });
+
+  it('refuses a listed key that no bundle could be signed with', () => {
+    const text = `${BASE}keys: [{name: a, publicKey: AAAA}]\n`;
+    expect(() => read(text)).toThrow(expect.objectContaining({ code: 'REGISTRY_KEY_UNSUITABLE' }));
+  });
+});
+
+describe('the server', () => {
+  let running: RunningRegistry;
+  beforeAll(async () => {
+    running = await RunningRegistry.start({ limits: { requestsPerMinute: 3 } });
+  });
+  afterAll(() => running.close());
+
+  it('knows its endpoints, and one client may ask so often', async () => {
+    const unknown = await running.send('GET', '/api/v1/nothing');
+    expect(refusal(unknown)).toEqual({ status: 404, code: 'REGISTRY_REQUEST_UNKNOWN' });
+    expect((unknown.json as { error: object }).error).toEqual({
+      code: 'REGISTRY_REQUEST_UNKNOWN',
+      message: expect.any(String),
+      remedy: expect.any(String),
+    });
+    for (let i = 0; i < 3; i++) expect((await running.send('GET', '/healthz')).status).toBe(200);
+    const limited = await running.send('GET', '/healthz');
+    expect(refusal(limited)).toEqual({ status: 429, code: 'REGISTRY_REQUEST_RATE' });
+    expect(limited.headers.get('retry-after')).toMatch(/^\d+$/);
+  });
+
+  it('does not show what failed inside', async () => {
+    await running.restart();
+    const path = '/api/v1/devices/dev-1';
+    const { database } = running.registry;
+    const original = database.json.bind(database);
+    database.json = () => Promise.reject(new Error('secret inner text'));
+    const answer = await running.send('GET', path);
+    database.json = original;
+    expect(refusal(answer)).toEqual({ status: 500, code: 'REGISTRY_INTERNAL' });
+    expect(Buffer.from(answer.bytes).toString()).not.toContain('secret');
+    expect(Buffer.from(answer.bytes).toString()).toContain(answer.headers.get('x-request-id') ?? '?');
+  });
+});
