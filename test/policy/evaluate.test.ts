@@ -263,6 +263,13 @@ describe('what does not count neither helps nor blocks', () => {
     expect(decision.setAside).toEqual([before.sha256]);
   });
 
+  test('a step that made the same bytes for another product', () => {
+    const other = step({ ...compile, product: 'other' });
+    const decision = evaluate(soundCase({ evidence: [other, ...twoPredicates] }));
+    expect(decision.result).toBe('PASSED');
+    expect(decision.setAside).toEqual([other.sha256]);
+  });
+
   test('the reference to the SBOM of an intermediate file', () => {
     const ofElf = refers({
       ...reference,
@@ -293,11 +300,11 @@ test('a rule that the policy leaves out is not asked, and the decision says so',
 test('an exception that is no refusal is a bug and stays one', () => {
   const broken = {
     get bytes(): Uint8Array {
-      throw new TypeError('bug');
+      throw new TypeError('our bug');
     },
     sha256: sha256(SBOM),
   };
-  expect(() => evaluate(soundCase({ sbom: broken }))).toThrow(TypeError);
+  expect(() => evaluate(soundCase({ sbom: broken }))).toThrow('our bug');
 });
 
 const POOL = [
@@ -307,6 +314,9 @@ const POOL = [
   refers(reference, byStranger),
   step(otherStep({ sandbox: hermetic })),
   nextProvenance,
+  // Two that fail one rule, for different reasons: which is named must not depend on their order.
+  step(otherStep({ builderId: 'https://a.example' })),
+  step(otherStep({ builderId: 'https://b.example' })),
 ];
 
 test('property: the decision depends on the set of evidence alone, not on its order or repetition', () => {

@@ -79,7 +79,10 @@ export class House {
     const app = await buildServer(await openRegistry({ dataFolder: data, config, clock: Date.now }));
     await app.listen(config.listen);
     const house = new House(folder, url, issuer, async () => {
+      // A client's connection can turn idle just after the server has closed those that were.
+      const sweep = setInterval(() => app.server.closeIdleConnections(), 50);
       await app.close();
+      clearInterval(sweep);
       await issuer.close();
     });
     await house.#writeKeysAndPolicies();
