@@ -33,10 +33,14 @@ export async function exchange(url: string, request: ExchangeRequest): Promise<E
     request.signal?.throwIfAborted();
     const answer = await tryOnce(url, request);
     const pauseMs = EXCHANGE.pausesMs[tried];
-    const final = answer.status !== 0 && answer.status !== 429 && answer.status < 500;
-    if (final || pauseMs === undefined) return answer;
+    if (!isOutage(answer) || pauseMs === undefined) return answer;
     await pause(pauseMs, request.signal);
   }
+}
+
+/** True if nothing is known yet and another try may help: no answer, too many requests, the server's own trouble. */
+export function isOutage({ status }: ExchangeAnswer): boolean {
+  return status === 0 || status === 429 || status >= 500;
 }
 
 async function pause(timeMs: number, signal: AbortSignal | undefined): Promise<void> {
@@ -93,7 +97,8 @@ export function explainRefusal(answer: ExchangeAnswer): string {
   return `${answer.status} ${quote(text === '' ? answer.reason : text)}`;
 }
 
-function memberOf(value: unknown, name: string): unknown {
+/** A member of parsed JSON, undefined if there is none. */
+export function memberOf(value: unknown, name: string): unknown {
   if (value === null || typeof value !== 'object') return undefined;
   return Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
 }

@@ -9,7 +9,7 @@ import { base64Encode } from '../core/encoding/base64.ts';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { preAuthEncoding } from '../core/sigstore/bundle.ts';
-import { type ExchangeAnswer, exchange, explainRefusal } from './exchange.ts';
+import { type ExchangeAnswer, exchange, explainRefusal, isOutage } from './exchange.ts';
 import { ATTEST } from './faults.ts';
 
 /** The witness for one P-256 key, given as DER SubjectPublicKeyInfo. */
@@ -45,15 +45,14 @@ export function logWitnessForKey(logUrl: string, publicKey: Uint8Array, timeoutM
 function entryOf(answer: ExchangeAnswer, logUrl: string) {
   if (answer.status !== 201) {
     const message = `expected the signature log at ${quote(logUrl)} to take part, got ${explainRefusal(answer)}`;
-    const again = answer.status === 0 || answer.status === 429 || answer.status >= 500;
-    throw again
+    throw isOutage(answer)
       ? ATTEST.unavailable('SIGN_SERVICE_UNAVAILABLE', message)
       : ATTEST.reject('SIGN_SERVICE_REFUSED', message);
   }
   const parsed = parseStrictJson(answer.body);
   try {
-    if ('problem' in parsed) throw new SyntaxError(parsed.problem);
-    const { logId, kindVersion, ...rest } = TransparencyLogEntry.fromJSON(parsed.value);
+    const json = 'value' in parsed ? parsed.value : null;
+    const { logId, kindVersion, ...rest } = TransparencyLogEntry.fromJSON(json);
     if (logId === undefined || kindVersion === undefined) throw new TypeError('no log id or kind');
     return { ...rest, logId, kindVersion };
   } catch (failure) {

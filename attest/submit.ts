@@ -4,10 +4,10 @@
 import { createHash } from 'node:crypto';
 import { openAsBlob } from 'node:fs';
 import { hexDecode } from '../core/encoding/hex.ts';
-import { type JsonObject, parseStrictJson } from '../core/encoding/strict-json.ts';
+import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { BUNDLE_MEDIA_TYPE } from '../core/sigstore/bundle.ts';
-import { type ExchangeAnswer, exchange, explainRefusal } from './exchange.ts';
+import { type ExchangeAnswer, exchange, explainRefusal, isOutage, memberOf } from './exchange.ts';
 import { ATTEST } from './faults.ts';
 import type { HashedFile } from './folder.ts';
 
@@ -47,7 +47,7 @@ export async function submitBundle(
   requireStored(answer, 'the bundle');
   const sha256 = createHash('sha256').update(bundle).digest('hex');
   const parsed = parseStrictJson(answer.body);
-  const said = 'value' in parsed ? (parsed.value as JsonObject | null)?.sha256 : undefined;
+  const said = 'value' in parsed ? memberOf(parsed.value, 'sha256') : undefined;
   if (said !== sha256) {
     const got = typeof said === 'string' ? quote(said) : 'no digest';
     const message = `expected the registry to acknowledge sha256 ${sha256}, got ${got}`;
@@ -84,8 +84,6 @@ async function openBody(file: HashedFile): Promise<Blob> {
 function requireStored(answer: ExchangeAnswer, what: string): void {
   if (answer.status === 200 || answer.status === 201) return;
   const message = `expected the registry to store ${what}, got ${explainRefusal(answer)}`;
-  if (answer.status === 0 || answer.status === 429 || answer.status >= 500) {
-    throw ATTEST.unavailable('SUBMIT_UNAVAILABLE', message);
-  }
+  if (isOutage(answer)) throw ATTEST.unavailable('SUBMIT_UNAVAILABLE', message);
   throw ATTEST.reject('SUBMIT_REFUSED', message);
 }

@@ -2,6 +2,7 @@
 // The check run on the commit (GitHub REST API, version 2022-11-28), by which the result is seen beside the commit.
 
 import { Octokit } from 'octokit';
+import { memberOf } from '../../attest/exchange.ts';
 import { parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { quote } from '../../core/faults.ts';
 import { ACTION } from '../faults.ts';
@@ -37,10 +38,7 @@ export function placeOf(
 function pullRequestHead(event: Uint8Array): string | undefined {
   const parsed = parseStrictJson(event);
   let value: unknown = 'value' in parsed ? parsed.value : undefined;
-  for (const name of ['pull_request', 'head', 'sha']) {
-    if (value === null || typeof value !== 'object' || !Object.hasOwn(value, name)) return undefined;
-    value = (value as Record<string, unknown>)[name];
-  }
+  for (const name of ['pull_request', 'head', 'sha']) value = memberOf(value, name);
   return typeof value === 'string' ? value : undefined;
 }
 

@@ -4,7 +4,7 @@
 
 import { parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { quote } from '../../core/faults.ts';
-import { type ExchangeAnswer, exchange, isPrivateChannel } from '../exchange.ts';
+import { type ExchangeAnswer, exchange, isOutage, isPrivateChannel, memberOf } from '../exchange.ts';
 import { ATTEST } from '../faults.ts';
 
 export interface GithubTokenRequest {
@@ -31,7 +31,7 @@ export async function githubToken(request: GithubTokenRequest): Promise<string> 
     headers: { authorization: `Bearer ${request.requestToken}` },
     signal: request.signal,
   });
-  if (answer.status === 0 || answer.status === 429 || answer.status >= 500) {
+  if (isOutage(answer)) {
     const got = answer.status === 0 ? quote(answer.reason) : String(answer.status);
     throw ATTEST.unavailable(
       'IDENTITY_ISSUER_UNREACHABLE',
@@ -48,9 +48,7 @@ export async function githubToken(request: GithubTokenRequest): Promise<string> 
 function tokenOf(answer: ExchangeAnswer): string | undefined {
   const parsed = parseStrictJson(answer.body);
   if (answer.status !== 200 || !('value' in parsed)) return undefined;
-  const document = parsed.value;
-  if (document === null || typeof document !== 'object' || Array.isArray(document)) return undefined;
-  const { value } = document as Record<string, unknown>;
+  const value = memberOf(parsed.value, 'value');
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 

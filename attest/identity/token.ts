@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { quote } from '../../core/faults.ts';
+import { memberOf } from '../exchange.ts';
 import { ATTEST } from '../faults.ts';
 import { githubToken } from './github.ts';
 
@@ -66,9 +67,8 @@ function checkToken(token: string, origin: string, audience: string, nowMs: numb
   const [, body, ...rest] = token.split('.');
   const shaped = rest.length === 1 && /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(token);
   const parsed = parseStrictJson(new Uint8Array(Buffer.from(shaped ? (body ?? '') : '', 'base64url')));
-  const claims = 'value' in parsed ? parsed.value : null;
-  if (claims === null || typeof claims !== 'object' || Array.isArray(claims)) throw malformed(origin);
-  const { sub, aud, exp } = claims as Record<string, unknown>;
+  const claims = 'value' in parsed ? parsed.value : undefined;
+  const [sub, aud, exp] = ['sub', 'aud', 'exp'].map((name) => memberOf(claims, name));
   const audiences = Array.isArray(aud) ? aud : [aud];
   if (typeof sub !== 'string' || typeof exp !== 'number' || aud === undefined) throw malformed(origin);
   if (!audiences.includes(audience)) {

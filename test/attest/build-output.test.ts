@@ -61,7 +61,15 @@ for (const part of ['waybill.lock', 'waybill.yaml', 'sbom.cdx.json', 'statements
   });
 }
 
-for (const name of ['outputs/image/optiboot.bin', 'waybill.lock', COMPILE, 'products']) {
+for (const name of [
+  'outputs/image/optiboot.bin',
+  'waybill.lock',
+  'waybill.yaml',
+  'sbom.cdx.json',
+  COMPILE,
+  'statements',
+  'products',
+]) {
   test(`a link in place of ${name} is refused`, async () => {
     const folder = await folderOf();
     await rename(join(folder, name), `${folder}-target`);

@@ -121,9 +121,11 @@ test("GitHub's endpoint: wrong bearer, plain http outside this machine, redirect
     await expect(plain.token()).rejects.not.toThrow('secret-path');
   }
 
+  let odd = '';
   const server = createServer((request, response) => {
     if (request.url?.startsWith('/moved')) response.writeHead(302, { location: issuer.requestUrl }).end();
-    else if (request.url?.startsWith('/odd')) response.writeHead(200).end('{"value":7}');
+    else if (request.url?.startsWith('/odd')) response.writeHead(200).end(odd);
+    else if (request.url?.startsWith('/denied')) response.writeHead(403).end('{"value":"a.b.c"}');
     else response.writeHead(503).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -131,7 +133,10 @@ test("GitHub's endpoint: wrong bearer, plain http outside this machine, redirect
   const at = (path: string) =>
     findIdentity({ env: actions({ ACTIONS_ID_TOKEN_REQUEST_URL: `${base}${path}` }), audience }).token();
   await expect(at('/moved')).rejects.toEqual(code('IDENTITY_ISSUER_REFUSED'));
-  await expect(at('/odd')).rejects.toEqual(code('IDENTITY_ISSUER_REFUSED'));
+  for (odd of ['{"value":7}', '{"value":""}', 'null', '[]', '"a.b.c"', '<html>']) {
+    await expect(at('/odd')).rejects.toEqual(code('IDENTITY_ISSUER_REFUSED'));
+  }
+  await expect(at('/denied')).rejects.toEqual(code('IDENTITY_ISSUER_REFUSED'));
   await expect(at('/busy')).rejects.toEqual(code('IDENTITY_ISSUER_UNREACHABLE'));
   await new Promise((resolve) => server.close(resolve));
   await expect(at('/gone')).rejects.toEqual(code('IDENTITY_ISSUER_UNREACHABLE'));
