@@ -133,10 +133,11 @@ describe('the tree, against the definition', () => {
           proof,
         };
         checkConsistency(claim, portableCrypto);
-        const changed = [...proof, claim.newRoot].map((hash, i, all) =>
-          i === at % all.length ? hash.map((byte, k) => (k === 31 ? byte ^ 1 : byte)) : hash,
+        const all = [...proof, claim.oldRoot, claim.newRoot].map((hash, i, { length }) =>
+          i === at % length ? hash.map((byte, k) => (k === 31 ? byte ^ 1 : byte)) : hash,
         );
-        const forged = { ...claim, proof: changed.slice(0, -1), newRoot: changed.at(-1) as Uint8Array };
+        const [oldRoot, newRoot] = all.splice(-2) as [Uint8Array, Uint8Array];
+        const forged = { ...claim, proof: all, oldRoot, newRoot };
         expect(codeOf(() => checkConsistency(forged, portableCrypto))).toBe('TLOG_CONSISTENCY_MISMATCH');
       }),
       { numRuns: 60 },

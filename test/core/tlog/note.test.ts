@@ -100,9 +100,9 @@ describe('the form of notes', () => {
     [`${text}\n— log.example AAAA\n`, 'a key id cut short'],
     [`${text}\n— log.example AAAAAA==\n`, 'no signature behind the key id'],
     [`${text}\n— log.example AAAAAAB=\n`, 'base64 with stray bits'],
-    [`${text}\u0000\n${line}`, 'a control character'],
-    [`${text}\r\n${line}`, 'a carriage return'],
-    [`${text}\ud800\n${line}`, 'a lone surrogate'],
+    [`a\u0000b\n\n${line}`, 'a control character'],
+    [`a\r\n\n${line}`, 'a carriage return'],
+    [`a\ud800\n\n${line}`, 'a lone surrogate'],
     [`${text}\n${line.repeat(65)}`, 'too many signatures'],
     [`${'x'.repeat(65536)}\n\n${line}`, 'too large'],
   ])('refuses %j: %s', (malformed) => {

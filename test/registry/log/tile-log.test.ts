@@ -293,6 +293,11 @@ describe('opening', () => {
     ],
     ['a tile is gone', 5, (rows) => rows.del(rowKey.tile(0, 0n))],
     ['a tile is short', 5, (rows) => rows.put(rowKey.tile(0, 0n), new Uint8Array(64))],
+    [
+      'an upper hash is another',
+      256,
+      async (rows) => rows.put(rowKey.tile(1, 0n), flip(await rows.get(rowKey.tile(1, 0n)))),
+    ],
     ['an upper tile is gone', 256, (rows) => rows.del(rowKey.tile(1, 0n))],
     ['a late entry is another', 5, (rows) => rows.put(rowKey.entry(2n), Uint8Array.of(1))],
     ['a late entry is gone', 5, (rows) => rows.del(rowKey.entry(4n))],
