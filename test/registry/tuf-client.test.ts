@@ -77,6 +77,14 @@ it('follows a new root, and the renewal of online roles', async () => {
   running.skewTo(13 * 3_600_000);
   expect(await running.registry.tuf.renew()).toEqual(['timestamp']);
   await client();
+  // After a week without it the server signs them again before it listens.
+  running.skewTo(8 * 86_400_000);
+  await running.restart();
+  const timestamp = (await running.send('GET', '/tuf/timestamp.json')).json as {
+    signed: { expires: string };
+  };
+  expect(Date.parse(timestamp.signed.expires)).toBeGreaterThan(Date.now() + 8 * 86_400_000);
+  await client();
   expect(JSON.parse(await readFile(join(folder, 'root.json'), 'utf8')).signed.version).toBe(2);
   running.skewTo(0);
 });

@@ -100,6 +100,23 @@ describe('publication', () => {
     expect((await currentVersions()).snapshot).toBe(2);
   });
 
+  it('tells its observer again when the first answer was lost on the way', async () => {
+    await house.blobs.add(IMAGE);
+    let told = 0;
+    const failing = {
+      ...quiet,
+      published: async () => (++told === 1 ? Promise.reject(new Error('full')) : undefined),
+    };
+    await expect(tuf.put('releases-optiboot', release(1), failing)).rejects.toThrow('full');
+    expect(await tuf.put('releases-optiboot', release(1), failing)).toMatchObject({ kind: 'unchanged' });
+    expect(told).toBe(2);
+  });
+
+  it('knows when the offline roles expire', () => {
+    const inAYear = NOW + 365 * 86_400_000;
+    expect(tuf.offlineExpiriesMs()).toEqual({ root: inAYear, targets: inAYear });
+  });
+
   it('never serves a file that no published state names', async () => {
     await writeFile(join(house.folder, 'tuf', '2.snapshot.json'), '{}');
     const unknown = { code: 'TUF_REPOSITORY_FILE_UNKNOWN' };
@@ -157,6 +174,14 @@ describe('refusals', () => {
     await malformed(
       signRole({ ...targetsRole(2, {}), delegations: { keys: 1, roles: [] } }, [house.targetsKey]),
     );
+  });
+
+  it('of metadata larger than clients read', async () => {
+    const padding = 'x'.repeat(512_000);
+    const root = tuf.putRoot(signRole(house.root(2, { padding }), house.rootKeys));
+    await expect(root).rejects.toMatchObject({ code: 'TUF_REPOSITORY_METADATA_MALFORMED' });
+    const targets = house.targets(2, {}, { padding: padding.repeat(10) });
+    await refused('targets', targets, 'TUF_REPOSITORY_METADATA_MALFORMED');
   });
 
   it('of roles that nobody delegated', async () => {
