@@ -12,7 +12,7 @@ import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
-import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
+import { nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
 
 /** A checkpoint as it was published. */
@@ -228,9 +228,8 @@ export class TileLog {
     writers.get(root)?.delete(prefix);
   }
 
-  /** The first `width` hashes of a tile; undefined if the published tree has fewer there. */
-  async tile(level: number, index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
-    if (index * WIDTH + BigInt(width) > hashesAtLevel(this.published.size, level)) return undefined;
+  /** The first `width` hashes of a tile; undefined if the tree has fewer there. */
+  tile(level: number, index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
     return this.store.tile(level, index, width);
   }
 

@@ -199,6 +199,17 @@ describe('refused, with nothing logged', () => {
     [
       'LOG_CERTIFICATE_UNTRUSTED',
       403,
+      'a certificate of another authority of the same name, that does not say which key signed it',
+      async () => {
+        const { signer } = newSigner();
+        const foreign = await TestAuthority.make('ours');
+        const extensions = [keyUsage('digitalSignature'), extendedKeyUsage(OID.codeSigning)];
+        return dsseRequest('x', signer, certified(await foreign.issue(signer.spki, { extensions }))).request;
+      },
+    ],
+    [
+      'LOG_CERTIFICATE_UNTRUSTED',
+      403,
       'the authority itself',
       ({ authority }) =>
         dsseRequest('x', newSigner().signer, certified(authority.chain[0] as Uint8Array)).request,
