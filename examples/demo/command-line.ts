@@ -25,11 +25,6 @@ export class CommandLine {
     this.onCommand = onCommand;
   }
 
-  /** The same, without telling anybody which commands are run. */
-  silent(): CommandLine {
-    return new CommandLine(this.env);
-  }
-
   /** Runs a command to its end, whatever its exit code. */
   async run(
     args: readonly string[],

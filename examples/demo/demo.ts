@@ -6,8 +6,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { formatPack } from '../../core/release/pack.ts';
 import { ATTACKS, isRefused, mount } from './attacks/all.ts';
-import type { Reporter, Road } from './road.ts';
-import { travelRoad } from './road.ts';
+import { type Reporter, Road } from './road.ts';
 import { Scene } from './scene.ts';
 
 const FOLDER = fileURLToPath(new URL('../../.demo', import.meta.url));
@@ -61,9 +60,10 @@ async function main(): Promise<number> {
   };
   process.once('SIGINT', () => void close().then(() => process.exit(130)));
   try {
-    road = await travelRoad(FOLDER, reporter);
+    road = await Road.travel(FOLDER, reporter);
     const roadTime = seconds();
-    scene = await Scene.set({ ...road, cli: road.cli.silent() });
+    road.silence();
+    scene = await Scene.set(road);
     await summarise(scene);
     const failed = await attackAll(scene);
     say(

@@ -4,19 +4,21 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CommandLine } from './command-line.ts';
+import { CommandLine, type Outcome } from './command-line.ts';
 import { type DemoIssuer, startIssuer } from './oidc-issuer.ts';
+import { freePort, serve, stop } from './processes.ts';
 
 const EXAMPLE = fileURLToPath(new URL('../optiboot/', import.meta.url));
 export const PRODUCT = 'optiboot';
+export const OTHER_PRODUCT = 'otherboot';
 export const HARDWARE = 'atmega328p';
-export const BUILDER_ID = 'https://waybill.example/builders/github-hermetic';
+const BUILDER_ID = 'https://waybill.example/builders/github-hermetic';
 
-/** One version built, attested, gated and released. */
-export interface BuiltRelease {
+/** One version of a product, built. */
+export interface Built {
+  readonly product: string;
   readonly version: string;
   /** Build output folder. */
   readonly folder: string;
@@ -24,95 +26,232 @@ export interface BuiltRelease {
   readonly imageSha256: string;
 }
 
-/** What the road leaves behind. Everything lies under `folder`; `close` ends every process. */
-export interface Road {
-  readonly folder: string;
-  readonly cli: CommandLine;
-  readonly issuer: DemoIssuer;
-  readonly registryUrl: string;
-  readonly dataFolder: string;
-  readonly offlineFolder: string;
-  readonly rootPath: string;
-  readonly policyPath: string;
-  readonly gateKey: string;
-  readonly releasesKey: string;
-  readonly enrolmentToken: string;
-  readonly devicePath: string;
-  readonly releases: readonly BuiltRelease[];
-  /** A further version, built when first asked for, that nobody has released. */
-  buildUnreleased(): Promise<BuiltRelease>;
-  /** Stops `serve`, runs what needs its data folder at rest, and starts it again. */
-  standStill(work: () => Promise<void>): Promise<void>;
-  close(): Promise<void>;
-}
-
-/** Hears what happens: a stage begins, a command runs, a stage has something to show. */
+/** Hears what happens: a stage begins, a command runs, a command has said something. */
 export interface Reporter {
   stage(title: string): void;
   command(line: string): void;
   show(text: string): void;
 }
 
-/** A free port of the loopback interface. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+const SILENT: Reporter = { stage: () => {}, command: () => {}, show: () => {} };
 
-/** Copies a template of the example, with the CI's address in place of the one in the file. */
-async function fillIn(name: string, to: string, issuerUrl: string): Promise<void> {
-  const text = await readFile(join(EXAMPLE, name), 'utf8');
-  await writeFile(to, text.replaceAll('http://127.0.0.1:7070', issuerUrl));
-}
+/** A folder with everything that the road makes, the processes that it started, and its stages as methods. */
+export class Road {
+  readonly folder: string;
+  readonly cli: CommandLine;
+  /** Versions that were released, in order. */
+  readonly releases: Built[] = [];
+  private reporter: Reporter;
+  private issuerInUse: DemoIssuer | undefined;
+  private server: ChildProcess | undefined;
+  private url = '';
+  private readonly builds = new Map<string, Promise<Built>>();
 
-/** Starts `waybill serve` and waits until it answers. */
-export async function serve(cli: CommandLine, dataFolder: string, url: string): Promise<ChildProcess> {
-  const server = cli.start(['serve', dataFolder]);
-  let said = '';
-  server.stderr?.on('data', (chunk) => {
-    said += chunk;
-  });
-  // Its log is read to the end, or the pipe would fill and stop it.
-  server.stdout?.resume();
-  for (let i = 0; i < 200; i++) {
-    if (server.exitCode !== null) throw new Error(`waybill serve ended with ${server.exitCode}:\n${said}`);
-    const up = await fetch(`${url}/healthz`).then(
-      (response) => response.ok,
-      () => false,
-    );
-    if (up) return server;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  constructor(folder: string, reporter: Reporter) {
+    this.folder = folder;
+    this.reporter = reporter;
+    const say = (line: string): void => this.reporter.command(line.replaceAll(`${folder}/`, ''));
+    this.cli = new CommandLine(environment(folder), say);
   }
-  await stop(server);
-  throw new Error(`waybill serve did not answer at ${url} within 10 s:\n${said}`);
-}
 
-/** Ends a process that this demo started, and waits for it. */
-export async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  await ended;
-}
-
-/** Travels the whole road in an empty folder. On failure everything that was started is ended. */
-export async function travelRoad(folder: string, reporter: Reporter): Promise<Road> {
-  const cli = new CommandLine(environment(folder), (line) =>
-    reporter.command(line.replaceAll(`${folder}/`, '')),
-  );
-  const closers: (() => Promise<unknown>)[] = [];
-  const close = async (): Promise<void> => {
-    for (const closer of closers.splice(0).reverse()) await closer();
-  };
-  try {
-    return await travel(folder, cli, reporter, closers, close);
-  } catch (failure) {
-    await close();
-    throw failure;
+  /** The whole road: two versions, released and installed one after the other. On failure nothing is left running. */
+  static async travel(folder: string, reporter: Reporter): Promise<Road> {
+    await mkdir(folder, { recursive: true });
+    const road = new Road(folder, reporter);
+    try {
+      await road.travel();
+      return road;
+    } catch (failure) {
+      await road.close();
+      throw failure;
+    }
   }
+
+  private async travel(): Promise<void> {
+    this.stage('1. Lock: every input by digest');
+    await cp(EXAMPLE, this.at('source'), { recursive: true });
+    await this.show(['lock', this.at('source', 'waybill.yaml')]);
+    this.stage('2. Build: hermetic steps, image, SBOM, one statement a step');
+    const first = await this.build(PRODUCT, '8.0.0');
+    this.stage('3. Serve: a private Sigstore, log, timestamps, TUF and store in one process');
+    await this.startRegistry();
+    this.stage("   Product: the release managers' keys, gate policy, device policy");
+    await this.addProduct(PRODUCT);
+    await this.release(first);
+    this.stage('7. Device: checks the whole chain at the door, then installs');
+    await this.makeDevice();
+    await this.show(['device', 'update', this.devicePath]);
+    this.stage('   A second version: the same source, other start-up blinks');
+    await this.release(await this.build(PRODUCT, '8.1.0'));
+    await this.show(['device', 'update', this.devicePath]);
+    this.stage('8. Trace: where is this component?');
+    for (const purl of ['pkg:deb/debian/arduino-core-avr', 'pkg:deb/debian/gcc-avr']) {
+      await this.show(['trace', purl, '--registry', this.registryUrl]);
+    }
+  }
+
+  /** From now on nobody is told what happens. */
+  silence(): void {
+    this.reporter = SILENT;
+  }
+
+  /** Ends every process that the road started. */
+  async close(): Promise<void> {
+    if (this.server !== undefined) await stop(this.server);
+    await this.issuerInUse?.close();
+  }
+
+  get registryUrl(): string {
+    return this.url;
+  }
+  get issuer(): DemoIssuer {
+    if (this.issuerInUse === undefined) throw new Error('the issuer is not running yet');
+    return this.issuerInUse;
+  }
+  get dataFolder(): string {
+    return this.at('registry');
+  }
+  get offlineFolder(): string {
+    return this.at('offline');
+  }
+  get rootPath(): string {
+    return join(this.dataFolder, 'root.json');
+  }
+  get enrolmentToken(): string {
+    return join(this.dataFolder, 'keys', 'enrolment.token');
+  }
+  get devicePath(): string {
+    return this.at('device');
+  }
+  get gateKey(): string {
+    return this.at('keys', 'gate.pem');
+  }
+  releasesKey(product: string): string {
+    return this.at('keys', product, 'releases.pem');
+  }
+  policyPath(product: string): string {
+    return this.at('keys', product, 'policy.yaml');
+  }
+  /** `--registry` and `--root`, as most commands take them. */
+  trust(registryUrl = this.registryUrl): string[] {
+    return ['--registry', registryUrl, '--root', this.rootPath];
+  }
+
+  /** Builds a version of a product from its own copy of the example, once. */
+  build(product: string, version: string): Promise<Built> {
+    const name = product === PRODUCT ? version : `${product}-${version}`;
+    const known = this.builds.get(name) ?? this.buildNew(product, version, name);
+    this.builds.set(name, known);
+    return known;
+  }
+
+  private async buildNew(product: string, version: string, name: string): Promise<Built> {
+    const source = this.at(version === '8.0.0' ? 'source' : `source-${name}`);
+    const definition = join(source, 'waybill.yaml');
+    if (version !== '8.0.0') {
+      // The inputs are those of 8.0.0, and so is the lock.
+      await cp(this.at('source'), source, { recursive: true });
+      await makeVariant(definition, product, version);
+    }
+    const folder = this.at(`build-${name}`);
+    await this.show(['build', definition, '--out', folder, '--builder-id', BUILDER_ID]);
+    const reference = join(folder, 'statements', '03-sbom.reference.json');
+    const [image] = JSON.parse(await readFile(reference, 'utf8')).subject as Subject[];
+    if (image === undefined) throw new Error('the SBOM reference has no subject');
+    const imagePath = join(folder, 'products', image.name);
+    return { product, version, folder, imagePath, imageSha256: image.digest.sha256 };
+  }
+
+  private async startRegistry(): Promise<void> {
+    this.issuerInUse = await startIssuer({});
+    this.url = `http://127.0.0.1:${await freePort()}`;
+    const where = [this.dataFolder, '--offline', this.offlineFolder];
+    await this.show(['init', ...where, '--url', this.url, '--org', 'example']);
+    await trustIssuer(this.dataFolder, this.issuer.url);
+    this.server = await serve(this.cli, this.dataFolder, this.url);
+  }
+
+  /** Stops `serve`, runs what needs its data folder at rest, and starts it again. */
+  async standStill(work: () => Promise<void>): Promise<void> {
+    if (this.server !== undefined) await stop(this.server);
+    await work();
+    this.server = await serve(this.cli, this.dataFolder, this.url);
+  }
+
+  /** Keys, gate policy and device policy of a product, and its delegation. One gate serves all products. */
+  async addProduct(product: string): Promise<void> {
+    const folder = this.at('keys', product);
+    await mkdir(folder, { recursive: true });
+    if (product === PRODUCT) await this.cli.must(['key', 'new', '--for', 'gate', this.gateKey]);
+    await this.cli.must(['key', 'new', '--for', 'releases', this.releasesKey(product)]);
+    await cp(this.at('keys', 'gate.pub'), join(folder, 'gate.pub'));
+    for (const name of ['policy.yaml', 'device-policy.yaml']) {
+      const text = await readFile(join(EXAMPLE, name), 'utf8');
+      const own = text.replaceAll('http://127.0.0.1:7070', this.issuer.url).replaceAll(PRODUCT, product);
+      await writeFile(join(folder, name), own);
+    }
+    const keys = ['--releases-key', join(folder, 'releases.pub'), '--offline', this.offlineFolder];
+    const policy = ['--device-policy', join(folder, 'device-policy.yaml')];
+    await this.show(['product', 'add', product, ...policy, ...keys, ...this.trust()]);
+  }
+
+  /** Takes a build through attestation, gate and release. */
+  async release(built: Built): Promise<void> {
+    const { product, version, imagePath } = built;
+    this.stage(`4. Attest ${version}: hash again, sign without a stored key, log, submit`);
+    await this.show(['attest', built.folder, ...this.trust()], {
+      WAYBILL_ID_TOKEN: await this.issuer.token(),
+    });
+    const what = ['--product-version', version, '--image', imagePath];
+    this.stage(`5. Gate ${version}: policy decides, the gate key signs the decision`);
+    await this.show([
+      'gate',
+      '--policy',
+      this.policyPath(product),
+      ...what,
+      '--key',
+      this.gateKey,
+      ...this.trust(),
+    ]);
+    this.stage(`6. Release ${version}: image and evidence pack into the product's delegation`);
+    const key = ['--key', this.releasesKey(product)];
+    await this.show(['release', '--product', product, ...what, ...key, ...this.trust()]);
+    this.releases.push(built);
+  }
+
+  private async makeDevice(): Promise<void> {
+    const identity = [
+      '--product',
+      PRODUCT,
+      '--hardware-id',
+      HARDWARE,
+      '--version-floor',
+      '1.0.0',
+      '--id',
+      'device-1',
+    ];
+    await this.cli.must(['device', 'init', this.devicePath, ...this.trust(), ...identity]);
+    await this.cli.must(['device', 'enrol', this.devicePath, '--token-file', this.enrolmentToken]);
+  }
+
+  private at(...names: string[]): string {
+    return join(this.folder, ...names);
+  }
+
+  private stage(title: string): void {
+    this.reporter.stage(title);
+  }
+
+  private async show(args: string[], env: Record<string, string> = {}): Promise<Outcome> {
+    const outcome = await this.cli.must(args, { env });
+    this.reporter.show(outcome.stdout);
+    return outcome;
+  }
+}
+
+interface Subject {
+  readonly name: string;
+  readonly digest: { readonly sha256: string };
 }
 
 /** The environment of every command: the package cache may be the user's, everything else lies in the folder. */
@@ -125,175 +264,7 @@ function environment(folder: string): Record<string, string> {
   return env;
 }
 
-async function travel(
-  folder: string,
-  cli: CommandLine,
-  reporter: Reporter,
-  closers: (() => Promise<unknown>)[],
-  close: () => Promise<void>,
-): Promise<Road> {
-  const at = (...names: string[]) => join(folder, ...names);
-  await mkdir(folder, { recursive: true });
-
-  reporter.stage('1. Lock: every input by digest');
-  const source = at('source');
-  await cp(EXAMPLE, source, { recursive: true });
-  reporter.show((await cli.must(['lock', join(source, 'waybill.yaml')])).stdout);
-
-  reporter.stage('2. Build: hermetic steps, image, SBOM, one statement a step');
-  const first = await build(cli, reporter, source, at('build-8.0.0'), '8.0.0');
-
-  reporter.stage('3. Serve: a private Sigstore, log, timestamps, TUF and store in one process');
-  const issuer = await startIssuer({});
-  closers.push(() => issuer.close());
-  const registryUrl = `http://127.0.0.1:${await freePort()}`;
-  const [dataFolder, offlineFolder] = [at('registry'), at('offline')];
-  reporter.show(
-    (
-      await cli.must([
-        'init',
-        dataFolder,
-        '--offline',
-        offlineFolder,
-        '--url',
-        registryUrl,
-        '--org',
-        'example',
-      ])
-    ).stdout,
-  );
-  await trustIssuer(dataFolder, issuer.url);
-  // What the offline keys can sign, the server never can: it runs without that folder in reach.
-  let server = await serve(cli, dataFolder, registryUrl);
-  closers.push(() => stop(server));
-  const standStill = async (work: () => Promise<void>): Promise<void> => {
-    await stop(server);
-    await work();
-    server = await serve(cli, dataFolder, registryUrl);
-  };
-  const rootPath = join(dataFolder, 'root.json');
-  const registry = ['--registry', registryUrl, '--root', rootPath];
-
-  reporter.stage('   Product: keys of the release managers, gate policy, device policy');
-  const [gateKey, releasesKey] = [at('keys', 'gate.pem'), at('keys', 'releases.pem')];
-  await cli.must(['key', 'new', '--for', 'gate', gateKey]);
-  await cli.must(['key', 'new', '--for', 'releases', releasesKey]);
-  const policyPath = at('keys', 'policy.yaml');
-  await fillIn('policy.yaml', policyPath, issuer.url);
-  await fillIn('device-policy.yaml', at('keys', 'device-policy.yaml'), issuer.url);
-  reporter.show(
-    (
-      await cli.must([
-        ...['product', 'add', PRODUCT, '--device-policy', at('keys', 'device-policy.yaml')],
-        ...['--releases-key', at('keys', 'releases.pub'), '--offline', offlineFolder, ...registry],
-      ])
-    ).stdout,
-  );
-
-  const release = async (built: BuiltRelease): Promise<void> => {
-    reporter.stage(`4. Attest ${built.version}: hash again, sign without a stored key, log, submit`);
-    const env = { WAYBILL_ID_TOKEN: await issuer.token({}) };
-    reporter.show((await cli.must(['attest', built.folder, ...registry], { env })).stdout);
-    reporter.stage(`5. Gate ${built.version}: policy decides, the gate key signs the decision`);
-    const gate = [
-      '--policy',
-      policyPath,
-      '--product-version',
-      built.version,
-      '--image',
-      built.imagePath,
-      '--key',
-      gateKey,
-    ];
-    reporter.show((await cli.must(['gate', ...gate, ...registry])).stdout);
-    reporter.stage(`6. Release ${built.version}: image and evidence pack into the product's delegation`);
-    const what = ['--product', PRODUCT, '--product-version', built.version, '--image', built.imagePath];
-    reporter.show(
-      (await cli.must(['release', ...what, '--hardware-id', HARDWARE, '--key', releasesKey, ...registry]))
-        .stdout,
-    );
-  };
-  await release(first);
-
-  reporter.stage('7. Device: checks the whole chain at the door, then installs');
-  const devicePath = at('device');
-  const enrolmentToken = join(dataFolder, 'keys', 'enrolment.token');
-  const identity = [
-    '--product',
-    PRODUCT,
-    '--hardware-id',
-    HARDWARE,
-    '--version-floor',
-    '1.0.0',
-    '--id',
-    'device-1',
-  ];
-  await cli.must(['device', 'init', devicePath, ...registry, ...identity]);
-  await cli.must(['device', 'enrol', devicePath, '--token-file', enrolmentToken]);
-  reporter.show((await cli.must(['device', 'update', devicePath])).stdout);
-
-  reporter.stage('   A second version: same source, other start-up blinks');
-  const buildVariant = async (version: string): Promise<BuiltRelease> => {
-    const variant = at(`source-${version}`);
-    await cp(source, variant, { recursive: true });
-    await makeVariant(join(variant, 'waybill.yaml'), version);
-    await cli.must(['lock', join(variant, 'waybill.yaml')]);
-    return build(cli, reporter, variant, at(`build-${version}`), version);
-  };
-  const second = await buildVariant('8.1.0');
-  await release(second);
-  reporter.show((await cli.must(['device', 'update', devicePath])).stdout);
-
-  reporter.stage('8. Trace: where is this component?');
-  for (const purl of ['pkg:deb/debian/arduino-core-avr', 'pkg:deb/debian/gcc-avr']) {
-    reporter.show((await cli.must(['trace', purl, '--registry', registryUrl])).stdout);
-  }
-  let unreleased: Promise<BuiltRelease> | undefined;
-  const buildUnreleased = (): Promise<BuiltRelease> => {
-    unreleased ??= buildVariant('8.2.0');
-    return unreleased;
-  };
-  return {
-    folder,
-    cli,
-    issuer,
-    registryUrl,
-    dataFolder,
-    offlineFolder,
-    rootPath,
-    policyPath,
-    gateKey,
-    releasesKey,
-    enrolmentToken,
-    devicePath,
-    releases: [first, second],
-    standStill,
-    buildUnreleased,
-    close,
-  };
-}
-
-async function build(
-  cli: CommandLine,
-  reporter: Reporter,
-  source: string,
-  folder: string,
-  version: string,
-): Promise<BuiltRelease> {
-  const args = ['build', join(source, 'waybill.yaml'), '--out', folder, '--builder-id', BUILDER_ID];
-  reporter.show((await cli.must(args)).stdout);
-  const statement = JSON.parse(await readFile(join(folder, 'statements', '03-sbom.reference.json'), 'utf8'));
-  const [image] = statement.subject as { name: string; digest: { sha256: string } }[];
-  if (image === undefined) throw new Error('the SBOM reference has no subject');
-  return {
-    version,
-    folder,
-    imagePath: join(folder, 'products', image.name),
-    imageSha256: image.digest.sha256,
-  };
-}
-
-/** Adds the demo's CI to the issuers that the certificate authority accepts. */
+/** Adds the demo's CI to the issuers that the certificate authority accepts: two workflows, of which policies name one. */
 async function trustIssuer(dataFolder: string, url: string): Promise<void> {
   const path = join(dataFolder, 'config.yaml');
   const entries = ['build.yml', 'nightly.yml'].map((workflow) =>
@@ -314,14 +285,15 @@ async function trustIssuer(dataFolder: string, url: string): Promise<void> {
 }
 
 /**
- * Turns the definition of 8.0.0 into that of another version: the start-up light blinks another number of times. The image
- * that Debian publishes is that of 8.0.0 alone, so there is none to compare with.
+ * Turns the definition of 8.0.0 into that of another version or product: the start-up light blinks another number of times.
+ * The image that Debian publishes is that of 8.0.0 alone, so there is none to compare with.
  */
-async function makeVariant(path: string, version: string): Promise<void> {
+async function makeVariant(path: string, product: string, version: string): Promise<void> {
   const blinks = Number(version.split('.')[1]) + 3;
   const text = await readFile(path, 'utf8');
   const changed = text
     .replace('version: 8.0.0', `version: ${version}`)
+    .replace(`product: ${PRODUCT}`, `product: ${product}`)
     .replace(
       '      make --eval',
       `      sed -i s/LED_START_FLASHES=3/LED_START_FLASHES=${blinks}/ Makefile\n      make --eval`,

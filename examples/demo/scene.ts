@@ -29,9 +29,9 @@ import {
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { codeOf, type Outcome } from './command-line.ts';
 import { type Answer, Interceptor } from './interceptor.ts';
-import { HARDWARE, PRODUCT, type Road } from './road.ts';
+import { HARDWARE, OTHER_PRODUCT, PRODUCT, type Road } from './road.ts';
 import { startThief, type Thief } from './thief.ts';
-import { TufForge } from './tuf-forge.ts';
+import { type Signed, TufForge } from './tuf-forge.ts';
 
 export const OWN_ROLE = `releases-${PRODUCT}`;
 export const INDEX_NAME = `packs/${PRODUCT}/releases.json`;
@@ -106,8 +106,9 @@ export class Scene {
     const { meta } = forge.roles.get('snapshot');
     for (const role of ['targets', OWN_ROLE])
       await load(role, `${meta[`${role}.json`].version}.${role}.json`);
-    const { dataFolder, offlineFolder, releasesKey } = this.road;
-    if (stolen.includes('releases')) forge.keys.set(OWN_ROLE, [await readKey(releasesKey)]);
+    const { dataFolder, offlineFolder } = this.road;
+    if (stolen.includes('releases'))
+      forge.keys.set(OWN_ROLE, [await readKey(this.road.releasesKey(PRODUCT))]);
     if (stolen.includes('targets'))
       forge.keys.set('targets', [await readKey(join(offlineFolder, 'targets-1.pem'))]);
     if (stolen.includes('online')) {
@@ -121,16 +122,35 @@ export class Scene {
   /** The honest release of a version, ready to be bent. */
   async offer(version: string, ...stolen: readonly Stolen[]): Promise<Offer> {
     const forge = await this.repository(...stolen);
+    return { forge, ...(await this.goods(forge.roles.get(OWN_ROLE), INDEX_NAME, version)) };
+  }
+
+  /** The honest release of another product, built, gated and released when first asked for. */
+  async otherOffer(version: string): Promise<Omit<Offer, 'forge'>> {
+    const { road } = this;
+    if (!road.releases.some(({ product }) => product === OTHER_PRODUCT)) {
+      await road.addProduct(OTHER_PRODUCT);
+      await road.release(await road.build(OTHER_PRODUCT, version));
+    }
+    const forge = await this.repository();
+    const { version: at } = forge.roles.get('snapshot').meta[`releases-${OTHER_PRODUCT}.json`];
+    const role = JSON.parse(
+      utf8Decode(await this.fetch(`/tuf/${at}.releases-${OTHER_PRODUCT}.json`)) ?? '',
+    ).signed;
+    return this.goods(role, `packs/${OTHER_PRODUCT}/releases.json`, version);
+  }
+
+  private async goods(role: Signed, indexName: string, version: string): Promise<Omit<Offer, 'forge'>> {
     const target = async (name: string) => {
-      const { sha256 } = forge.roles.get(OWN_ROLE).targets[name].hashes;
+      const { sha256 } = role.targets[name].hashes;
       const at = name.lastIndexOf('/') + 1;
       return this.fetch(`/tuf/targets/${name.slice(0, at)}${sha256}.${name.slice(at)}`);
     };
-    const index = parseReleaseIndex(await target(INDEX_NAME));
+    const index = parseReleaseIndex(await target(indexName));
     const release = releaseOf(index, version);
     const pack = parsePack(await target(release.pack.name));
     const sbom = await target(bodyOf(pack).name);
-    return { forge, index, pack, image: await target(release.image.name), sbom };
+    return { index, pack, image: await target(release.image.name), sbom };
   }
 
   /** Lists image, pack, SBOM and index of a bent offer under the digests that they have now. */
@@ -244,11 +264,11 @@ export class Scene {
   }
 
   private async makeDevice(installed: string): Promise<string> {
-    const { folder, releases, rootPath, cli, enrolmentToken } = this.road;
+    const { folder, releases, cli, enrolmentToken } = this.road;
     const factory = join(folder, `victim-${installed}`);
     const built = releases.find(({ version }) => version === installed);
     if (built === undefined) throw new Error(`the road has no version ${installed}`);
-    const place = ['--registry', this.between.url, '--root', rootPath, '--id', this.idOf(installed)];
+    const place = [...this.road.trust(this.between.url), '--id', this.idOf(installed)];
     const identity = ['--product', PRODUCT, '--hardware-id', HARDWARE, '--version-floor', '1.0.0'];
     const initial = ['--initial-image', built.imagePath, '--initial-version', installed];
     await cli.must(['device', 'init', factory, ...place, ...identity, ...initial]);

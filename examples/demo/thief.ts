@@ -5,7 +5,8 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateKey, publicKeyDer, writePrivateKey } from '../../release/key-file.ts';
-import { freePort, type Road, serve, stop } from './road.ts';
+import { freePort, serve, stop } from './processes.ts';
+import type { Road } from './road.ts';
 
 export interface Thief {
   readonly url: string;

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { utf8Decode } from '../../core/encoding/utf8.ts';
 import { ATTACKS } from '../../examples/demo/attacks/all.ts';
 import { DEMO_CLAIMS } from '../../examples/demo/oidc-issuer.ts';
-import { type Road, travelRoad } from '../../examples/demo/road.ts';
+import { Road } from '../../examples/demo/road.ts';
 import { Scene } from '../../examples/demo/scene.ts';
 
 const INDEPENDENT = fileURLToPath(new URL('../independent/verify-bundle.mjs', import.meta.url));
@@ -26,7 +26,7 @@ const shown: string[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'waybill-road-'));
   const show = (text: string): void => void shown.push(text);
-  road = await travelRoad(folder, { stage: show, command: show, show });
+  road = await Road.travel(folder, { stage: show, command: show, show });
   scene = await Scene.set(road);
 }, 300_000);
 

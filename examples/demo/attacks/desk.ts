@@ -8,26 +8,22 @@ import { parseBundle } from '../../../core/sigstore/bundle.ts';
 import { generateKey } from '../../../release/key-file.ts';
 import type { Outcome } from '../command-line.ts';
 import type { Reply } from '../interceptor.ts';
-import { type BuiltRelease, PRODUCT } from '../road.ts';
+import { type Built, OTHER_PRODUCT, PRODUCT } from '../road.ts';
 import { evidenceOf, type Refusal, refusalOf, type Scene, sha256Of } from '../scene.ts';
 import type { Attack } from './attack.ts';
 import { editedPayload, isReference, isStep, NIGHTLY } from './device.ts';
 
 /** A copy of a build output, free to be changed; its bundles are left behind. */
-async function copyOf(scene: Scene, built: BuiltRelease): Promise<string> {
+async function copyOf(scene: Scene, built: Built): Promise<string> {
   const folder = join(await mkdtemp(join(scene.road.folder, 'copy-')), 'build');
   const skip = join(built.folder, 'bundles');
   await cp(built.folder, folder, { recursive: true, filter: (path) => path !== skip });
   return folder;
 }
 
-const latest = (scene: Scene): BuiltRelease => scene.road.releases.at(-1) as BuiltRelease;
-const registry = (scene: Scene, url = scene.road.registryUrl): string[] => [
-  '--registry',
-  url,
-  '--root',
-  scene.road.rootPath,
-];
+const latest = (scene: Scene): Built =>
+  scene.road.releases.filter(({ product }) => product === PRODUCT).at(-1) as Built;
+const registry = (scene: Scene, url?: string): string[] => scene.road.trust(url);
 
 async function attest(scene: Scene, folder: string, claims: Record<string, unknown> = {}): Promise<Outcome> {
   const env = { WAYBILL_ID_TOKEN: await scene.road.issuer.token(claims) };
@@ -177,10 +173,10 @@ interface GateCase {
 }
 
 async function gate(scene: Scene, options: GateCase = {}): Promise<Refusal> {
-  const { policyPath, gateKey, cli } = scene.road;
+  const { gateKey, cli } = scene.road;
   const built = latest(scene);
   const what = ['--product-version', options.version ?? '9.0.0', '--image', options.image ?? built.imagePath];
-  const how = ['--policy', policyPath, '--key', gateKey, '--json'];
+  const how = ['--policy', scene.road.policyPath(PRODUCT), '--key', gateKey, '--json'];
   return refusalOf(await cli.run(['gate', ...what, ...how, ...registry(scene, options.registryUrl)]));
 }
 
@@ -216,7 +212,11 @@ export const GATE_ATTACKS: readonly Attack[] = [
     },
   },
   {
-    ...{ name: 'provenance: a valid build of another version', stage: 'gate', code: 'CHAIN_STEP_MISSING' },
+    ...{
+      name: 'provenance: a valid build of another version',
+      stage: 'gate',
+      code: 'CHAIN_PRODUCT_MISMATCH',
+    },
     mount: (scene) => gate(scene, { version: '9.0.0' }),
   },
   {
@@ -234,7 +234,7 @@ export const GATE_ATTACKS: readonly Attack[] = [
       code: 'CHAIN_BUILDER_NOT_TRUSTED',
     },
     async mount(scene) {
-      const built = await scene.road.buildUnreleased();
+      const built = await scene.road.build(PRODUCT, '8.2.0');
       const outcome = await attest(scene, built.folder, NIGHTLY);
       if (outcome.exitCode !== 0)
         throw new Error(`the authority serves this workflow, but: ${outcome.stderr}`);
@@ -307,9 +307,9 @@ export const RELEASE_ATTACKS: readonly Attack[] = [
   {
     ...{ name: 'gate: no summary for this version', stage: 'release', code: 'RELEASE_SUMMARY_MISSING' },
     async mount(scene) {
-      const { cli, releasesKey } = scene.road;
+      const { cli } = scene.road;
       const what = ['--product', PRODUCT, '--product-version', '9.0.0', '--image', latest(scene).imagePath];
-      const how = ['--key', releasesKey, '--json'];
+      const how = ['--key', scene.road.releasesKey(PRODUCT), '--json'];
       return refusalOf(await cli.run(['release', ...what, ...how, ...registry(scene)]));
     },
   },
@@ -321,7 +321,7 @@ export const RELEASE_ATTACKS: readonly Attack[] = [
     },
     async mount(scene) {
       const { cli } = scene.road;
-      const built = await scene.road.buildUnreleased();
+      const built = await scene.road.build(PRODUCT, '8.2.0');
       const attested = await attest(scene, await copyOf(scene, built));
       const passed = await gate(scene, { image: built.imagePath, version: built.version });
       if (attested.exitCode !== 0 || passed.exitCode !== 0)

@@ -10,10 +10,12 @@ import { PROVENANCE_TYPE } from '../../../core/intoto/provenance.ts';
 import { REFERENCE_TYPE } from '../../../core/intoto/reference.ts';
 import { parseVerificationSummary, type VerificationSummary } from '../../../core/intoto/vsa.ts';
 import { formatReleaseIndex } from '../../../core/release/release-index.ts';
+import { releaseUri } from '../../../core/release/version.ts';
 import { parseBundle } from '../../../core/sigstore/bundle.ts';
 import { ED25519_NOTE, formatNote, noteKeyId, parseNote } from '../../../core/tlog/note.ts';
 import { nodeHost } from '../../../device/node-host.ts';
 import { updateDevice } from '../../../device/update.ts';
+import { PRODUCT } from '../road.ts';
 import {
   bent,
   bodyOf,
@@ -455,7 +457,59 @@ function resigned(checkpoint: string): string {
   });
 }
 
+/** The other product's honest goods under this product's names, listed with the stolen releases key. */
+function smuggling(
+  name: string,
+  code: string,
+  bend: (offer: Offer, scene: Scene) => Promise<void> | void,
+): Attack {
+  return bending(name, code, async (offer, scene) => {
+    const other = await scene.otherOffer('8.7.0');
+    const release = { ...releaseOf(offer.index, '8.1.0'), version: '8.7.0' };
+    offer.index = { ...offer.index, releases: [...offer.index.releases, release] };
+    const body = { ...bodyOf(other.pack), name: bodyOf(offer.pack).name };
+    Object.assign(offer, { ...other, index: offer.index, pack: { ...other.pack, bodies: [body] } });
+    await bend(offer, scene);
+  });
+}
+
+const OTHER: readonly Attack[] = [
+  smuggling("product: another product's valid release, listed as ours", 'UPDATE_PACK_MISMATCH', () => {}),
+  smuggling(
+    "product: another product's valid release, its pack rewritten as ours",
+    'UPDATE_SUMMARY_RESOURCE',
+    (offer) => {
+      offer.pack = { ...offer.pack, product: PRODUCT };
+    },
+  ),
+  smuggling(
+    'product: the same, and the stolen gate key passes it',
+    'CHAIN_PRODUCT_MISMATCH',
+    async (offer, scene) => {
+      const resourceUri = releaseUri(PRODUCT, '8.7.0');
+      const policy = parseVerificationSummary(statementOf(summaryOf((await scene.offer('8.1.0')).pack)));
+      const { policyUri, policySha256 } = policy;
+      const change = { resourceUri, policyUri, policySha256 };
+      offer.pack = { ...(await scene.repack(offer.pack, evidenceOf(offer.pack), change)), product: PRODUCT };
+    },
+  ),
+  {
+    ...{
+      name: "product: another product's index in the place of ours",
+      stage: 'device',
+      code: 'UPDATE_PRODUCT_MISMATCH',
+    },
+    async mount(scene) {
+      const { forge } = await scene.offer('8.1.0', 'releases', 'online');
+      const other = await scene.otherOffer('8.7.0');
+      forge.addTarget(OWN_ROLE, INDEX_NAME, formatReleaseIndex(other.index));
+      forge.publish(OWN_ROLE);
+      return scene.attackDevice(forge);
+    },
+  },
+];
+
 export const DEVICE_ATTACKS: readonly Attack[] = [
   ...[...IMAGE, ...PROVENANCE, ...SBOM, ...SUMMARY],
-  ...[...METADATA, ...LOG, ...SERVE_STOLEN],
+  ...[...OTHER, ...METADATA, ...LOG, ...SERVE_STOLEN],
 ];

@@ -7,9 +7,9 @@ import type { Attack } from './attack.ts';
 
 /** Withdraws the newest release; again is no harm. */
 async function withdraw(scene: Scene): Promise<void> {
-  const { cli, registryUrl, rootPath, releasesKey, releases } = scene.road;
-  const how = ['--product', PRODUCT, '--key', releasesKey, '--registry', registryUrl, '--root', rootPath];
-  const bad = `sha256:${releases.at(-1)?.imageSha256}`;
+  const { cli, releases } = scene.road;
+  const how = ['--product', PRODUCT, '--key', scene.road.releasesKey(PRODUCT), ...scene.road.trust()];
+  const bad = `sha256:${releases.find(({ version }) => version === '8.1.0')?.imageSha256}`;
   await cli.must(['release', '--withdraw', bad, '--reason', 'watchdog resets on revision B', ...how]);
 }
 
