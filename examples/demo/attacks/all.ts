@@ -4,12 +4,13 @@
 import type { Refusal, Scene } from '../scene.ts';
 import type { Attack } from './attack.ts';
 import { ATTEST_ATTACKS, GATE_ATTACKS, REGISTRY_ATTACKS, RELEASE_ATTACKS } from './desk.ts';
-import { DEVICE_ATTACKS } from './device.ts';
+import { DEVICE_EVIDENCE_ATTACKS } from './device-evidence.ts';
+import { DEVICE_TRUST_ATTACKS } from './device-trust.ts';
 import { WITHDRAWAL_ATTACKS } from './withdrawal.ts';
 
 export const ATTACKS: readonly Attack[] = [
   ...[...ATTEST_ATTACKS, ...REGISTRY_ATTACKS, ...GATE_ATTACKS, ...RELEASE_ATTACKS],
-  ...[...DEVICE_ATTACKS, ...WITHDRAWAL_ATTACKS],
+  ...[...DEVICE_EVIDENCE_ATTACKS, ...DEVICE_TRUST_ATTACKS, ...WITHDRAWAL_ATTACKS],
 ];
 
 /** True if the attack was refused by the right check, as a refusal, and nothing was installed. */

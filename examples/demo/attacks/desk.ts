@@ -11,7 +11,7 @@ import type { Reply } from '../interceptor.ts';
 import { type Built, OTHER_PRODUCT, PRODUCT } from '../road.ts';
 import { evidenceOf, type Refusal, refusalOf, type Scene, sha256Of } from '../scene.ts';
 import type { Attack } from './attack.ts';
-import { editedPayload, isReference, isStep, NIGHTLY } from './device.ts';
+import { editedPayload, isReference, isStep, NIGHTLY } from './bending.ts';
 
 /** A copy of a build output, free to be changed; its bundles are left behind. */
 async function copyOf(scene: Scene, built: Built): Promise<string> {
@@ -218,6 +218,18 @@ export const GATE_ATTACKS: readonly Attack[] = [
       code: 'CHAIN_PRODUCT_MISMATCH',
     },
     mount: (scene) => gate(scene, { version: '9.0.0' }),
+  },
+  {
+    ...{
+      name: "product: another product's image, with its valid evidence",
+      stage: 'gate',
+      code: 'CHAIN_PRODUCT_MISMATCH',
+    },
+    async mount(scene) {
+      await scene.otherOffer('8.7.0');
+      const other = await scene.road.build(OTHER_PRODUCT, '8.7.0');
+      return gate(scene, { image: other.imagePath, version: '8.7.0' });
+    },
   },
   {
     ...{
