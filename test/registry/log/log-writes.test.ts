@@ -374,6 +374,7 @@ describe('refused, with nothing logged', () => {
       { dsseRequestV002: { envelope, verifiers: [{ ...verifiers[0], ...certified(server.listed.spki) }] } },
       { dsseRequestV002: { envelope, verifiers: [{ keyDetails: 'PKIX_ECDSA_P256_SHA_256' }] } },
       JSON.stringify(hashed).replace('"digest":"', '"digest":"AA'),
+      hashedRequest(digestOf('x').subarray(1), signature, keyed(server.listed.spki)),
       JSON.stringify(hashed).replace('"digest":', '"digest":"","digest":'),
     ];
     for (const body of malformed) {
