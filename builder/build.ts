@@ -2,7 +2,7 @@
 // The order of a build: preflight, roots, steps, SBOM, statements; everything beside the output folder, renamed at the end.
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
@@ -145,13 +145,14 @@ function asFault(failure: unknown): unknown {
 
 /** `build.json` marks a folder as an earlier build, which is all that `--force` may replace. */
 async function checkOut(out: string, replace: boolean): Promise<void> {
-  const names = await readdir(out).catch((cause: NodeJS.ErrnoException) => {
+  const found = await lstat(out).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return undefined;
-    if (cause.code === 'ENOTDIR') return ['a file'];
     throw asFault(cause);
   });
-  if (names === undefined || names.length === 0 || (replace && names.includes('build.json'))) return;
-  const got = replace ? 'a folder that is no earlier build' : 'one that exists';
+  if (found === undefined) return;
+  const names = found.isDirectory() ? await readdir(out) : ['a file'];
+  if (names.length === 0 || (replace && names.includes('build.json'))) return;
+  const got = replace ? 'something that is no earlier build' : 'one that exists';
   throw BUILDER.reject('BUILD_FOLDER_OCCUPIED', `expected a new output folder ${quote(out)}, got ${got}`);
 }
 

@@ -128,17 +128,24 @@ function order(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
+/** In the order of a lock. */
+export function sortPackages(packages: readonly LockedPackage[]): LockedPackage[] {
+  const key = ({ name, architecture }: LockedPackage) => `${name} ${architecture}`;
+  return [...packages].sort((a, b) => order(key(a), key(b)));
+}
+
+/** Members in the order of the specification, whatever order the values were made in. */
 function sortInput(input: LockedInput): LockedInput {
-  const packages = input.packages
-    .map(({ name, version, architecture, sha256, sizeBytes, path }) => ({
+  const packages = sortPackages(input.packages).map(
+    ({ name, version, architecture, sha256, sizeBytes, path }) => ({
       name,
       version,
       architecture,
       sha256,
       sizeBytes,
       path,
-    }))
-    .sort((a, b) => order(`${a.name} ${a.architecture}`, `${b.name} ${b.architecture}`));
+    }),
+  );
   const { name, kind, suite, inReleaseSha256 } = input;
   return { name, kind, suite, inReleaseSha256, signers: [...input.signers].sort(), packages };
 }

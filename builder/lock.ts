@@ -4,7 +4,7 @@
 import { resolve } from 'node:path';
 import { AptArchive, type Archive } from './apt.ts';
 import { type BuildDefinition, type DebianInput, inputsSha256 } from './definition.ts';
-import type { Lock, LockedInput } from './lock-file.ts';
+import { type Lock, type LockedInput, sortPackages } from './lock-file.ts';
 import { findMirror, type MirrorChoice } from './mirror.ts';
 
 export interface LockOptions extends MirrorChoice {
@@ -31,7 +31,7 @@ export async function lockInputs(definition: BuildDefinition, options: LockOptio
         opened = await AptArchive.open(archive, options.signal);
         archives.set(key, opened);
       }
-      const packages = await opened.resolve(input.packages);
+      const packages = sortPackages(await opened.resolve(input.packages));
       options.onProgress?.(`${input.name}: ${packages.length} packages`);
       const { inReleaseSha256, signers } = opened;
       inputs.push({

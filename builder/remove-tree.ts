@@ -10,6 +10,8 @@ export async function removeTree(path: string): Promise<void> {
     await rm(path, { recursive: true, force: true });
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
+    // Below a file there is no tree.
+    if (code === 'ENOTDIR') return;
     if (code !== 'EACCES' && code !== 'EPERM' && code !== 'ENOTEMPTY') throw cause;
     await openFolders(path);
     await rm(path, { recursive: true, force: true });

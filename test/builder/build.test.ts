@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole builds over a small archive: what they write, what they refuse, and that a failed one leaves nothing.
+
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type BuildRequest, build } from '../../builder/build.ts';
+import { inputsSha256 } from '../../builder/definition.ts';
+import { lockInputs } from '../../builder/lock.ts';
+import { formatLock, type Lock } from '../../builder/lock-file.ts';
+import { parseStepProvenance } from '../../core/intoto/provenance.ts';
+import { parseSbomReference } from '../../core/intoto/reference.ts';
+import { parseStatement } from '../../core/intoto/statement.ts';
+import { type Archive, makeArchive, TOOLBOX } from './archive.ts';
+import { readYaml, stepYaml, type YamlOptions, yamlOver } from './definitions.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'waybill-build-'));
+const cache = join(base, 'cache');
+let archive: Archive;
+beforeAll(() => {
+  archive = makeArchive([
+    TOOLBOX,
+    { name: 'firmware', files: { 'usr/src/image.bin': 'payload' }, depends: 'toolbox' },
+  ]);
+});
+afterAll(() => {
+  archive.close();
+  rmSync(base, { recursive: true, force: true });
+});
+
+let outs = 0;
+const locks = new Map<string, Lock>();
+async function request(
+  steps: string,
+  options: Partial<YamlOptions> = {},
+): Promise<BuildRequest & { out: string }> {
+  const text = yamlOver(archive, steps, options);
+  const definition = readYaml(text);
+  // Locking is tested elsewhere: once for each set of inputs is enough here.
+  const key = inputsSha256(definition);
+  const lock = locks.get(key) ?? (await lockInputs(definition, { folder: '/', mirror: archive.url }));
+  locks.set(key, lock);
+  return {
+    definition,
+    lock,
+    definitionBytes: Buffer.from(text),
+    lockBytes: formatLock(lock),
+    out: join(base, 'outs', `out-${++outs}`),
+    replace: false,
+    cache,
+    builderId: 'https://waybill.example/builders/test',
+    toolVersion: '0.0.0',
+    mirror: archive.url,
+  };
+}
+const make = async (steps: string, options?: Partial<YamlOptions>) => build(await request(steps, options));
+/** Everything that a build may leave: beside the outputs, and under the cache. */
+const leftovers = () => [
+  ...readdirSync(base).filter((name) => !['outs', 'cache', 'elsewhere'].includes(name)),
+  ...readdirSync(join(base, 'outs')).filter((name) => name.startsWith('.')),
+  ...readdirSync(join(cache, 'work')),
+  ...readdirSync(join(cache, 'roots')).filter((name) => name.startsWith('new-')),
+  ...readdirSync(join(cache, 'store/sha256')).filter((name) => name.startsWith('new-')),
+];
+const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex');
+
+const TWO_STEPS = `  - name: image
+    inputs: [tools]
+    materials: [make/a.elf]
+    command: cat /materials/make/a.elf /materials/make/a.elf >image.bin
+    outputs:
+      - path: image.bin
+  - name: make
+    inputs: [tools]
+    command: |
+      mkdir out
+      cat /usr/src/image.bin >out/a.elf
+      chmod 000 out/a.elf out
+    outputs:
+      - path: out/a.elf
+`;
+const FIRMWARE = { packages: ['firmware'], role: 'source', image: 'image/image.bin' };
+
+describe('a build', () => {
+  test('writes what attest reads: outputs, product, SBOM, statements, copies', async () => {
+    const asked = await request(TWO_STEPS, FIRMWARE);
+    const summary = await build(asked);
+    const read = (path: string) => readFileSync(join(asked.out, path));
+    expect(readdirSync(asked.out).sort()).toEqual([
+      'build.json',
+      'logs',
+      'outputs',
+      'products',
+      'sbom.cdx.json',
+      'statements',
+      'waybill.lock',
+      'waybill.yaml',
+    ]);
+    expect(read('outputs/make/a.elf').toString()).toBe('payload');
+    expect(read('products/image.bin').toString()).toBe('payloadpayload');
+    expect(read('waybill.yaml').equals(Buffer.from(asked.definitionBytes))).toBe(true);
+    expect(read('waybill.lock').equals(Buffer.from(asked.lockBytes))).toBe(true);
+    expect(summary.image).toEqual({ file: 'image.bin', sha256: sha256('payloadpayload'), sizeBytes: 14 });
+    expect(summary.statements).toEqual([
+      '01-make.provenance.json',
+      '02-image.provenance.json',
+      '03-sbom.reference.json',
+    ]);
+    const provenance = parseStepProvenance(parseStatement(read('statements/02-image.provenance.json')));
+    expect(provenance).toMatchObject({
+      products: [{ name: 'image.bin', sha256: sha256('payloadpayload') }],
+      builderId: 'https://waybill.example/builders/test',
+      product: 'thing',
+      version: '1.2.3',
+      step: 'image',
+      sandbox: { hermetic: true, sourceDateEpoch: 1_700_000_000 },
+    });
+    const roles = provenance.resolvedDependencies.map(({ uri, name, annotations }) => [
+      (uri ?? name)?.replace(/@.*/, ''),
+      annotations?.role,
+    ]);
+    expect(roles).toEqual([
+      ['pkg:deb/waybill-test/firmware', 'source'],
+      ['pkg:deb/waybill-test/toolbox', 'toolchain'],
+      ['waybill.yaml', 'config'],
+      ['waybill.lock', 'config'],
+      ['waybill:step/make/a.elf', 'material'],
+    ]);
+    const digests = provenance.resolvedDependencies.map((dependency) => dependency.sha256);
+    expect(digests.slice(0, 2)).toEqual(asked.lock.inputs[0]?.packages.map((locked) => locked.sha256));
+    expect(digests.slice(2)).toEqual([
+      sha256(asked.definitionBytes),
+      sha256(asked.lockBytes),
+      sha256('payload'),
+    ]);
+    const reference = parseSbomReference(parseStatement(read('statements/03-sbom.reference.json')));
+    expect(reference).toEqual({
+      subjects: [{ name: 'image.bin', sha256: sha256('payloadpayload') }],
+      attesterId: 'https://waybill.example/builders/test',
+      sbomSha256: sha256(read('sbom.cdx.json')),
+      downloadLocation: 'sbom.cdx.json',
+    });
+    const sbom = JSON.parse(read('sbom.cdx.json').toString());
+    expect(sbom.metadata.component).toMatchObject({
+      type: 'firmware',
+      purl: 'pkg:generic/thing@1.2.3',
+      hashes: [{ alg: 'SHA-256', content: sha256('payloadpayload') }],
+    });
+    // No evidence was named, so nothing is claimed.
+    expect(sbom.components).toEqual([]);
+    expect(sbom.compositions[0].aggregate).toBe('unknown');
+    expect(sbom.formulation[0].components.map(({ name }: { name: string }) => name)).toEqual([
+      'firmware',
+      'toolbox',
+    ]);
+    const written = readdirSync(asked.out, { recursive: true, withFileTypes: true }).filter((file) =>
+      file.isFile(),
+    );
+    for (const file of written) {
+      const text = readFileSync(join(file.parentPath, file.name), 'latin1');
+      expect([file.name, text.includes(archive.url)]).toEqual([file.name, false]);
+    }
+    expect(leftovers()).toEqual([]);
+  });
+
+  test('twice gives the same bytes but for the invocation', async () => {
+    const first = await request(TWO_STEPS, FIRMWARE);
+    const second = { ...first, out: `${first.out}-again`, cache: join(base, 'elsewhere') };
+    await build(first);
+    await build(second);
+    for (const file of [
+      'sbom.cdx.json',
+      'outputs/make/a.elf',
+      'products/image.bin',
+      'statements/03-sbom.reference.json',
+    ]) {
+      expect(readFileSync(join(first.out, file)).equals(readFileSync(join(second.out, file)))).toBe(true);
+    }
+    const statement = (out: string) =>
+      readFileSync(join(out, 'statements/01-make.provenance.json'), 'utf8').replace(
+        /urn:uuid:[0-9a-f-]+/,
+        '',
+      );
+    expect(statement(first.out)).toBe(statement(second.out));
+  });
+
+  test('two at once on one cold cache', async () => {
+    const [first, second] = [await request(TWO_STEPS, FIRMWARE), await request(TWO_STEPS, FIRMWARE)];
+    const shared = mkdtempSync(join(base, 'elsewhere-'));
+    try {
+      const built = await Promise.all([
+        build({ ...first, cache: shared }),
+        build({ ...second, cache: shared }),
+      ]);
+      expect(built[0].image).toEqual(built[1].image);
+    } finally {
+      rmSync(shared, { recursive: true });
+    }
+  });
+
+  test('compares with what was published', async () => {
+    const published = (path: string, from = 'firmware') =>
+      stepYaml('cp /usr/src/image.bin .', `        published: { package: ${from}, path: ${path} }\n`);
+    const { comparisons, out } = await make(published('usr/src/image.bin'), { packages: ['firmware'] });
+    expect(comparisons).toEqual([
+      {
+        step: 'make',
+        file: 'image.bin',
+        package: 'firmware',
+        path: 'usr/src/image.bin',
+        sha256: sha256('payload'),
+        sizeBytes: 7,
+      },
+    ]);
+    expect(readFileSync(join(out, 'sbom.cdx.json'), 'utf8')).toContain(
+      'make/image.bin is usr/src/image.bin of firmware',
+    );
+    await expect(make(published('bin/dash', 'toolbox'), { packages: ['firmware'] })).rejects.toMatchObject({
+      code: 'STEP_OUTPUT_DIFFERS',
+      message: expect.stringContaining('got 7 bytes that differ from byte 0 on'),
+    });
+    for (const missing of [published('usr/src/nosuch'), published('bin/dash')]) {
+      await expect(make(missing, { packages: ['firmware'] })).rejects.toMatchObject({
+        code: 'STEP_PUBLISHED_MISSING',
+      });
+    }
+  });
+});
+
+describe('outputs that are refused', () => {
+  test.each([
+    ['true', 'STEP_OUTPUT_MISSING'],
+    ['ln -s /etc/passwd image.bin', 'STEP_OUTPUT_NOT_REGULAR'],
+    ['ln -s nowhere image.bin', 'STEP_OUTPUT_NOT_REGULAR'],
+    ['mkdir image.bin', 'STEP_OUTPUT_NOT_REGULAR'],
+    ['mkfifo image.bin', 'STEP_OUTPUT_NOT_REGULAR'],
+    ['echo x >other; ln other image.bin', 'STEP_OUTPUT_NOT_REGULAR'],
+    ['echo x >image.bin; chmod u+s image.bin', 'STEP_OUTPUT_PRIVILEGED'],
+    ['echo x >image.bin; chmod g+s image.bin', 'STEP_OUTPUT_PRIVILEGED'],
+    ['echo x >image.bin; chmod +t image.bin', 'STEP_OUTPUT_PRIVILEGED'],
+    ['exit 3', 'STEP_FAILED'],
+    ['head -c 2000000 /dev/zero >image.bin', 'STEP_FAILED'],
+    ['sleep 20', 'STEP_TIMEOUT'],
+  ])('%s: %s', async (command, code) => {
+    const steps = `${stepYaml(command)}    outputMebibytes: 1\n    timeoutSeconds: ${command.startsWith('sleep') ? 1 : 60}\n`;
+    await expect(make(steps)).rejects.toMatchObject({ code });
+    expect(leftovers()).toEqual([]);
+  });
+
+  test('a path through a link', async () => {
+    const steps = stepYaml('mkdir real; echo x >real/image.bin; ln -s real out').replace(
+      'path: image',
+      'path: out/image',
+    );
+    await expect(make(steps)).rejects.toMatchObject({ code: 'STEP_OUTPUT_NOT_REGULAR' });
+  });
+
+  test('a path through a file, and more bytes in all than the limit', async () => {
+    const through = stepYaml('echo x >out').replace('path: image', 'path: out/image');
+    await expect(make(through)).rejects.toMatchObject({ code: 'STEP_OUTPUT_NOT_REGULAR' });
+    const many = stepYaml(
+      'head -c 900000 /dev/zero >image.bin; cp image.bin two.bin',
+      '      - path: two.bin\n',
+    );
+    await expect(make(`${many}    outputMebibytes: 1\n`)).rejects.toMatchObject({
+      code: 'STEP_OUTPUT_TOO_LARGE',
+    });
+  });
+
+  test('the end of the log is told', async () => {
+    const shown: string[] = [];
+    const asked = await request(stepYaml('echo what went wrong; exit 3'));
+    const failed = build({ ...asked, onEvent: (event) => shown.push(event.kind) });
+    await expect(failed).rejects.toMatchObject({ message: expect.stringContaining('"what went wrong"') });
+    expect(shown.slice(-2)).toEqual(['log', 'failed']);
+  });
+});
+
+describe('a build is not begun', () => {
+  test('with a lock of other inputs', async () => {
+    const asked = await request(stepYaml('echo x >image.bin'));
+    const lock = { ...asked.lock, inputsSha256: 'f'.repeat(64) };
+    await expect(build({ ...asked, lock })).rejects.toMatchObject({ code: 'LOCK_OUTDATED' });
+  });
+
+  test('into a folder that exists, unless it is an earlier build that may be replaced', async () => {
+    const asked = await request(stepYaml('echo x >image.bin'));
+    mkdirSync(asked.out, { recursive: true });
+    await build(asked);
+    await expect(build(asked)).rejects.toMatchObject({ code: 'BUILD_FOLDER_OCCUPIED' });
+    writeFileSync(join(asked.out, 'stale'), '');
+    await build({ ...asked, replace: true });
+    expect(existsSync(join(asked.out, 'stale'))).toBe(false);
+    const precious = join(base, 'outs/precious');
+    mkdirSync(precious);
+    writeFileSync(join(precious, 'thesis.tex'), '');
+    for (const replace of [false, true]) {
+      await expect(build({ ...asked, out: precious, replace })).rejects.toMatchObject({
+        code: 'BUILD_FOLDER_OCCUPIED',
+      });
+      await expect(build({ ...asked, out: join(precious, 'thesis.tex'), replace })).rejects.toMatchObject({
+        code: 'BUILD_FOLDER_OCCUPIED',
+      });
+    }
+    rmSync(precious, { recursive: true });
+    expect(leftovers()).toEqual([]);
+  });
+
+  test('where nothing can be written', async () => {
+    const asked = await request(stepYaml('echo x >image.bin'));
+    const file = join(base, 'outs/file');
+    writeFileSync(file, '');
+    for (const change of [{ out: join(file, 'out') }, { cache: join(file, 'cache') }]) {
+      await expect(build({ ...asked, ...change })).rejects.toMatchObject({ code: 'BUILD_FOLDER_UNWRITABLE' });
+    }
+  });
+});
+
+test('a cancelled build leaves nothing, and the next one works', async () => {
+  const asked = await request(stepYaml('echo started; sleep 30; echo x >image.bin'));
+  const stop = new AbortController();
+  const ended = build({
+    ...asked,
+    signal: stop.signal,
+    onEvent: (event) => event.kind === 'log' && stop.abort(new Error('stop')),
+  });
+  await expect(ended).rejects.toThrow('stop');
+  expect(existsSync(asked.out)).toBe(false);
+  expect(leftovers()).toEqual([]);
+});
