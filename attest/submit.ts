@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hands bundles and bodies to a registry [docs/spec/registry-api.md].
+// Hands bundles and bodies to a registry [docs/spec/registry-api.md §Attestations] [docs/spec/registry-api.md §Blobs].
 
 import { createHash } from 'node:crypto';
 import { openAsBlob } from 'node:fs';
-import { hexDecode } from '../core/encoding/hex.ts';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { BUNDLE_MEDIA_TYPE } from '../core/sigstore/bundle.ts';
@@ -62,7 +61,6 @@ export async function submitBundle(
  * @throws SUBMIT_REFUSED, SUBMIT_UNAVAILABLE, ATTEST_FOLDER_INCOMPLETE
  */
 export async function uploadBlob(registryUrl: string, file: HashedFile, signal?: AbortSignal): Promise<void> {
-  if (hexDecode(file.sha256)?.length !== 32) throw new TypeError('expected a SHA-256 digest in hex');
   const answer = await exchange(`${parseRegistryUrl(registryUrl)}/api/v1/blobs/${file.sha256}`, {
     method: 'PUT',
     headers: { 'content-type': 'application/octet-stream' },

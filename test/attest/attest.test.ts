@@ -108,7 +108,7 @@ test('a bundle that is damaged or of another statement is made anew', { timeout:
   expect(again.statements.map(({ reused }) => reused)).toEqual([true, false, false]);
 });
 
-test('a bundle that the registry does not know and refuses is signed anew', {
+test('a bundle of another registry is signed anew for this one', {
   timeout: 120_000,
 }, async () => {
   // Another registry signed it: sound in itself, unverifiable here.

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CommandLine } from '../../examples/demo/command-line.ts';
 import { type DemoIssuer, startIssuer } from '../../examples/demo/oidc-issuer.ts';
-import { freePort, serve, stop } from '../../examples/demo/road.ts';
+import { freePort, serve, stop } from '../../examples/demo/processes.ts';
 
 export interface RegistryProcess {
   readonly url: string;

@@ -102,6 +102,9 @@ test('a signing configuration that would leave something out is refused, never c
     { caUrls: [{ ...service('', 1) }] },
     { caUrls: [{ ...service('https://a.example/', 1) }] },
     { caUrls: [{ ...service('https://user@a.example', 1) }] },
+    { caUrls: [{ ...service('https://a.example?x', 1) }] },
+    { caUrls: [{ ...service('https://a.example#x', 1) }] },
+    { caUrls: [{ ...service('a.example', 1) }] },
     { tsaUrls: [{ ...service('https://a.example', 1), validFor: undefined }] },
     { extra: 1 },
   ]) {

@@ -45,6 +45,8 @@ test('a registry address is an http or https URL', () => {
     '',
     'a.example',
     'ftp://a.example',
+    'https://:p@a.example',
+    'https://u@a.example',
     'https://u:p@a.example',
     'https://a.example/?x',
     'https://a.example/#x',
