@@ -68,9 +68,15 @@ function trustMaterialOf(trust: SigstoreTrust) {
     ]),
   );
   try {
-    return toTrustMaterial(TrustedRoot.fromJSON(json), keys);
+    const root = TrustedRoot.fromJSON(json);
+    const lists = [root.certificateAuthorities, root.ctlogs, root.tlogs, root.timestampAuthorities];
+    // An empty list would be met by nobody or, worse, by an absent check: it is an error, never a pass.
+    if (lists.some((list) => list.length === 0))
+      throw new Error('a list of authorities or logs that is empty');
+    return toTrustMaterial(root, keys);
   } catch (cause) {
-    throw refuse(`expected a trusted root, got ${quote(String(cause))}`, '/');
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw refuse(`expected a trusted root, got ${quote(reason)}`, '/');
   }
 }
 

@@ -107,16 +107,22 @@ export class Foundry {
     };
   }
 
-  private signingConfig(): Uint8Array {
+  /** Where the services of this foundry listen. */
+  signingConfig(): Uint8Array {
     const { startMs, org } = this.trust.material;
     const text = Buffer.from(buildSigningConfig({ url: this.trust.url, org, startMs })).toString();
     return utf8(text.replace(`${this.trust.url}/log`, `${this.logUrl}/log`));
   }
 
+  /** A token of the CI's workflow. */
+  ciToken(): Promise<string> {
+    return this.trust.issuer.token();
+  }
+
   /** Signs as the CI's workflow. */
   async asCi(statement: UnsignedStatement | Uint8Array): Promise<Uint8Array> {
     const bytes = statement instanceof Uint8Array ? statement : formatStatement(statement);
-    const identity = { origin: 'test', token: () => this.trust.issuer.token() };
+    const identity = { origin: 'test', token: () => this.ciToken() };
     return signStatement(bytes, { signingConfig: this.signingConfig(), identity });
   }
 
