@@ -113,7 +113,6 @@ export const RELEASE = faultsOf({
     class: 'rejection',
     meaning: 'The keys given are not enough of those that may sign this role.',
     remedy: 'Sign with the keys that the role above names; `waybill key show` prints the id of a key.',
-    usage: true,
   },
   RELEASE_TARGET_LOST: {
     class: 'rejection',

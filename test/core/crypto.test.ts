@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The portable cryptography against the platform's.
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { portableCrypto } from '../../core/crypto.ts';

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Encodings and strict JSON: against the platform, against what they must refuse, and never a foreign exception.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { base64Decode, base64Encode } from '../../core/encoding/base64.ts';

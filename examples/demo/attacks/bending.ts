@@ -1,3 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an offer is bent on its way to a device: what is listed is signed with the stolen releases and online keys, and where
+// it is needed the stolen gate key passes it, so that each inner check is reached.
+
 import { base64Encode } from '../../../core/encoding/base64.ts';
 import { utf8, utf8Decode } from '../../../core/encoding/utf8.ts';
 import { PROVENANCE_TYPE } from '../../../core/intoto/provenance.ts';

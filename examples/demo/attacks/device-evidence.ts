@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attacks on the evidence at the device's door: image, provenance, SBOM, the gate's summary.
+
 import { utf8, utf8Decode } from '../../../core/encoding/utf8.ts';
 import type { VerificationSummary } from '../../../core/intoto/vsa.ts';
 import { parseBundle } from '../../../core/sigstore/bundle.ts';
