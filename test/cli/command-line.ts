@@ -52,7 +52,7 @@ export async function say(argv: readonly string[]): Promise<Said> {
   const said = ['', ''];
   streams.forEach((stream, i) => {
     stream.write = (text: string | Uint8Array) => {
-      said[i] += text;
+      said[i] = `${said[i] ?? ''}${text}`;
       return true;
     };
   });
