@@ -15,7 +15,7 @@ import { findMirror } from './mirror.ts';
 import type { TakenOutput } from './outputs.ts';
 import { packageUrl } from './package-url.ts';
 import { removeTree } from './remove-tree.ts';
-import { joinPackages, openRoot, type StepRoot } from './root.ts';
+import { joinPackages, openRoot, readRootFile, type StepRoot } from './root.ts';
 import { probeSandbox } from './sandbox.ts';
 import { buildSbom } from './sbom.ts';
 import { findShipped, type Shipped } from './shipped.ts';
@@ -364,7 +364,7 @@ async function findLicences(run: Run, shipped: Shipped): Promise<Map<LockedPacka
     const path = `usr/share/doc/${entry.name}/copyright`;
     const root = roots.find(({ owners }) => owners.get(path)?.sha256 === entry.sha256);
     if (root === undefined) continue;
-    const text = await readFile(join(root.folder, path), 'utf8').catch(() => '');
+    const text = (await readRootFile(root, path))?.toString('utf8') ?? '';
     const found = new Set(occurrences.map((occurrence) => licenceOf(text, occurrence.path)));
     const [licence, other] = [...found];
     if (licence !== undefined && found.size === 1 && other === undefined) licences.set(entry, licence);

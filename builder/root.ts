@@ -4,7 +4,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, lstatSync, lutimesSync, readdirSync, utimesSync } from 'node:fs';
-import { lstat, mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readFile, realpath, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
 import { quote } from '../core/faults.ts';
@@ -32,6 +32,16 @@ export interface RootOptions {
   readonly fetch: (packages: readonly LockedPackage[]) => Promise<void>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((text: string) => void) | undefined;
+}
+
+/** A file of a package as the root holds it. A link that leads out of the root, onto the host, leads nowhere. */
+export async function readRootFile(root: StepRoot, path: string): Promise<Buffer | undefined> {
+  try {
+    const [folder, file] = await Promise.all([realpath(root.folder), realpath(join(root.folder, path))]);
+    return file.startsWith(`${folder}/`) ? await readFile(file) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 interface RootIndex {

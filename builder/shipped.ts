@@ -2,13 +2,13 @@
 // What ships in an image: a LOWER bound. A package is named only if bytes of it are shown to be there, by the linker's map,
 // the ELF file's loaded sections and line information, and the image's own bytes. What nothing claims is a named gap.
 
-import { join, posix } from 'node:path';
+import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
 import { type Elf, parseElf } from './elf.ts';
 import { type Contribution, parseLinkerMap } from './linker-map.ts';
 import type { LockedPackage } from './lock-file.ts';
-import type { StepRoot } from './root.ts';
+import { readRootFile, type StepRoot } from './root.ts';
 import { readSourceLines, type SourceLine } from './stabs.ts';
-import { hashFile } from './store.ts';
 
 export interface ImageEvidence {
   readonly image: Uint8Array;
@@ -140,8 +140,10 @@ async function indexSources(evidence: ImageEvidence): Promise<(path: string) => 
   const byDigest = new Map<string, Owned>();
   for (const [path, owner] of evidence.root.owners) {
     if (!evidence.sourcePackages.has(owner.name)) continue;
-    const sha256 = await hashFile(join(evidence.root.folder, path)).catch(() => undefined);
-    if (sha256 !== undefined && !byDigest.has(sha256)) byDigest.set(sha256, { package: owner, path });
+    const bytes = await readRootFile(evidence.root, path);
+    if (bytes === undefined) continue;
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    if (!byDigest.has(sha256)) byDigest.set(sha256, { package: owner, path });
   }
   return (path) => {
     const digest = path.startsWith('/build/') ? evidence.workFiles.get(path.slice(7)) : undefined;

@@ -7,7 +7,7 @@ import { quote } from '../core/faults.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
-import type { StepRoot } from './root.ts';
+import { readRootFile, type StepRoot } from './root.ts';
 import { runInSandbox } from './sandbox.ts';
 
 export interface StepContext {
@@ -109,16 +109,15 @@ async function comparePublished(
   for (const [i, { file, published }] of step.outputs.entries()) {
     const output = outputs[i];
     if (published === undefined || output === undefined) continue;
-    if (context.root.owners.get(published.path)?.name !== published.package) {
+    const owner = context.root.owners.get(published.path)?.name;
+    const theirs = owner === published.package ? await readRootFile(context.root, published.path) : undefined;
+    if (theirs === undefined) {
       throw BUILDER.reject(
         'STEP_PUBLISHED_MISSING',
         `expected ${quote(published.path)} in package ${published.package} among the inputs of step ${step.name}, got none`,
       );
     }
-    const [ours, theirs] = await Promise.all([
-      readFile(join(context.outputs, step.name, file)),
-      readFile(join(context.root.folder, published.path)),
-    ]);
+    const ours = await readFile(join(context.outputs, step.name, file));
     if (!ours.equals(theirs)) {
       const at = ours.findIndex((byte, offset) => byte !== theirs[offset]);
       throw BUILDER.reject(

@@ -30,7 +30,12 @@ let archive: Archive;
 beforeAll(() => {
   archive = makeArchive([
     TOOLBOX,
-    { name: 'firmware', files: { 'usr/src/image.bin': 'payload' }, depends: 'toolbox' },
+    {
+      name: 'firmware',
+      files: { 'usr/src/image.bin': 'payload' },
+      links: { 'usr/src/link': '/etc/hostname' },
+      depends: 'toolbox',
+    },
   ]);
 });
 afterAll(() => {
@@ -229,7 +234,8 @@ describe('a build', () => {
       code: 'STEP_OUTPUT_DIFFERS',
       message: expect.stringContaining('got 7 bytes that differ from byte 0 on'),
     });
-    for (const missing of [published('usr/src/nosuch'), published('bin/dash')]) {
+    // The third is a link of the package that, outside the sandbox, would lead to a file of the host.
+    for (const missing of [published('usr/src/nosuch'), published('bin/dash'), published('usr/src/link')]) {
       await expect(make(missing, { packages: ['firmware'] })).rejects.toMatchObject({
         code: 'STEP_PUBLISHED_MISSING',
       });

@@ -179,6 +179,11 @@ describe('the command line', () => {
     expect(existsSync(join(base, 'x'))).toBe(false);
   });
 
+  test('takes the mirror from the environment', async () => {
+    const result = await run(['lock'], { env: { WAYBILL_MIRROR: 'nonsense' } });
+    expect(result.stderr).toContain('LOCK_MIRROR_UNKNOWN');
+  });
+
   test('has help with an example for both', async () => {
     for (const verb of ['lock', 'build']) {
       const { stdout, code } = await run([verb, '--help']);
