@@ -105,7 +105,7 @@ describe('canonical JSON [RFC8785]', () => {
     const keys = Object.keys(JSON.parse(formatCanonicalJson(value)));
     expect(formatCanonicalJson(value).indexOf('CR')).toBeLessThan(formatCanonicalJson(value).indexOf('One'));
     expect(keys).toHaveLength(6);
-    expect(formatCanonicalJson([333333333.33333329, 1e30, 4.5, 2e-3, 1e-27])).toBe(
+    expect(formatCanonicalJson([Number('333333333.33333329'), 1e30, 4.5, 2e-3, 1e-27])).toBe(
       '[333333333.3333333,1e+30,4.5,0.002,1e-27]',
     );
   });

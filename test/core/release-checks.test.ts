@@ -43,7 +43,7 @@ const release = { version: '8.0.0', imageSha256: IMAGE };
 const coded = (code: string) => expect.objectContaining({ code });
 
 // Verified bundles are made by verifiers alone; here the statement is what is under test, so the brand is forged openly.
-const signed = (statement: UnsignedStatement, signer = CI) =>
+const signed = (statement: UnsignedStatement, signer: VerifiedSigner = CI) =>
   ({
     sha256: digest('f'),
     signer,
