@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Package URLs of Debian packages [purl-spec §deb].
+// Package URLs of Debian packages [purl-spec-v1.0.1 §deb].
 
 import { PackageURL } from 'packageurl-js';
 import type { LockedPackage } from './lock-file.ts';
