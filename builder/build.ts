@@ -2,25 +2,21 @@
 // The order of a build: preflight, roots, steps, SBOM, statements; everything beside the output folder, renamed at the end.
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { lstat, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
-import type { StepSandbox } from '../core/intoto/provenance.ts';
-import type { BuildDefinition, OutputReference, StepDefinition } from './definition.ts';
+import type { BuildDefinition, StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { fetchPackages } from './fetch.ts';
-import { licenceOf } from './licence.ts';
 import { checkLock, type Lock, type LockedPackage } from './lock-file.ts';
 import { findMirror } from './mirror.ts';
-import type { TakenOutput } from './outputs.ts';
+import { type BuildSummary, type DoneStep, outputOf, writeFolder } from './output-folder.ts';
 import { packageUrl } from './package-url.ts';
 import { removeTree } from './remove-tree.ts';
-import { joinPackages, openRoot, readRootFile, type StepRoot } from './root.ts';
+import { joinPackages, openRoot, type StepRoot } from './root.ts';
 import { probeSandbox } from './sandbox.ts';
-import { buildSbom } from './sbom.ts';
-import { findShipped, type Shipped } from './shipped.ts';
-import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
-import { type Comparison, runStep, type StepResult } from './step.ts';
+import type { BuildIdentity, StepFacts } from './statements.ts';
+import { runStep } from './step.ts';
 import { ContentStore } from './store.ts';
 import { sweepLeftovers } from './sweep.ts';
 
@@ -48,24 +44,6 @@ export type BuildEvent =
   | { readonly kind: 'log'; readonly step: string; readonly text: string }
   | { readonly kind: 'failed'; readonly step: string };
 
-export interface BuildSummary {
-  readonly out: string;
-  readonly product: string;
-  readonly version: string;
-  readonly image: TakenOutput;
-  readonly outputs: readonly (TakenOutput & { readonly step: string })[];
-  readonly sbom: { readonly file: string; readonly sha256: string; readonly sizeBytes: number };
-  /** Names of the packages of which bytes are shown to be in the image. */
-  readonly ships: readonly string[];
-  readonly statements: readonly string[];
-  readonly comparisons: readonly Comparison[];
-  readonly sandbox: StepSandbox;
-  readonly packageCount: number;
-  readonly fetchedSizeBytes: number;
-  readonly steps: readonly { readonly name: string; readonly durationMs: number }[];
-  readonly durationMs: number;
-}
-
 /** A build under way. */
 interface Run {
   readonly request: BuildRequest;
@@ -78,12 +56,6 @@ interface Run {
   readonly roots: Map<string, StepRoot>;
   readonly done: Map<string, DoneStep>;
   fetchedSizeBytes: number;
-}
-
-interface DoneStep {
-  readonly facts: StepFacts;
-  readonly root: StepRoot;
-  readonly result: StepResult;
 }
 
 /**
@@ -120,7 +92,7 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
     await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
     await sweepLeftovers(request.cache);
     for (const step of request.definition.steps) await runOne(run, step);
-    const summary = await finish(run);
+    const summary = await writeFolder(run);
     await replaceOut(run.beside, out);
     return { ...summary, out, durationMs: Math.round(performance.now() - startedMs) };
   } catch (failure) {
@@ -214,15 +186,8 @@ function describeStep(run: Run, step: StepDefinition): StepFacts {
       url: packageUrl(distribution.get(entry) ?? 'debian', entry),
       role: named.has(entry.name) ? 'source' : 'toolchain',
     })),
-    materials: step.materials.map((material) => outputOf(run, material).sha256),
+    materials: step.materials.map((material) => outputOf(run.done, material).sha256),
   };
-}
-
-function outputOf(run: Run, reference: OutputReference): TakenOutput {
-  const outputs = run.done.get(reference.step)?.result.outputs ?? [];
-  const found = outputs.find(({ file }) => file === reference.file);
-  if (found === undefined) throw new Error(`step ${reference.step} ran without its output ${reference.file}`);
-  return found;
 }
 
 /** The root of a step, checked once a build. */
@@ -267,117 +232,6 @@ function mirrors(request: BuildRequest): (entry: LockedPackage) => Promise<strin
     found.set(input.name, mirror);
     return mirror;
   };
-}
-
-type Finished = Omit<BuildSummary, 'out' | 'durationMs'>;
-
-/** Products, SBOM, statements, copies and the summary, into the folder beside. */
-async function finish(run: Run): Promise<Finished> {
-  const { request, beside } = run;
-  const { definition } = request;
-  const image = outputOf(run, definition.image);
-  const imageBytes = await readOutput(run, definition.image);
-  const shipped = await findShippedOf(run, imageBytes);
-  const done = [...run.done.values()];
-  const comparisons = done.flatMap(({ result }) => result.comparisons);
-  const sbom = await buildSbom({
-    product: definition.product,
-    version: definition.version,
-    image,
-    sourceDateEpoch: definition.sourceDateEpoch,
-    toolVersion: request.toolVersion,
-    ...(shipped === undefined ? {} : { shipped }),
-    licences: shipped === undefined ? new Map() : await findLicences(run, shipped),
-    packages: packagesOf(done),
-    steps: done.map(({ facts }) => ({
-      name: facts.step.name,
-      packageUrls: facts.packages.map(({ url }) => url),
-    })),
-    comparisons: comparisons.map(
-      (found) => `${found.step}/${found.file} is ${found.path} of ${found.package}, sha256:${found.sha256}`,
-    ),
-  });
-  const statements = new Map<string, Uint8Array>();
-  const number = () => String(statements.size + 1).padStart(2, '0');
-  for (const { facts } of done) {
-    const name = `${number()}-${facts.step.name}.provenance.json`;
-    statements.set(name, formatProvenance(definition, run.identity, facts));
-  }
-  const subject = { name: image.file, sha256: image.sha256 };
-  statements.set(
-    `${number()}-sbom.reference.json`,
-    formatSbomReference(subject, request.builderId, sha256(sbom)),
-  );
-  const summary: Finished = {
-    product: definition.product,
-    version: definition.version,
-    image,
-    outputs: done.flatMap(({ facts, result }) =>
-      result.outputs.map((output) => ({ step: facts.step.name, ...output })),
-    ),
-    sbom: { file: 'sbom.cdx.json', sha256: sha256(sbom), sizeBytes: sbom.length },
-    ships: [...(shipped?.packages.keys() ?? [])].map(({ name }) => name).sort(),
-    statements: [...statements.keys()],
-    comparisons,
-    sandbox: run.identity.sandbox,
-    packageCount: packagesOf(done).size,
-    fetchedSizeBytes: run.fetchedSizeBytes,
-    steps: done.map(({ facts, result }) => ({ name: facts.step.name, durationMs: result.durationMs })),
-  };
-  for (const folder of ['products', 'statements', 'logs']) await mkdir(join(beside, folder));
-  for (const [name, bytes] of statements) await writeFile(join(beside, 'statements', name), bytes);
-  for (const { facts, result } of done)
-    await writeFile(join(beside, 'logs', `${facts.step.name}.log`), result.log);
-  await writeFile(join(beside, 'products', image.file), imageBytes);
-  await writeFile(join(beside, 'sbom.cdx.json'), sbom);
-  await writeFile(join(beside, 'waybill.yaml'), request.definitionBytes);
-  await writeFile(join(beside, 'waybill.lock'), request.lockBytes);
-  await writeFile(join(beside, 'build.json'), `${JSON.stringify(summary, null, 2)}\n`);
-  return summary;
-}
-
-function readOutput(run: Run, { step, file }: OutputReference): Promise<Buffer> {
-  return readFile(join(run.beside, 'outputs', step, file));
-}
-
-async function findShippedOf(run: Run, image: Uint8Array): Promise<Shipped | undefined> {
-  const evidence = run.request.definition.evidence;
-  const linked = run.done.get(evidence?.map.step ?? '');
-  if (evidence === undefined || linked === undefined) return undefined;
-  return findShipped({
-    image,
-    map: (await readOutput(run, evidence.map)).toString('latin1'),
-    elf: await readOutput(run, evidence.elf),
-    root: linked.root,
-    workFiles: linked.result.workFiles,
-    sourcePackages: new Set(
-      linked.facts.packages.flatMap(({ entry, role }) => (role === 'source' ? [entry.name] : [])),
-    ),
-  });
-}
-
-/** The licence of each package that ships, if every file of it that is in the image has the same clear one. */
-async function findLicences(run: Run, shipped: Shipped): Promise<Map<LockedPackage, string>> {
-  const licences = new Map<LockedPackage, string>();
-  const roots = [...run.roots.values()];
-  for (const [entry, occurrences] of shipped.packages) {
-    const path = `usr/share/doc/${entry.name}/copyright`;
-    const root = roots.find(({ owners }) => owners.get(path)?.sha256 === entry.sha256);
-    if (root === undefined) continue;
-    const text = (await readRootFile(root, path))?.toString('utf8') ?? '';
-    const found = new Set(occurrences.map((occurrence) => licenceOf(text, occurrence.path)));
-    const [licence, other] = [...found];
-    if (licence !== undefined && found.size === 1 && other === undefined) licences.set(entry, licence);
-  }
-  return licences;
-}
-
-function packagesOf(done: readonly DoneStep[]) {
-  const packages = new Map<string, { entry: LockedPackage; distribution: string }>();
-  for (const { url, entry } of done.flatMap(({ facts }) => facts.packages)) {
-    packages.set(url, { entry, distribution: url.split('/')[1] ?? '' });
-  }
-  return new Map([...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function sha256(bytes: Uint8Array): string {

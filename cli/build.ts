@@ -3,8 +3,9 @@
 
 import { homedir } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { BuildEvent, BuildSummary } from '../builder/build.ts';
+import type { BuildEvent } from '../builder/build.ts';
 import { parseLock } from '../builder/lock-file.ts';
+import type { BuildSummary } from '../builder/output-folder.ts';
 import { cacheFolder } from '../builder/store.ts';
 import { mirrorOption, readDefinition } from './definition-file.ts';
 import { readInput } from './files.ts';
