@@ -256,7 +256,11 @@ interface Subject {
 
 /** The environment of every command: the package cache may be the user's, everything else lies in the folder. */
 function environment(folder: string): Record<string, string> {
-  const env: Record<string, string> = { XDG_STATE_HOME: join(folder, 'state') };
+  const env: Record<string, string> = {
+    XDG_STATE_HOME: join(folder, 'state'),
+    // A hundred short commands compile the same code: they share the result, in this folder alone.
+    NODE_COMPILE_CACHE: join(folder, 'compiled'),
+  };
   for (const name of ['PATH', 'HOME', 'XDG_CACHE_HOME', 'WAYBILL_MIRROR', 'TMPDIR']) {
     const value = process.env[name];
     if (value !== undefined) env[name] = value;
