@@ -12,11 +12,14 @@ import { buildSbomReference } from '../../core/intoto/reference.ts';
 import { formatStatement } from '../../core/intoto/statement.ts';
 import { buildVerificationSummary, type VerificationSummary } from '../../core/intoto/vsa.ts';
 import { releaseUri } from '../../core/release/version.ts';
-import { generateKey, publicKeyDer, readPrivateKey } from '../../release/key-file.ts';
+import { generateKey, publicKeyDer, readPrivateKey, writeKeyPair } from '../../release/key-file.ts';
 import { Registry } from '../../release/registry.ts';
 import { chooseSummary, type SummaryWanted } from '../../release/summary.ts';
 import { NOW_MS } from '../policy/evidence.ts';
 import { type Build, House, sha256 } from './house.ts';
+
+/** The key of another product's gate. */
+const OTHER = generateKey('p256');
 
 let house: House;
 let wanted: SummaryWanted;
@@ -29,6 +32,14 @@ beforeAll(async () => {
   );
   await writeFile(house.path('policy.yaml'), lax);
   await house.product('add');
+  // Another product, whose gate may write to the log, too.
+  await writeKeyPair(house.path('other.pem'), OTHER);
+  const policyText = await readFile(house.path('device-policy.yaml'), 'utf8');
+  await writeFile(
+    house.path('other.yaml'),
+    policyText.replace('product: optiboot', 'product: other').replace('gate.pub', 'other.pub'),
+  );
+  await house.product('add', { product: 'other', devicePolicy: house.path('other.yaml') });
   const { gate } = (await readDevicePolicyFile(house.path('device-policy.yaml'), 'optiboot')).policy;
   const [policy] = gate.policies;
   wanted = { gate, product: 'optiboot', version: '8.1.0', imageSha256: sha256('image') };
@@ -67,8 +78,6 @@ async function signed(summary: VerificationSummary, signer: 'gate' | 'other' | '
   return { bytes, sha256: sha256(bytes) };
 }
 
-const OTHER = generateKey('p256');
-
 /** What the desk chooses, the verifier knowing the gate's key and, as a careless one would, the other one. */
 async function choose(bundles: readonly { bytes: Uint8Array; sha256: string }[]) {
   const { verifier } = await openTrust({ registryUrl: house.url, rootPath: house.root });
@@ -87,8 +96,9 @@ test('of several sound summaries the newest is chosen, whatever stands beside th
   }
 });
 
-test.each<[string, Partial<VerificationSummary>, 'gate' | 'certificate', RegExp]>([
+test.each<[string, Partial<VerificationSummary>, 'gate' | 'other' | 'certificate', RegExp]>([
   ['signed by a certificate', {}, 'certificate', /not by the gate's key/],
+  ['signed by another key', {}, 'other', /signed by a key that is not the gate/],
   ['of another verifier', { verifierId: 'https://other.example' }, 'gate', /another verifier id/],
   ['of another image', { subjects: [{ name: 'x', sha256: sha256('other') }] }, 'gate', /another image/],
   [

@@ -220,6 +220,12 @@ test('provenance that leads through ever more artifacts is not followed without 
   await expect(
     collectEvidence(source, wide.imageSha256, { ...examplePolicy, builders }),
   ).rejects.toMatchObject({ code: 'EVIDENCE_WALK_ENDLESS' });
+  // The same from a stranger leads nowhere.
+  const strange = await house.build('9.0.1');
+  const claims = { job_workflow_ref: 'example/firmware/.github/workflows/other.yml@refs/heads/main' };
+  await house.attest(buildStepProvenance({ ...strange.image, resolvedDependencies: materials }), claims);
+  const found = await collectEvidence(source, strange.imageSha256, { ...examplePolicy, builders });
+  expect(found).toHaveLength(1);
 });
 
 test('a registry that refuses, fails, is gone, or answers something else', async () => {

@@ -107,6 +107,10 @@ test('the same version again is denied by the gate and refused by release', asyn
   ]);
   expect(summary).toBeUndefined();
   await expect(house.release(build)).rejects.toMatchObject({ code: 'RELEASE_VERSION_NOT_HIGHER' });
+  // Said before any evidence is asked for: this version has none.
+  await expect(house.release(await house.build('7.9.9'))).rejects.toMatchObject({
+    code: 'RELEASE_VERSION_NOT_HIGHER',
+  });
 });
 
 test('a denied build leaves no summary in the registry', async () => {
