@@ -45,6 +45,7 @@ export async function commandLine(version: string, verb?: string): Promise<Comma
 
 /** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
 export async function main(argv: readonly string[], version: string): Promise<number> {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosedPipe);
   try {
     const program = await commandLine(version, argv[2]);
     await program.parseAsync([...argv]);
@@ -53,4 +54,9 @@ export async function main(argv: readonly string[], version: string): Promise<nu
     if (failure instanceof CommanderError) return failure.exitCode === 0 ? EXIT.done : EXIT.usage;
     return printFailure(failure, argv.includes('--json'));
   }
+}
+
+/** A reader that has seen enough (`| head`) is no reason to stop in the middle of the work. */
+function ignoreClosedPipe(failure: NodeJS.ErrnoException): void {
+  if (failure.code !== 'EPIPE') throw failure;
 }

@@ -166,7 +166,7 @@ export class Road {
     this.issuerInUse = await startIssuer({});
     this.url = `http://127.0.0.1:${await freePort()}`;
     const where = [this.dataFolder, '--offline', this.offlineFolder];
-    await this.show(['init', ...where, '--url', this.url, '--org', 'example']);
+    await this.show(['init', ...where, '--url', this.url, '--org', 'waybill']);
     await trustIssuer(this.dataFolder, this.issuer.url);
     this.server = await serve(this.cli, this.dataFolder, this.url);
   }
