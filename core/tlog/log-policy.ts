@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose checkpoints to believe [C2SP-tlog-policy-13027ee §Policy file syntax and structure]: logs, witnesses, groups, quorum.
-// Stricter than [C2SP-tlog-policy-13027ee §Character set]: text that is not UTF-8 is refused.
+// Whose checkpoints to believe [C2SP-tlog-policy-1896a5a §Policy file syntax and structure]: logs, witnesses, groups, quorum.
+// Stricter than [C2SP-tlog-policy-1896a5a §Character set]: text that is not UTF-8 is refused.
 
 import type { Crypto } from '../crypto.ts';
 import { hexEncode } from '../encoding/hex.ts';
@@ -194,7 +194,7 @@ export function formatLogPolicy(policy: LogPolicy): string {
 
 /**
  * Checks that the policy's quorum is met, which today only an explicit `quorum none` can be.
- * Stricter than [C2SP-tlog-policy-13027ee §Defining the quorum]: any other quorum is refused until cosignatures are verified here.
+ * Stricter than [C2SP-tlog-policy-1896a5a §Defining the quorum]: any other quorum is refused until cosignatures are verified here.
  * @throws TLOG_POLICY_QUORUM_UNSUPPORTED
  */
 export function checkQuorum(policy: LogPolicy): 'none' {
