@@ -45,7 +45,9 @@ export async function commandLine(version: string, verb?: string): Promise<Comma
 
 /** Runs one command line and returns its exit code (0 done, 1 refused, 2 usage, 70 our bug, 75 try again). */
 export async function main(argv: readonly string[], version: string): Promise<number> {
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosedPipe);
+  for (const stream of [process.stdout, process.stderr]) {
+    if (!stream.listeners('error').includes(ignoreClosedPipe)) stream.on('error', ignoreClosedPipe);
+  }
   try {
     const program = await commandLine(version, argv[2]);
     await program.parseAsync([...argv]);
