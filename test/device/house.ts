@@ -16,6 +16,8 @@ import { type Device, DeviceRegister } from '../../registry/devices/device-regis
 import { handleError } from '../../registry/http-errors.ts';
 import { type ApiDeps, deviceRoutes } from '../../registry/routes.ts';
 import { Database } from '../../registry/store/database.ts';
+import { createTrustServices } from '../../registry/trust/services.ts';
+import { buildTrustedRoot } from '../../registry/trust/trusted-root.ts';
 import { roleKey } from '../../release/role-metadata.ts';
 import { factory, temporaryFolder } from './folder.ts';
 
@@ -26,6 +28,9 @@ export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').updat
 
 const EXPIRES = '2036-01-01T00:00:00Z';
 const newKey = () => generateKeyPairSync('ed25519').privateKey;
+const rawKey = () => new Uint8Array(Buffer.from(newKey().export({ format: 'jwk' }).x as string, 'base64url'));
+/** Sound, and of nobody: whoever needs evidence that verifies publishes another (`House.trust`). */
+const TRUSTED_ROOT = await someTrustedRoot();
 
 export class House {
   readonly forge = soundRepository();
@@ -194,17 +199,25 @@ function soundRepository(): TufForge {
   return forge;
 }
 
+async function someTrustedRoot(): Promise<Uint8Array> {
+  const { path, dispose } = await temporaryFolder();
+  try {
+    const folders = { folder: join(path, 'online'), offlineFolder: join(path, 'offline') };
+    const material = await createTrustServices({ ...folders, org: 'waybill', now: Date.now() });
+    const log = { origin: material.names.log, publicKey: rawKey(), startMs: material.startMs };
+    return buildTrustedRoot(material, [log]);
+  } finally {
+    await dispose();
+  }
+}
+
 function trustMaterial(): Record<string, Uint8Array> {
-  const raw = newKey().export({ format: 'jwk' }).x as string;
-  const publicKey = new Uint8Array(Buffer.from(raw, 'base64url'));
+  const publicKey = rawKey();
   const name = 'log.waybill.example';
   const keyId = noteKeyId(name, ED25519_NOTE, publicKey, portableCrypto);
   const key = { name, keyId, type: ED25519_NOTE, publicKey };
   return {
-    'trusted_root.json': utf8(
-      '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],' +
-        '"ctlogs":[],"timestampAuthorities":[]}\n',
-    ),
+    'trusted_root.json': TRUSTED_ROOT,
     'tlog-policy': utf8(formatLogPolicy({ logs: [{ key }], witnesses: [], groups: [], quorum: 'none' })),
     'device-policy/optiboot.json': devicePolicy(),
   };
