@@ -20,8 +20,8 @@ export interface DeviceFiles {
   remove(path: string): Promise<void>;
   /** Names in a folder, sorted; none if there is no such folder. */
   list(folder: string): Promise<string[]>;
-  /** Takes a lock of this process, undefined if another living process holds it. Returns how to let go. */
-  lock(path: string): Promise<(() => Promise<void>) | undefined>;
+  /** Claims a folder of claims for this process, undefined if another living process has it. Returns how to let go. */
+  lock(folder: string): Promise<(() => Promise<void>) | undefined>;
   /** Opens a slot to be written from its start; what it held before is lost. */
   openSlot(path: string): Promise<SlotWriter>;
   /** What the slot holds now, from start to end; nothing if it was never written. */

@@ -9,6 +9,7 @@ import { dirname } from 'node:path';
 import { quote, type Unavailable } from '../core/faults.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceFiles, DeviceHost, SlotWriter } from './host.ts';
+import { claimFolder } from './node-lock.ts';
 
 const FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -59,20 +60,12 @@ export const nodeFiles: DeviceFiles = {
     }
   },
 
-  async lock(path) {
-    for (let attempt = 0; attempt < 2; attempt++) {
-      try {
-        await writeSynced(path, Buffer.from(String(process.pid)), 0o644);
-        return () => rm(path, { force: true });
-      } catch (cause) {
-        if (errno(cause) !== 'EEXIST') throw stateFault('write', path, cause);
-      }
-      // An agent that was killed leaves its lock behind; its number tells.
-      const holder = Number(await readFile(path, 'utf8').catch(() => ''));
-      if (holder > 0 && isAlive(holder)) return undefined;
-      await rm(path, { force: true });
+  async lock(folder) {
+    try {
+      return await claimFolder(folder);
+    } catch (cause) {
+      throw stateFault('write', folder, cause);
     }
-    return undefined;
   },
 
   async openSlot(path) {
@@ -135,15 +128,6 @@ async function syncFolder(folder: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (cause) {
-    return errno(cause) === 'EPERM';
   }
 }
 

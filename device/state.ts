@@ -53,7 +53,7 @@ export function devicePaths(folder: string) {
     active: `${folder}/active`,
     counter: `${folder}/counter`,
     reports: `${folder}/reports`,
-    lock: `${folder}/lock`,
+    agents: `${folder}/agents`,
     slot: (slot: SlotName) => `${folder}/slots/${slot}`,
   };
 }

@@ -55,7 +55,7 @@ export async function updateDevice(
       `expected an enrolled device, ${identity.id} was not registered yet`,
     );
   }
-  const unlock = await host.files.lock(devicePaths(folder).lock);
+  const unlock = await host.files.lock(devicePaths(folder).agents);
   if (unlock === undefined)
     throw DEVICE.unavailable('DEVICE_BUSY', 'another agent is at work in this folder');
   try {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device folder: made whole, read strictly, and still good when a file of it is torn.
 
-import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readDeviceKey } from '../../device/device-key.ts';
 import { makeDevice } from '../../device/enrolment.ts';
@@ -214,15 +217,66 @@ describe('the switch', () => {
 });
 
 describe('the lock', () => {
-  test('is held by one agent at a time and outlives none', async () => {
-    const unlock = await nodeFiles.lock(`${folder}/lock`);
-    expect(await nodeFiles.lock(`${folder}/lock`)).toBeUndefined();
+  const claims = () => join(folder, 'agents');
+  const boot = () => readFile('/proc/sys/kernel/random/boot_id', 'utf8').then((id) => id.trim());
+  /** Leaves a claim behind, as an agent does that is killed. */
+  const leave = async (name: string) => {
+    await mkdir(claims(), { recursive: true });
+    await writeFile(join(claims(), `${name}-0123456789ab`), '');
+  };
+
+  test('is held by one agent at a time', async () => {
+    const unlock = await nodeFiles.lock(claims());
+    expect(await nodeFiles.lock(claims())).toBeUndefined();
     await unlock?.();
-    // A number that no process can have: the agent that wrote it is gone.
-    await writeFile(`${folder}/lock`, '999999999');
-    const again = await nodeFiles.lock(`${folder}/lock`);
+    const again = await nodeFiles.lock(claims());
     expect(again).toBeTypeOf('function');
     await again?.();
-    expect(await readdir(folder)).toEqual([]);
+    expect(await readdir(claims())).toEqual([]);
+  });
+
+  test('has never two holders, however many begin at once', async () => {
+    for (let round = 0; round < 20; round++) {
+      const taken = await Promise.all(Array.from({ length: 4 }, () => nodeFiles.lock(claims())));
+      const held = taken.filter((unlock) => unlock !== undefined);
+      expect(held.length).toBeLessThanOrEqual(1);
+      await held[0]?.();
+    }
+    expect(await readdir(claims())).toEqual([]);
+  });
+
+  test('outlives no agent: not a dead one, not one whose number another process has now, not a restart', async () => {
+    // A number that no process can have.
+    await leave(`999999999-5-${await boot()}`);
+    // As in a container, where every agent has the same number.
+    await leave(`${process.pid}-5-${await boot()}`);
+    const start = (await readFile('/proc/self/stat', 'utf8')).split(' ')[21];
+    await leave(`${process.pid}-${start}-00000000-0000-0000-0000-000000000000`);
+    await leave('no claim at all');
+    const unlock = await nodeFiles.lock(claims());
+    expect(unlock).toBeTypeOf('function');
+    expect((await readdir(claims())).length).toBe(1);
+    await unlock?.();
+  });
+
+  test('is held by a living process of this boot, not by one that only waits to be buried', async () => {
+    const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const dead = Number(String((await once(parent.stdout, 'data'))[0]));
+    const claim = async (pid?: number) => {
+      const start = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(' ')[21];
+      await leave(`${pid}-${start}-${await boot()}`);
+    };
+    await claim(dead);
+    const unlock = await nodeFiles.lock(claims());
+    expect(unlock).toBeTypeOf('function');
+    await unlock?.();
+    await claim(parent.pid);
+    expect(await nodeFiles.lock(claims())).toBeUndefined();
+    parent.kill('SIGKILL');
+    await once(parent, 'exit');
+    await (await nodeFiles.lock(claims()))?.();
+    expect(await readdir(claims())).toEqual([]);
   });
 });

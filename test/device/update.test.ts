@@ -60,7 +60,7 @@ describe('an update', () => {
     expect(known).toEqual(result.links);
     expect(known.map(({ link }) => link)).toEqual(['metadata', 'trust', 'index', 'release']);
     expect((await house.known()).lastReport).toBeUndefined();
-    expect(await readdir(folder)).not.toContain('lock');
+    expect(await readdir(devicePaths(folder).agents)).toEqual([]);
   });
 
   test('with the newest installed says so', async () => {
@@ -76,7 +76,7 @@ describe('an update', () => {
 
   test('is not begun while another one is under way', async () => {
     const folder = await house.device();
-    const unlock = await nodeFiles.lock(devicePaths(folder).lock);
+    const unlock = await nodeFiles.lock(devicePaths(folder).agents);
     await expect(updateDevice(folder, nodeHost())).rejects.toEqual(coded('DEVICE_BUSY'));
     await unlock?.();
   });
