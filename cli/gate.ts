@@ -110,7 +110,7 @@ export async function gate(inputs: GateInputs): Promise<GateResult> {
   const imageSha256 = await imageDigest(inputs.image);
   progress(`fetching trust material from ${url}`);
   const trust = await openTrust({ registryUrl: url, rootPath: inputs.root });
-  const verifier = await trust.verifier([publicKeyDer(key)]);
+  const verifier = await trust.verifier([publicKeyDer(key), ...rebuilderKeys(policy)]);
   const registry = new Registry(url, signal);
   progress('fetching and verifying evidence');
   const lastVersion = await lastReleased(trust.client, policy.product);
@@ -134,6 +134,13 @@ export async function gate(inputs: GateInputs): Promise<GateResult> {
   if (path !== undefined) await writeOutput(path, bundle);
   const summary = { sha256, leafIndex: Number(verified.leafIndex), ...(path === undefined ? {} : { path }) };
   return { decision, summary };
+}
+
+function rebuilderKeys({ rebuilders }: Policy): readonly Uint8Array[] {
+  if (rebuilders === 'none') return [];
+  return rebuilders.listed.flatMap((listed) =>
+    'publicKey' in listed ? [new Uint8Array(Buffer.from(listed.publicKey, 'base64'))] : [],
+  );
 }
 
 function openPolicy(path: string, bytes: Uint8Array): Policy {

@@ -123,6 +123,11 @@ export const CORE = faultsOf({
     meaning: 'An install report does not follow docs/spec/install-report.md.',
     remedy: 'Update the device agent; the registry keeps no report that it cannot read.',
   },
+  REBUILD_STATEMENT_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A rebuild statement does not follow docs/spec/rebuild.md, or its verdict contradicts its digests.',
+    remedy: 'Rebuild again with a current version of Waybill; no rebuild counts that cannot be read.',
+  },
   RELEASE_VERSION_MALFORMED: {
     class: 'rejection',
     meaning: 'A version is not one to four dotted whole numbers.',

@@ -57,8 +57,11 @@ function digests(read: () => readonly VerifiedBundle[]): readonly string[] {
 
 function notAsked(policy: Policy): readonly string[] {
   return [
-    ...RULE_IDS.filter((id) => !policy.rules.includes(id)).map((id) => `rule ${id}`),
+    ...RULE_IDS.filter((id) => !policy.rules.includes(id) && id !== 'rebuild-agreed').map(
+      (id) => `rule ${id}`,
+    ),
     ...(policy.evidenceMaxAgeDays === 'none' ? ['maximum age of evidence'] : []),
+    ...(policy.rebuilders === 'none' ? ['independent rebuilds'] : []),
     ...(policy.witnesses === 'none' ? ['witnesses of the log'] : []),
   ];
 }

@@ -36,6 +36,17 @@ export const POLICY = faultsOf({
     meaning: 'A signed statement names the SBOM of the image, but the SBOM itself was not given.',
     remedy: 'Submit the SBOM with `waybill attest`.',
   },
+  POLICY_REBUILDS_TOO_FEW: {
+    class: 'rejection',
+    meaning: 'Fewer independent rebuilders than the policy asks for agree with the build.',
+    remedy: 'Have further rebuilders of the policy run `waybill rebuild` on this image.',
+  },
+  POLICY_REBUILD_DIFFERS: {
+    class: 'rejection',
+    meaning: 'An independent rebuilder of the policy got another image from the same definition and lock.',
+    remedy:
+      'Do not release. Read the differences in its statement; find out whether the build is not reproducible or was tampered with.',
+  },
   POLICY_VERSION_NOT_HIGHER: {
     class: 'rejection',
     meaning: 'The version is not higher than that of the last release.',

@@ -23,6 +23,7 @@ import type { VerifiedBundle } from '../core/verify/verified.ts';
 import type { Case } from './case.ts';
 import { POLICY } from './faults.ts';
 import type { RuleId } from './policy.ts';
+import { checkRebuilds, type RebuildEvidence, selectRebuilds } from './rebuilds.ts';
 import { type Selection, selectReferences, selectSteps, withoutNoise } from './select.ts';
 
 /** A timestamp authority's clock and ours may differ by this much. */
@@ -33,15 +34,18 @@ const DAY_MS = 86_400_000;
 export interface Weighed extends Case {
   readonly steps: () => Selection<StepEvidence>;
   readonly references: () => Selection<SbomEvidence>;
+  readonly rebuilds: () => readonly RebuildEvidence[];
 }
 
 /** Sorts the evidence of a case, lazily: a statement that cannot be read fails the rules that need its kind. */
 export function weigh(given: Case): Weighed {
   const evidence = withoutNoise(given.evidence, given.policy);
+  const steps = () => selectSteps(provenanceOf(evidence), given.policy, given.version);
   return {
     ...given,
     evidence,
-    steps: () => selectSteps(provenanceOf(evidence), given.policy, given.version),
+    steps,
+    rebuilds: () => selectRebuilds(given.evidence, steps().used, given),
     references: () => {
       const about = sbomReferencesOf(evidence).filter(({ subjects }) =>
         subjects.some(({ sha256 }) => sha256 === given.imageSha256),
@@ -164,6 +168,10 @@ function sbomBound(given: Weighed): string {
   return `SBOM sha256:${sbomSha256} describes this image: ${components} components`;
 }
 
+function rebuildAgreed(given: Weighed): string {
+  return checkRebuilds(given.rebuilds(), given.policy);
+}
+
 function versionHigher(given: Weighed): string {
   if (given.lastVersion === undefined) {
     // Also refuses what is no version.
@@ -187,10 +195,14 @@ export const RULES: Readonly<Record<RuleId, Rule>> = {
   'build-hermetic': buildHermetic,
   'chain-complete': chainComplete,
   'sbom-bound': sbomBound,
+  'rebuild-agreed': rebuildAgreed,
   'version-higher': versionHigher,
 };
 
-/** Every bundle that counts: provenance and SBOM references, selected. Throws if one cannot be read. */
+/**
+ * Every bundle that counts: provenance and SBOM references, selected. Throws if one cannot be read. Rebuilds are the gate's alone:
+ * what counts here goes to devices, which judge no rebuilds and may not know the rebuilders' keys.
+ */
 export function countedBundles(given: Weighed): readonly VerifiedBundle[] {
   return [...given.steps().used, ...given.references().used].map(({ bundle }) => bundle);
 }
@@ -211,6 +223,8 @@ export function bundlesOf(id: RuleId, given: Weighed): readonly VerifiedBundle[]
       return given.steps().used.map(({ bundle }) => bundle);
     case 'sbom-bound':
       return given.references().used.map(({ bundle }) => bundle);
+    case 'rebuild-agreed':
+      return given.rebuilds().map(({ bundle }) => bundle);
     case 'version-higher':
       return [];
   }

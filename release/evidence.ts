@@ -4,6 +4,7 @@
 
 import { Rejection } from '../core/faults.ts';
 import { PROVENANCE_TYPE } from '../core/intoto/provenance.ts';
+import { REBUILD_TYPE } from '../core/intoto/rebuild.ts';
 import { REFERENCE_TYPE } from '../core/intoto/reference.ts';
 import { parseStatement } from '../core/intoto/statement.ts';
 import type { Expectations } from '../core/release/expectations.ts';
@@ -48,7 +49,15 @@ export async function collectEvidence(
       );
     }
     for (const fetched of await source.registry.bundlesAbout(artifact)) {
-      if (!isJudged(fetched, artifact) || found.has(fetched.sha256)) continue;
+      if (found.has(fetched.sha256)) continue;
+      const predicateType = typeOf(fetched, artifact);
+      if (predicateType === REBUILD_TYPE) {
+        // Rebuilders sign with keys that this gate may not know; a statement of theirs that does not verify counts for nothing.
+        for (const bundle of readable(() => [source.verifier.verify(fetched.bytes)]))
+          found.set(fetched.sha256, bundle);
+        continue;
+      }
+      if (!JUDGED.some((family) => predicateType.startsWith(family))) continue;
       const bundle = source.verifier.verify(fetched.bytes);
       found.set(fetched.sha256, bundle);
       queue.push(...materialsOf(bundle, expectations));
@@ -57,8 +66,8 @@ export async function collectEvidence(
   return [...found.values()];
 }
 
-/** True for a bundle of a kind that gates judge. @throws EVIDENCE_SUBJECT_ABSENT, SIGSTORE_BUNDLE_MALFORMED, INTOTO_STATEMENT_MALFORMED */
-function isJudged(fetched: FetchedBundle, artifact: string): boolean {
+/** The predicate type of a bundle that is about the artifact. @throws EVIDENCE_SUBJECT_ABSENT, SIGSTORE_BUNDLE_MALFORMED, INTOTO_STATEMENT_MALFORMED */
+function typeOf(fetched: FetchedBundle, artifact: string): string {
   const statement = parseStatement(parseBundle(fetched.bytes).payload);
   if (!statement.subjects.some(({ sha256 }) => sha256 === artifact)) {
     throw RELEASE.reject(
@@ -67,7 +76,7 @@ function isJudged(fetched: FetchedBundle, artifact: string): boolean {
         statement.subjects.map(({ sha256 }) => `sha256:${sha256}`).join(', '),
     );
   }
-  return JUDGED.some((family) => statement.predicateType.startsWith(family));
+  return statement.predicateType;
 }
 
 function materialsOf(bundle: VerifiedBundle, expectations: Expectations): readonly string[] {

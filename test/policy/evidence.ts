@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { openYaml } from '../../cli/files.ts';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { buildStepProvenance, type StepProvenance } from '../../core/intoto/provenance.ts';
+import { buildRebuildReport, type RebuildReport } from '../../core/intoto/rebuild.ts';
 import { buildSbomReference, type SbomReference } from '../../core/intoto/reference.ts';
 import { formatStatement, parseStatement, type UnsignedStatement } from '../../core/intoto/statement.ts';
 import { asVerifiedBundle, type VerifiedBundle, type VerifiedSigner } from '../../core/verify/verified.ts';
@@ -35,6 +36,7 @@ export function sha256(bytes: Uint8Array | string): string {
 export const IMAGE = sha256('image');
 export const ELF = sha256('elf');
 const LOCK = { name: 'waybill.lock', sha256: sha256('lock'), annotations: { role: 'config' } };
+const DEFINITION = { name: 'waybill.yaml', sha256: sha256('definition'), annotations: { role: 'config' } };
 const SANDBOX = { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1.0', sourceDateEpoch: 1 };
 const SOURCE = {
   uri: 'pkg:deb/debian/arduino-core-avr@1.8.6?arch=all',
@@ -48,7 +50,7 @@ export const compile: StepProvenance = {
   product: 'optiboot',
   version: '8.1.0',
   step: 'compile',
-  resolvedDependencies: [SOURCE, LOCK],
+  resolvedDependencies: [SOURCE, LOCK, DEFINITION],
   sandbox: SANDBOX,
   invocationId: 'run-1',
 };
@@ -60,6 +62,7 @@ export const image: StepProvenance = {
   resolvedDependencies: [
     { name: 'optiboot.elf', sha256: ELF, annotations: { role: 'material', step: 'compile' } },
     LOCK,
+    DEFINITION,
   ],
 };
 
@@ -84,6 +87,21 @@ export const reference: SbomReference = {
   downloadLocation: 'sbom.cdx.json',
 };
 
+/** What a rebuilder says who got the same image. */
+export const rebuilt: RebuildReport = {
+  image: { name: 'optiboot.bin', sha256: IMAGE },
+  rebuilderId: 'https://rebuilder.example/',
+  product: 'optiboot',
+  version: '8.1.0',
+  definitionSha256: DEFINITION.sha256,
+  lockSha256: LOCK.sha256,
+  inputAttestations: [sha256('provenance')],
+  sandbox: { mechanism: 'bubblewrap 0.8.0', kernel: '6.2.0' },
+  verdict: 'agrees',
+  outputs: [{ step: 'image', name: 'optiboot.bin', claimedSha256: IMAGE, rebuiltSha256: IMAGE }],
+  differences: [],
+};
+
 /** What a verifier would return for a statement; `salt` tells bundles of one statement apart. */
 export function asBundle(
   statement: UnsignedStatement,
@@ -105,6 +123,8 @@ export function asBundle(
 export const step = (provenance: StepProvenance, facts = {}) =>
   asBundle(buildStepProvenance(provenance), facts);
 export const refers = (to: SbomReference, facts = {}) => asBundle(buildSbomReference(to), facts);
+
+export const rebuild = (report: RebuildReport, facts = {}) => asBundle(buildRebuildReport(report), facts);
 
 /** A case that passes every rule, with changes. */
 export function soundCase(changes: Partial<Case> = {}): Case {

@@ -16,11 +16,60 @@ function read(text: string) {
   return readPolicy(openYaml('policy.yaml', utf8(text), refuse));
 }
 
-test('the example is a policy that asks every rule', () => {
+const WITH_REBUILDERS = EXAMPLE.replace(
+  'rebuilders: none',
+  `rebuilders:
+  threshold: 2
+  identities:
+    - { identity: a@example.com, issuer: https://issuer.example }
+    - { identity: b@example.com, issuer: https://issuer.example }
+  keys: ['${Buffer.alloc(91).toString('base64')}']`,
+);
+
+test('the example is a policy that asks every rule but that of rebuilders, whom it does not name', () => {
   const policy = read(EXAMPLE);
-  expect(policy.rules).toEqual(RULE_IDS);
+  expect(policy.rules).toEqual(RULE_IDS.filter((id) => id !== 'rebuild-agreed'));
+  expect(policy.rebuilders).toBe('none');
   expect(policy.steps).toEqual(['compile', 'image']);
   expect(policy.evidenceMaxAgeDays).toBe('none');
+});
+
+test('rebuilders are identities and keys, and so many of them must agree', () => {
+  const policy = read(WITH_REBUILDERS);
+  expect(policy.rules).toEqual(RULE_IDS);
+  expect(policy.rebuilders).toEqual({
+    threshold: 2,
+    listed: [
+      { identity: 'a@example.com', issuer: 'https://issuer.example' },
+      { identity: 'b@example.com', issuer: 'https://issuer.example' },
+      { publicKey: Buffer.alloc(91).toString('base64') },
+    ],
+  });
+});
+
+test.each([
+  ['more than are listed', 'threshold: 2', 'threshold: 4', /whole number from 1 to 3/],
+  ['a threshold of zero', 'threshold: 2', 'threshold: 0', /whole number from 1 to 3/],
+  ['no threshold', '  threshold: 2\n', '', /expected a member "threshold"/],
+  ['one of them twice', 'b@example.com', 'a@example.com', /expected each rebuilder once/],
+  ['a key that is none', /keys: .*/, "keys: ['AAAA']", /expected a P-256 public key/],
+  ['an empty list', /keys: .*/, 'keys: []', /at least one element/],
+  ['nobody', / {2}identities:[\s\S]*keys: .*/, '', /expected identities or keys of rebuilders/],
+  ['rules without theirs', 'rules: all', 'rules: [sbom-bound]', /expected rule rebuild-agreed/],
+  ['a word', /rebuilders:[\s\S]*keys: .*/, 'rebuilders: some', /expected `none`, or a threshold/],
+  ['silence', /rebuilders:[\s\S]*keys: .*/, '', /expected a member "rebuilders"/],
+])('rebuilders: %s is refused', (_, from, to, message) => {
+  const text = WITH_REBUILDERS.replace(from, to);
+  expect(text).not.toBe(WITH_REBUILDERS);
+  expect(() => read(text)).toThrow(
+    expect.objectContaining({ code: 'POLICY_MALFORMED', message: expect.stringMatching(message) }),
+  );
+});
+
+test('the rule of rebuilders cannot be asked of a policy that names none', () => {
+  expect(() => read(EXAMPLE.replace('rules: all', 'rules: [rebuild-agreed]'))).toThrow(
+    /got "rebuild-agreed"/,
+  );
 });
 
 test('rules are kept in one order, and evidence must always be there', () => {
