@@ -7,18 +7,23 @@ export interface ElfSection {
   readonly name: string;
   /** SHT_PROGBITS with SHF_ALLOC: its bytes are in memory when the firmware runs, and come from the file. */
   readonly loaded: boolean;
+  /** SHF_COMPRESSED: the bytes are not what the name says. */
+  readonly compressed: boolean;
   readonly address: number;
   readonly bytes: Uint8Array;
 }
 
 export interface Elf {
   readonly littleEndian: boolean;
+  /** 64-bit. */
+  readonly wide: boolean;
   readonly sections: readonly ElfSection[];
 }
 
 const SHT_PROGBITS = 1;
 const SHT_NOBITS = 8;
 const SHF_ALLOC = 2;
+const SHF_COMPRESSED = 0x800;
 
 /** Parses the sections. @throws SBOM_EVIDENCE_MALFORMED */
 export function parseElf(bytes: Uint8Array): Elf {
@@ -52,19 +57,21 @@ export function parseElf(bytes: Uint8Array): Elf {
       return {
         name: textAt(bytes, names.offset + name),
         loaded: type === SHT_PROGBITS && (flags & SHF_ALLOC) !== 0,
+        compressed: (flags & SHF_COMPRESSED) !== 0,
         address,
         bytes: type === SHT_NOBITS ? new Uint8Array() : bytes.subarray(offset, offset + size),
       };
     });
-    return { littleEndian: little, sections };
+    return { littleEndian: little, wide, sections };
   } catch (cause) {
     if (cause instanceof RangeError) throw bad(cause.message);
     throw cause;
   }
 }
 
-/** Text up to the next NUL, Latin-1. */
-export function textAt(bytes: Uint8Array, offset: number): string {
-  const end = bytes.indexOf(0, offset);
-  return Buffer.from(bytes.subarray(offset, end < 0 ? bytes.length : end)).toString('latin1');
+/** Text up to the next NUL, Latin-1; at most so many bytes of it. */
+export function textAt(bytes: Uint8Array, offset: number, sizeBytesMax = 65_536): string {
+  const text = bytes.subarray(offset, offset + sizeBytesMax);
+  const end = text.indexOf(0);
+  return Buffer.from(text.subarray(0, end < 0 ? text.length : end)).toString('latin1');
 }
