@@ -10,11 +10,16 @@ import { BUILDER } from './faults.ts';
 const PACKAGE_OF = {
   'apt-get': 'apt',
   bwrap: 'bubblewrap',
+  chmod: 'coreutils',
   'dpkg-deb': 'dpkg',
+  env: 'coreutils',
   gpgv: 'gpgv',
   mkfifo: 'coreutils',
+  mount: 'mount',
   prlimit: 'util-linux',
+  rm: 'coreutils',
   tar: 'tar',
+  unshare: 'util-linux',
 } as const;
 
 export type HostTool = keyof typeof PACKAGE_OF;

@@ -2,7 +2,7 @@
 // Taking a step's outputs out of its work folder, once all its processes are dead. Nothing there is trusted.
 
 import { createHash } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
+import { constants, type Dirent, type Stats } from 'node:fs';
 import { chmod, lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
@@ -107,20 +107,41 @@ async function copyOutput(output: OutputDefinition, from: string, to: string): P
 /** Files that are looked at for evidence; a work folder with more is listed in part. */
 const LISTED_FILES_MAX = 50_000;
 
-/** SHA-256 of every regular file that a step left in its work folder, by path relative to it. */
+/**
+ * SHA-256 of the regular files that a step left in its work folder, by path relative to it. What cannot be reached by a path,
+ * since that is too long or no UTF-8, is passed over.
+ */
 export async function listWorkFiles(work: string): Promise<Map<string, string>> {
   const listed = new Map<string, string>();
   const waiting = [''];
   for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
-    await chmod(join(work, folder), 0o700);
-    for (const entry of await readdir(join(work, folder), { withFileTypes: true })) {
+    for (const entry of (await orPassOver(readFolder(join(work, folder)))) ?? []) {
+      // What is no UTF-8 comes with this in its place, and may so have the name of something else: of a link onto the host, say.
+      if (entry.name.includes('\ufffd')) continue;
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
       if (entry.isDirectory()) waiting.push(path);
       else if (entry.isFile() && listed.size < LISTED_FILES_MAX) {
-        await chmod(join(work, path), 0o600);
-        listed.set(path, await hashFile(join(work, path)));
+        const sha256 = await orPassOver(readDigest(join(work, path)));
+        if (sha256 !== undefined) listed.set(path, sha256);
       }
     }
   }
   return listed;
+}
+
+// The step may have made either unreadable even for us.
+async function readFolder(path: string): Promise<Dirent[]> {
+  await chmod(path, 0o700);
+  return readdir(path, { withFileTypes: true });
+}
+async function readDigest(path: string): Promise<string> {
+  await chmod(path, 0o600);
+  return hashFile(path);
+}
+
+async function orPassOver<T>(work: Promise<T>): Promise<T | undefined> {
+  return work.catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT' || cause.code === 'ENAMETOOLONG') return undefined;
+    throw cause;
+  });
 }

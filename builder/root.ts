@@ -4,7 +4,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, lstatSync, lutimesSync, readdirSync, utimesSync } from 'node:fs';
-import { lstat, mkdir, readFile, realpath, rename, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readFile, realpath, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
 import { quote } from '../core/faults.ts';
@@ -84,7 +84,8 @@ export async function openRoot(packages: readonly LockedPackage[], options: Root
   const beside = join(options.cache, 'roots', `new-${randomBytes(8).toString('hex')}`);
   try {
     await makeRoot(beside, packages, options);
-    await replaceFolder(beside, folder);
+    const theirs = await placeRoot(beside, folder, packages);
+    if (theirs !== undefined) return theirs;
   } finally {
     await removeTree(beside);
   }
@@ -95,14 +96,33 @@ export async function openRoot(packages: readonly LockedPackage[], options: Root
   return made;
 }
 
-/** A folder cannot be renamed over another. Losing the race to another build is fine: it made the same tree. */
-async function replaceFolder(beside: string, folder: string): Promise<void> {
-  const old = `${beside}-old`;
-  await rename(folder, old).catch(ignoreAbsence);
-  await rename(beside, folder).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code !== 'ENOTEMPTY' && cause.code !== 'EEXIST') throw cause;
-  });
-  await removeTree(old);
+/** Puts a new tree in its place. If another build was faster its tree is used, which steps may be running on already. */
+async function placeRoot(
+  beside: string,
+  folder: string,
+  packages: readonly LockedPackage[],
+): Promise<StepRoot | undefined> {
+  if (await renameTo(beside, folder)) return undefined;
+  const theirs = await readRoot(folder, packages);
+  if (theirs !== undefined) return theirs;
+  // Damaged, and yet a step may be running on it: set aside for the sweep, which goes by this time.
+  const now = new Date();
+  await utimes(folder, now, now).catch(ignoreAbsence);
+  await rename(folder, `${beside}-old`).catch(ignoreAbsence);
+  await renameTo(beside, folder);
+  return undefined;
+}
+
+/** False if there is a folder already: one cannot be renamed over another. */
+async function renameTo(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    throw cause;
+  }
 }
 
 function ignoreAbsence(cause: NodeJS.ErrnoException): void {

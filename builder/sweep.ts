@@ -20,8 +20,9 @@ export async function sweepLeftovers(cache: string): Promise<void> {
       if (!name.startsWith(mark)) continue;
       // Somebody else's sweep may be faster.
       const found = await stat(join(path, name)).catch(() => undefined);
-      if (found !== undefined && Date.now() - found.mtimeMs > LEFTOVER_AGE_MS)
-        await removeTree(join(path, name));
+      if (found === undefined || Date.now() - found.mtimeMs <= LEFTOVER_AGE_MS) continue;
+      // What cannot be removed is in nobody's way.
+      await removeTree(join(path, name)).catch(() => undefined);
     }
   }
 }

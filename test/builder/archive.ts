@@ -156,9 +156,21 @@ export const TOOLBOX: PackageContent = {
     ...['dash', 'bash', 'cat', 'chmod', 'cp', 'date', 'id', 'ln', 'ls', 'mkdir', 'mkfifo', 'mknod'].map(
       onHost,
     ),
-    ...['sleep', 'sort', 'stat', 'touch', 'uname', 'env', 'head', 'tee', 'setsid', 'unshare', 'mv', 'rm'].map(
-      onHost,
-    ),
+    ...[
+      'perl',
+      'sleep',
+      'sort',
+      'stat',
+      'touch',
+      'uname',
+      'env',
+      'head',
+      'tee',
+      'setsid',
+      'unshare',
+      'mv',
+      'rm',
+    ].map(onHost),
   ],
   links: { 'bin/sh': 'dash' },
 };

@@ -3,12 +3,15 @@
 
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +21,7 @@ import { type BuildRequest, build } from '../../builder/build.ts';
 import { inputsSha256 } from '../../builder/definition.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { formatLock, type Lock } from '../../builder/lock-file.ts';
+import { listWorkFiles } from '../../builder/outputs.ts';
 import { parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { parseSbomReference } from '../../core/intoto/reference.ts';
 import { parseStatement } from '../../core/intoto/statement.ts';
@@ -343,4 +347,82 @@ test('a cancelled build leaves nothing, and the next one works', async () => {
   await expect(ended).rejects.toThrow('stop');
   expect(existsSync(asked.out)).toBe(false);
   expect(leftovers()).toEqual([]);
+});
+
+describe('what a step leaves', () => {
+  test('is removed however deep and unreadable it is, and a build is not spoiled by it', async () => {
+    const deep = `perl -e 'for (1..600) { mkdir "dddddddddd"; chdir "dddddddddd" or die } open F, ">x"; chmod 0, "x", "."'`;
+    await make(stepYaml(`${deep}; echo x >image.bin`));
+    expect(leftovers()).toEqual([]);
+  });
+
+  test('may have names that are no text: they lead nowhere else', async () => {
+    const victim = join(base, 'elsewhere');
+    mkdirSync(join(victim, 'folder'), { recursive: true });
+    writeFileSync(join(victim, 'file'), 'x');
+    chmodSync(join(victim, 'folder'), 0o755);
+    chmodSync(join(victim, 'file'), 0o644);
+    const work = join(base, 'outs/named');
+    mkdirSync(work);
+    // Read as text, the bytes 0xff become the name of the link beside them.
+    for (const [folder, target] of [
+      ['a', 'folder'],
+      ['b', 'file'],
+    ] as const) {
+      mkdirSync(join(work, folder));
+      const raw = Buffer.concat([Buffer.from(`${join(work, folder)}/`), Buffer.of(0xff)]);
+      if (target === 'folder') mkdirSync(raw);
+      else writeFileSync(raw, 'y');
+      symlinkSync(join(victim, target), join(work, folder, '\ufffd'));
+    }
+    writeFileSync(join(work, 'plain'), 'z');
+    expect(await listWorkFiles(work)).toEqual(new Map([['plain', sha256('z')]]));
+    const modes = ['folder', 'file'].map((name) => statSync(join(victim, name)).mode & 0o777);
+    expect(modes).toEqual([0o755, 0o644]);
+    rmSync(work, { recursive: true });
+    rmSync(victim, { recursive: true });
+  });
+
+  test('may be deeper than a path can say: what is too deep proves nothing', async () => {
+    const evidence = '    evidence: { map: make/map, elf: make/elf }\n';
+    const deep = `perl -e 'for (1..600) { mkdir "dddddddddd"; chdir "dddddddddd" or die } open F, ">x"'`;
+    const steps = stepYaml(
+      `${deep}; echo x >image.bin; echo 'Linker script and memory map' >map; cp /bin/cat elf`,
+      '      - path: map\n      - path: elf\n',
+    );
+    expect((await make(steps, { evidence })).ships).toEqual([]);
+  });
+});
+
+test('two builds at once on an empty cache do not take the root from each other', async () => {
+  const step = stepYaml(
+    'for i in 1 2 3 4 5 6 7 8; do sleep 0.1; cat /bin/cat >/dev/null; done; echo x >image.bin',
+  );
+  const fresh = join(base, 'elsewhere');
+  const both = await Promise.all([1, 2].map(async () => build({ ...(await request(step)), cache: fresh })));
+  expect(both).toHaveLength(2);
+  expect(readdirSync(join(fresh, 'roots'))).toHaveLength(1);
+  rmSync(fresh, { recursive: true });
+});
+
+test('a damaged root is set aside and not taken from under a step that runs on it', async () => {
+  const fresh = join(base, 'elsewhere');
+  const step = stepYaml(
+    'echo started; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.1; cat /bin/cat >/dev/null; done; echo x >image.bin',
+  );
+  const first = await request(step);
+  let second: Promise<unknown> | undefined;
+  await build({
+    ...first,
+    cache: fresh,
+    onEvent: (event) => {
+      if (event.kind !== 'log' || second !== undefined) return;
+      const [root = ''] = readdirSync(join(fresh, 'roots'));
+      writeFileSync(join(fresh, 'roots', root, 'index.json'), '{}');
+      second = request(stepYaml('echo y >image.bin')).then((asked) => build({ ...asked, cache: fresh }));
+    },
+  });
+  await second;
+  expect(readdirSync(join(fresh, 'roots')).filter((name) => name.endsWith('-old'))).toHaveLength(1);
+  rmSync(fresh, { recursive: true });
 });
