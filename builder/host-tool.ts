@@ -12,14 +12,11 @@ const PACKAGE_OF = {
   bwrap: 'bubblewrap',
   chmod: 'coreutils',
   'dpkg-deb': 'dpkg',
-  env: 'coreutils',
   gpgv: 'gpgv',
   mkfifo: 'coreutils',
-  mount: 'mount',
   prlimit: 'util-linux',
   rm: 'coreutils',
   tar: 'tar',
-  unshare: 'util-linux',
 } as const;
 
 export type HostTool = keyof typeof PACKAGE_OF;
