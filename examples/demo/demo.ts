@@ -5,7 +5,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { formatPack } from '../../core/release/pack.ts';
-import { ATTACKS, isRefused, mount } from './attacks/all.ts';
+import { ATTACKS, isRefused, LANES, LAST, mount } from './attacks/all.ts';
+import type { Attack } from './attacks/attack.ts';
 import { type Reporter, Road } from './road.ts';
 import { Scene } from './scene.ts';
 
@@ -25,15 +26,22 @@ async function attackAll(scene: Scene): Promise<number> {
   const width = Math.max(...ATTACKS.map(({ name }) => name.length));
   say(`   ${'attack'.padEnd(width)}  ${'refused by'.padEnd(10)}  code`);
   let failed = 0;
-  for (const attack of ATTACKS) {
-    const refusal = await mount(attack, scene);
+  const run = async (attack: Attack, on: Scene): Promise<void> => {
+    const refusal = await mount(attack, on);
     const refused = isRefused(attack, refusal);
     if (!refused) failed += 1;
-    const note = refused
-      ? ''
-      : `   NOT AS EXPECTED: ${attack.code}, exit 1, slot untouched; got exit ${refusal.exitCode}`;
+    const got = `exit ${refusal.exitCode}, slot ${refusal.untouched ? 'untouched' : 'CHANGED'}`;
+    const note = refused ? '' : `   NOT AS EXPECTED: ${attack.code}, exit 1, slot untouched; got ${got}`;
     say(`   ${attack.name.padEnd(width)}  ${attack.stage.padEnd(10)}  ${refusal.code}${note}`);
-  }
+  };
+  // What both lists need is made before they start.
+  await scene.otherOffer('8.7.0');
+  const scenes = [scene, await scene.another()];
+  const lane = async (attacks: readonly Attack[], on: Scene): Promise<void> => {
+    for (const attack of attacks) await run(attack, on);
+  };
+  await Promise.all(LANES.map((attacks, i) => lane(attacks, scenes[i] ?? scene)));
+  await lane(LAST, scene);
   return failed;
 }
 

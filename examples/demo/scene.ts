@@ -69,21 +69,33 @@ export class Scene {
   readonly thief: Thief;
   /** Between the true registry and whoever is attacked; passes everything on unless told otherwise. */
   readonly between: Interceptor;
+  private readonly name: string;
   private readonly factories = new Map<string, string>();
+  private readonly beside: Scene[] = [];
 
-  private constructor(road: Road, thief: Thief, between: Interceptor) {
+  private constructor(road: Road, thief: Thief, between: Interceptor, name: string) {
     this.road = road;
     this.thief = thief;
     this.between = between;
+    this.name = name;
   }
 
   /** Sets the scene on a road that was travelled; `close` ends what it started. */
   static async set(road: Road): Promise<Scene> {
     const thief = await startThief(road);
-    return new Scene(road, thief, await Interceptor.start(road.registryUrl));
+    return new Scene(road, thief, await Interceptor.start(road.registryUrl), 'victim');
+  }
+
+  /** A second scene on the same road, with devices of its own, so that two attacks can be mounted at a time. */
+  async another(): Promise<Scene> {
+    const between = await Interceptor.start(this.road.registryUrl);
+    const scene = new Scene(this.road, this.thief, between, `${this.name}-${this.beside.length + 2}`);
+    this.beside.push(scene);
+    return scene;
   }
 
   async close(): Promise<void> {
+    for (const scene of this.beside) await scene.between.close();
     await this.between.close();
     await this.thief.close();
   }
@@ -265,7 +277,7 @@ export class Scene {
 
   private async makeDevice(installed: string): Promise<string> {
     const { folder, releases, cli, enrolmentToken } = this.road;
-    const factory = join(folder, `victim-${installed}`);
+    const factory = join(folder, this.idOf(installed));
     const built = releases.find(({ version }) => version === installed);
     if (built === undefined) throw new Error(`the road has no version ${installed}`);
     const place = [...this.road.trust(this.between.url), '--id', this.idOf(installed)];
@@ -279,7 +291,7 @@ export class Scene {
 
   /** The id of a device that `device` makes. */
   idOf(installed: string): string {
-    return `victim-${installed}`;
+    return `${this.name}-${installed}`;
   }
 
   /** Puts a repository before a device, which may have been up to date with the true one before, and lets the device update. */
