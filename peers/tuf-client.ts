@@ -10,7 +10,8 @@ import type { TargetFile } from '@tufjs/models';
 import { LengthOrHashMismatchError, UnsignedMetadataError } from '@tufjs/models/dist/error.js';
 import { BadVersionError, EqualVersionError, ExpiredMetadataError } from 'tuf-js/dist/error.js';
 import { TrustedMetadataStore } from 'tuf-js/dist/store.js';
-import { parseStrictJson } from '../core/encoding/strict-json.ts';
+import { DocumentNode } from '../core/encoding/document.ts';
+import { type Json, parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import { download } from './download.ts';
 import { PEERS } from './faults.ts';
@@ -222,7 +223,10 @@ export class TufClient {
     const loaded = await this.loadKept('snapshot', (buffer) => this.store.updateSnapshot(buffer, true));
     if (loaded) return;
     const meta = this.store.timestamp?.signed.snapshotMeta;
-    const bytes = await this.required(`${meta?.version}.snapshot.json`, meta?.length ?? LIMITS.snapshot);
+    const bytes = await this.required(
+      `${meta?.version}.snapshot.json`,
+      sizeMax(meta?.length, LIMITS.snapshot),
+    );
     checked('snapshot', bytes, (buffer) => this.store.updateSnapshot(buffer));
     await this.keep('snapshot', bytes);
   }
@@ -234,7 +238,7 @@ export class TufClient {
     const meta = this.store.snapshot?.signed.meta[`${name}.json`];
     const bytes = await this.required(
       `${meta?.version}.${encodeURIComponent(name)}.json`,
-      meta?.length ?? LIMITS.targets,
+      sizeMax(meta?.length, LIMITS.targets),
     );
     checked(name, bytes, load);
     await this.keep(name, bytes);
@@ -305,6 +309,11 @@ export class TufClient {
 
 type TargetsRole = NonNullable<TrustedMetadataStore['targets']>['signed'];
 
+/** The length that a role above announces, but never more than the limit: whoever holds an online key may announce anything. */
+function sizeMax(announced: number | undefined, limit: number): number {
+  return Math.min(announced ?? limit, limit);
+}
+
 function fileName(role: string): string {
   // A role's name is foreign text: encoded, it cannot leave the folder.
   return `${encodeURIComponent(role).replace(/\./g, '%2E')}.json`;
@@ -341,6 +350,7 @@ function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T
       { at: `offset ${parsed.offset}` },
     );
   }
+  checkHead(role, parsed.value);
   try {
     return step(Buffer.from(bytes));
   } catch (cause) {
@@ -351,6 +361,18 @@ function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T
       { cause },
     );
   }
+}
+
+/**
+ * Version and expiry in the one form of [TUF-1.0.34 §4.2.1]. Stricter than tuf-js, which takes fractions for versions and whatever
+ * `Date` makes something of for times.
+ */
+function checkHead(role: string, metadata: Json): void {
+  const refuse = (message: string, at: string) =>
+    PEERS.reject('TUF_METADATA_MALFORMED', `${quote(role)}: ${message}`, { at });
+  const signed = new DocumentNode(metadata, { refuse }).field('signed');
+  signed.field('version').integer(1);
+  signed.field('expires').instantMs();
 }
 
 function codeOf(cause: unknown) {

@@ -260,14 +260,15 @@ describe('the lock', () => {
   });
 
   test('is held by a living process of this boot, not by one that only waits to be buried', async () => {
-    const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
+    // The shell has become something that never looks after its child by the time the child ends.
+    const careless = 'sleep 0.3 & echo $!; exec sleep 60';
+    const parent = spawn('sh', ['-c', careless], { stdio: ['ignore', 'pipe', 'inherit'] });
     const dead = Number(String((await once(parent.stdout, 'data'))[0]));
     const claim = async (pid?: number) => {
       const start = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(' ')[21];
       await leave(`${pid}-${start}-${await boot()}`);
     };
+    await expect.poll(() => readFile(`/proc/${dead}/stat`, 'utf8')).toMatch(/\) Z /);
     await claim(dead);
     const unlock = await nodeFiles.lock(claims());
     expect(unlock).toBeTypeOf('function');

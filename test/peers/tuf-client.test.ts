@@ -22,6 +22,10 @@ let server: Server;
 let url: string;
 let forge: TufForge;
 let root1: Uint8Array;
+/** Path of a file that does not end, and how much of it was sent. */
+let endless: string | undefined;
+let sentBytes: number;
+const spaces = Buffer.alloc(64 * 1024, ' ');
 
 function delegation(name: string, key: KeyObject, paths: string[]) {
   return { name, keyids: [roleKey(key).keyId], threshold: 1, terminating: true, paths };
@@ -94,7 +98,16 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'waybill-tuf-'));
   forge = soundRepository();
   root1 = forge.files.get('1.root.json') as Uint8Array;
+  endless = undefined;
+  sentBytes = 0;
   server = createServer((request, response) => {
+    if (request.url === endless) {
+      const more = (): void => {
+        while (!response.destroyed && response.write(spaces)) sentBytes += spaces.length;
+      };
+      response.on('drain', more).writeHead(200);
+      return more();
+    }
     const body = forge.files.get(decodeURIComponent((request.url ?? '').slice('/tuf/'.length)));
     response.writeHead(body === undefined ? 404 : 200).end(body);
   });
@@ -216,6 +229,34 @@ describe('metadata', () => {
     forge.files.set('timestamp.json', new Uint8Array(20_000).fill(0x20));
     await expect(refreshed()).rejects.toEqual(coded('TUF_METADATA_MALFORMED'));
   });
+
+  test.each([
+    ['expires', 'never'],
+    // JavaScript makes a date of it, and a terminal a clear screen.
+    ['expires', 'Jan 1 2099 (\u001b[2J)'],
+    ['expires', '2099'],
+    ['version', 2.5],
+  ])('a %s of %j is refused', async (name, value) => {
+    forge.roles.get('timestamp')[name] = value;
+    forge.files.set('timestamp.json', forge.sign('timestamp'));
+    await expect(refreshed()).rejects.toEqual(coded('TUF_METADATA_MALFORMED'));
+  });
+
+  test.each(['snapshot', 'targets'])(
+    'a %s that is announced to be endless is cut off at the limit',
+    async (role) => {
+      const above = role === 'snapshot' ? 'timestamp' : 'snapshot';
+      const version = forge.roles.get(role).version + 1;
+      forge.roles.get(above).meta[`${role}.json`] = { version, length: 1e12 };
+      forge.sign(above);
+      if (above === 'snapshot') forge.publishSnapshot();
+      forge.roles.get('timestamp').version += 1;
+      forge.sign('timestamp');
+      endless = `/tuf/${version}.${role}.json`;
+      await expect(refreshed()).rejects.toEqual(coded('TUF_METADATA_MALFORMED'));
+      expect(sentBytes).toBeLessThan(16_000_000);
+    },
+  );
 
   test('an absent repository is worth another try', async () => {
     forge.files.delete('timestamp.json');
