@@ -277,7 +277,7 @@ async function list(inputs: ReleaseInputs, json: boolean): Promise<void> {
   const { index } = await openDesk({ ...inputs, keys: [] });
   if (json) return printJson(index);
   for (const { version, image, releasedAt, hardwareIds } of index.releases) {
-    printLine(`${version}  sha256:${image.sha256}  ${releasedAt}  for ${hardwareIds.join(', ')}`);
+    printLine(`${version}  sha256:${image.sha256}  ${releasedAt}  for ${hardwareIds.map(quote).join(', ')}`);
   }
   for (const { version, imageSha256, deniedAt, reason } of index.denials) {
     printLine(`${version}  sha256:${imageSha256}  withdrawn ${deniedAt}: ${quote(reason)}`);

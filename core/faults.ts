@@ -65,14 +65,21 @@ export function faultsOf<const T extends Record<string, FaultRow>>(table: T): Fa
   };
 }
 
+/** What steers a terminal or hides in it: controls, format characters (marks of direction, tags), separators of lines. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** Foreign text with everything escaped that could repaint a terminal. */
+export function printable(foreign: string): string {
+  return foreign.replace(UNPRINTABLE, (character) => {
+    const hex = (character.codePointAt(0) as number).toString(16);
+    return hex.length > 4 ? `\\u{${hex}}` : `\\u${hex.padStart(4, '0')}`;
+  });
+}
+
 /** Foreign text for a message: quoted, escaped, cut at 80 characters. */
 export function quote(foreign: string): string {
   const cut = foreign.length > 80 ? `${foreign.slice(0, 80)}…` : foreign;
-  // JSON escapes C0 controls; C1 controls and bidirectional marks could still repaint a terminal.
-  return JSON.stringify(cut).replace(
-    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return printable(JSON.stringify(cut));
 }
 
 /** core's codes. */

@@ -91,7 +91,7 @@ export async function readTrust(device: Device, tuf: TufClient): Promise<Learned
   const verifier = sigstoreVerifier({ trustedRoot, keys: [policy.gate.publicKey] });
   return learned(
     { policy, logPolicy, verifier },
-    `trusted_root.json, tlog-policy and ${policyName} from top-level targets; gate ${policy.gate.verifierId}`,
+    `trusted_root.json, tlog-policy and ${policyName} from top-level targets; gate ${quote(policy.gate.verifierId)}`,
   );
 }
 
@@ -195,7 +195,7 @@ export function checkChain(
   const chain = release.checkChain(release.provenanceOf(bundles), trust.policy, pack);
   return learned(
     undefined,
-    `${trust.policy.source} → ${chain.map(({ step }) => step).join(' → ')} → sha256:${pack.imageSha256}`,
+    `${quote(trust.policy.source)} → ${chain.map(({ step }) => quote(step)).join(' → ')} → sha256:${pack.imageSha256}`,
   );
 }
 
@@ -213,7 +213,7 @@ export async function checkSbom(
   const bytes = await tuf.goods(device.identity.product, body.name, SIZE_MAX.sbom);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const count = release.checkSbomBinding({ bytes, sha256 }, { sbomSha256, imageSha256 });
-  return learned(undefined, `${body.name} sha256:${sha256} describes the image, ${count} components`);
+  return learned(undefined, `${quote(body.name)} sha256:${sha256} describes the image, ${count} components`);
 }
 
 /** Where the SBOM lies; one that is not the referenced one is fetched too, so that it is refused for what it is. */

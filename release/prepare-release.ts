@@ -4,6 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Crypto } from '../core/crypto.ts';
+import { quote } from '../core/faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
 import type { DevicePolicy } from '../core/release/device-policy.ts';
 import { formatPack } from '../core/release/pack.ts';
@@ -126,7 +127,7 @@ function checkHardware({ hardwareIds, policy }: ReleaseRequest): void {
   if (unknown !== undefined || hardwareIds.length === 0) {
     throw RELEASE.reject(
       'RELEASE_HARDWARE_UNKNOWN',
-      `expected hardware ids among ${policy.hardwareIds.join(', ')}, got ${unknown ?? 'none'}`,
+      `expected hardware ids among ${policy.hardwareIds.map(quote).join(', ')}, got ${unknown === undefined ? 'none' : quote(unknown)}`,
     );
   }
 }

@@ -2,7 +2,7 @@
 // The gate's word for a release [SLSA-v1.2 §VSA]: among what the registry keeps about the image, the newest summary that
 // devices will accept under the product's device policy.
 
-import { Rejection } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { parseStatement } from '../core/intoto/statement.ts';
 import { parseVerificationSummary, type VerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
 import type { TrustedGate } from '../core/release/device-policy.ts';
@@ -59,7 +59,7 @@ export function chooseSummary(
   const seen = reasons.length === 0 ? 'found no summary' : `found ${reasons.join('; ')}`;
   throw RELEASE.reject(
     'RELEASE_SUMMARY_MISSING',
-    `expected a summary PASSED of ${wanted.gate.verifierId} for ${releaseUri(wanted.product, wanted.version)}, ` +
+    `expected a summary PASSED of ${quote(wanted.gate.verifierId)} for ${releaseUri(wanted.product, wanted.version)}, ` +
       `image sha256:${wanted.imageSha256}; ${seen}`,
   );
 }

@@ -2,7 +2,7 @@
 // Typed reading of a parsed document, member by member, each named by its JSON Pointer [RFC6901 §3]. JSON from the wire
 // and YAML from a user are read by the same calls; only the place named in a message differs.
 
-import { quote, type Rejection } from '../faults.ts';
+import { printable, quote, type Rejection } from '../faults.ts';
 import { hexDecode } from './hex.ts';
 import { type Json, type JsonObject, parseStrictJson } from './strict-json.ts';
 
@@ -28,8 +28,13 @@ export class DocumentNode {
 
   /** The fault for this place: "expected …, got …". */
   wrong(message: string): Rejection {
-    const at = this.context.locate?.(this.pointer) ?? (this.pointer === '' ? '/' : this.pointer);
-    return this.context.refuse(message, at);
+    return this.context.refuse(message, this.context.locate?.(this.pointer) ?? this.place());
+  }
+
+  /** The pointer for people: the names in it are foreign text, and may be long. */
+  private place(): string {
+    const cut = this.pointer.length > 200 ? `${this.pointer.slice(0, 200)}…` : this.pointer;
+    return cut === '' ? '/' : printable(cut);
   }
 
   private got(): string {

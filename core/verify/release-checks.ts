@@ -100,7 +100,7 @@ export function checkChain(
   if (unexpected !== undefined) {
     throw CORE.reject(
       'CHAIN_STEP_UNEXPECTED',
-      `expected steps ${expectations.steps.join(', ')}, got also ${quote(unexpected.step)}`,
+      `expected steps ${expectations.steps.map(quote).join(', ')}, got also ${quote(unexpected.step)}`,
     );
   }
   const lock = lockOf(steps[0] as StepEvidence);
@@ -177,7 +177,7 @@ function checkSource(step: StepProvenance, expectations: Expectations): void {
   if (!withRole(step, 'source').some((input) => input.uri?.startsWith(`${expectations.source}@`))) {
     throw CORE.reject(
       'CHAIN_SOURCE_MISSING',
-      `step ${quote(step.step)}: expected source ${expectations.source}, found none`,
+      `step ${quote(step.step)}: expected source ${quote(expectations.source)}, found none`,
     );
   }
 }

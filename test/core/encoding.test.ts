@@ -242,8 +242,16 @@ describe('documents', () => {
   });
 });
 
+test('names that a place is made of are foreign text too', () => {
+  const refuse = (message: string, at: string) => CORE.reject('PACK_MALFORMED', message, { at });
+  const root = new DocumentNode({ '\u001b[2J': 1, a: { ['x'.repeat(500)]: 1 } }, { refuse });
+  expect(() => root.only('a')).toThrow(expect.objectContaining({ at: '/\\u001b[2J' }));
+  expect(() => root.field('a').only()).toThrow(expect.objectContaining({ at: `/a/${'x'.repeat(197)}…` }));
+});
+
 test('foreign text in messages is quoted, escaped and cut', () => {
   expect(quote('a"b\n\u001b[31m')).toBe('"a\\"b\\n\\u001b[31m"');
   expect(quote('\u202egnp.exe\u0085')).toBe('"\\u202egnp.exe\\u0085"');
+  expect(quote('\u061c\u00ad\u2060\u{e0041}')).toBe('"\\u061c\\u00ad\\u2060\\u{e0041}"');
   expect(quote('x'.repeat(200))).toHaveLength(83);
 });
