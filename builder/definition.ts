@@ -8,6 +8,7 @@ import type { Json } from '../core/encoding/strict-json.ts';
 import { quote, type Rejection } from '../core/faults.ts';
 import { isProductName, isVersion } from '../core/release/version.ts';
 import { BUILDER } from './faults.ts';
+import { type DeclaredComponent, type DeclaredHardware, parseComponents, parseHardware } from './parts.ts';
 
 /** Debian packages, by name, from one suite of one signed archive. */
 export interface DebianInput {
@@ -50,6 +51,13 @@ export interface StepDefinition {
   readonly outputSizeBytesMax: number;
 }
 
+/** What proves which bytes are in the image: GNU ld's map and the ELF file of the same link, and the compiler's depfiles. */
+export interface Evidence {
+  readonly map: OutputReference;
+  readonly elf: OutputReference;
+  readonly depfiles: readonly OutputReference[];
+}
+
 export interface BuildDefinition {
   readonly product: string;
   readonly version: string;
@@ -60,8 +68,11 @@ export interface BuildDefinition {
   /** In an order in which they can run; otherwise as written. */
   readonly steps: readonly StepDefinition[];
   readonly image: OutputReference;
-  /** What proves which bytes are in the image: GNU ld's map and the ELF file of the same link. */
-  readonly evidence?: { readonly map: OutputReference; readonly elf: OutputReference };
+  readonly evidence?: Evidence;
+  /** Whose the files of inputs are; the SBOM's words for what is proved to ship. */
+  readonly components: readonly DeclaredComponent[];
+  /** On what the image runs. */
+  readonly hardware: readonly DeclaredHardware[];
 }
 
 /** What the sandbox sets itself and a definition cannot replace. */
@@ -92,7 +103,10 @@ export function refuseDefinition(message: string, at: string): Rejection {
  * @throws DEFINITION_MALFORMED, DEFINITION_NAME_UNKNOWN, DEFINITION_NAME_DUPLICATE, DEFINITION_STEPS_CYCLIC
  */
 export function parseDefinition(root: DocumentNode): BuildDefinition {
-  root.only('waybill', 'product', 'version', 'sourceDateEpoch', 'inputs', 'steps', 'products');
+  root.only(
+    ...['waybill', 'product', 'version', 'sourceDateEpoch', 'inputs', 'steps', 'products'],
+    ...['components', 'hardware'],
+  );
   root.field('waybill').integer(1, 1);
   const product = root.field('product');
   if (!isProductName(product.string())) {
@@ -121,6 +135,8 @@ export function parseDefinition(root: DocumentNode): BuildDefinition {
     inputs: [...inputs.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     steps: orderSteps([...steps.values()]),
     ...parseProducts(root.field('products'), outputs),
+    components: parseComponents(root.optional('components'), [...inputs.keys()]),
+    hardware: parseHardware(root.optional('hardware')),
   };
 }
 
@@ -277,12 +293,15 @@ function parseProducts(list: DocumentNode, outputs: Outputs): Pick<BuildDefiniti
   if (second !== undefined) throw second.wrong('expected exactly one product with one image, got another');
   node.only('image', 'evidence');
   const image = checkReference(node.field('image'), outputs);
-  const evidence = node.optional('evidence')?.only('map', 'elf');
+  const evidence = node.optional('evidence')?.only('map', 'elf', 'depfiles');
   if (evidence === undefined) return { image };
   const map = checkReference(evidence.field('map'), outputs);
   const elf = checkReference(evidence.field('elf'), outputs);
   if (map.step !== elf.step) throw evidence.wrong('expected map and ELF file of one step, got two');
-  return { image, evidence: { map, elf } };
+  const depfiles = (evidence.optional('depfiles')?.someElements() ?? []).map((node) =>
+    checkReference(node, outputs),
+  );
+  return { image, evidence: { map, elf, depfiles } };
 }
 
 /** Steps whose materials are all made come first; what never becomes ready is a circle. */
