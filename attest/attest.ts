@@ -89,6 +89,8 @@ interface Signed {
 const bodies = (output: BuildOutput): readonly (readonly [string, HashedFile])[] => [
   ...output.products,
   ['sbom.cdx.json', output.sbom],
+  ['waybill.yaml', output.definition],
+  ['waybill.lock', output.lock],
 ];
 
 function describe({ statement, path, verified, reused }: Signed): AttestedStatement {

@@ -54,6 +54,8 @@ export interface BuildOutput {
   /** The images, by file name. */
   readonly products: ReadonlyMap<string, HashedFile>;
   readonly sbom: HashedFile;
+  readonly definition: HashedFile;
+  readonly lock: HashedFile;
 }
 
 /**
@@ -66,7 +68,8 @@ export async function readBuildOutput(folder: string): Promise<BuildOutput> {
   const [first] = content.steps as readonly [StepStatement, ...StepStatement[]];
   const { product, version, builderId } = first.provenance;
   const statements = [...content.steps, content.sbomStatement].sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { folder, product, version, builderId, statements, products: content.products, sbom: content.sbom };
+  const { products, sbom, definition, lock } = content;
+  return { folder, product, version, builderId, statements, products, sbom, definition, lock };
 }
 
 async function readFolder(folder: string): Promise<FolderContent> {

@@ -132,7 +132,8 @@ export const CORE = faultsOf({
   },
   REBUILD_STATEMENT_MALFORMED: {
     class: 'rejection',
-    meaning: 'A rebuild statement does not follow docs/spec/rebuild.md, or its verdict contradicts its digests.',
+    meaning:
+      'A rebuild statement does not follow docs/spec/rebuild.md, or its verdict contradicts its digests.',
     remedy: 'Rebuild again with a current version of Waybill; no rebuild counts that cannot be read.',
   },
   RELEASE_VERSION_MALFORMED: {

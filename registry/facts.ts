@@ -5,6 +5,7 @@
 import { base64Encode } from '../core/encoding/base64.ts';
 import { quote } from '../core/faults.ts';
 import { PROVENANCE_TYPE, parseStepProvenance } from '../core/intoto/provenance.ts';
+import { parseRebuildReport, REBUILD_TYPE } from '../core/intoto/rebuild.ts';
 import { parseSbomReference, REFERENCE_TYPE } from '../core/intoto/reference.ts';
 import type { Subject } from '../core/intoto/statement.ts';
 import { parseVerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
@@ -34,6 +35,8 @@ export interface StepFacts {
   readonly dependencies: readonly Dependency[];
   /** Digests of the products of other steps that went in. */
   readonly materials: readonly string[];
+  /** Digests of definition and lock, which the registry keeps so that others can build again. */
+  readonly configs: readonly string[];
 }
 
 export interface AttestationFacts {
@@ -54,7 +57,7 @@ export interface AttestationFacts {
 /**
  * The facts of a verified bundle. Statements of a known predicate type must be readable as such; of unknown types only the
  * subjects are indexed. @throws REGISTRY_DEPENDENCY_MALFORMED, SLSA_PROVENANCE_MALFORMED, INTOTO_REFERENCE_MALFORMED,
- * SLSA_VSA_MALFORMED, INTOTO_STATEMENT_MALFORMED
+ * SLSA_VSA_MALFORMED, REBUILD_STATEMENT_MALFORMED, INTOTO_STATEMENT_MALFORMED
  */
 export function factsOf(bundle: VerifiedBundle, nowMs: number): AttestationFacts {
   const { statement } = bundle;
@@ -63,6 +66,7 @@ export function factsOf(bundle: VerifiedBundle, nowMs: number): AttestationFacts
       ? { kind: 'certificate', identity: bundle.signer.identity, issuer: bundle.signer.issuer }
       : { kind: 'key', publicKey: base64Encode(bundle.signer.publicKey) };
   if (statement.predicateType === VSA_TYPE) parseVerificationSummary(statement);
+  if (statement.predicateType === REBUILD_TYPE) parseRebuildReport(statement);
   return {
     sha256: bundle.sha256,
     predicateType: statement.predicateType,
@@ -93,6 +97,8 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
       }
       return { purl: uri, role };
     });
+  const withRole = (role: string) =>
+    inputs.filter((input) => input.annotations?.role === role).map((input) => input.sha256);
   return {
     product: provenance.product,
     version: provenance.version,
@@ -100,7 +106,8 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
     builderId: provenance.builderId,
     invocationId: provenance.invocationId,
     dependencies,
-    materials: inputs.filter((input) => input.annotations?.role === 'material').map((input) => input.sha256),
+    materials: withRole('material'),
+    configs: withRole('config'),
   };
 }
 
@@ -112,6 +119,7 @@ export function indexRows(facts: AttestationFacts): readonly Change[] {
     { table: 'fact', key: [sha256], value: { ...facts } as unknown as Change['value'] },
     ...facts.subjects.map((subject) => row('bySubject', subject.sha256, sha256)),
     ...(step?.materials ?? []).map((material) => row('byMaterial', material, sha256)),
+    ...(step?.configs ?? []).map((config) => row('byConfig', config, sha256)),
     ...(step?.dependencies ?? []).map(({ purl, role }) =>
       row('byDependency', parsePackageUrl(purl)?.name ?? purl, sha256, role, purl),
     ),

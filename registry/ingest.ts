@@ -125,7 +125,8 @@ export class Ingest {
     return (
       this.#options.isTarget(sha256) ||
       (await this.#isSbom(sha256)) ||
-      (await isAny(this.#options.database.keysUnder('bySubject', sha256)))
+      (await isAny(this.#options.database.keysUnder('bySubject', sha256))) ||
+      (await isAny(this.#options.database.keysUnder('byConfig', sha256)))
     );
   }
 

@@ -17,6 +17,7 @@ export type Table =
   | 'byMaterial'
   | 'byDependency'
   | 'bySbom'
+  | 'byConfig'
   | 'sbom'
   | 'byComponent'
   | 'device'

@@ -16,7 +16,7 @@ import { submitBundle } from '../../attest/submit.ts';
 import type { AttestReport } from '../../cli/attest.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { sigstoreVerifier } from '../../peers/sigstore-verifier.ts';
-import { planBuild, removeBuild, writeBuild } from './build-folder.ts';
+import { planBuild, removeBuild, sha256, writeBuild } from './build-folder.ts';
 import { type RegistryProcess, startRegistry } from './registry-process.ts';
 
 const INDEPENDENT = fileURLToPath(new URL('../independent/verify-bundle.mjs', import.meta.url));
@@ -68,6 +68,11 @@ test('a build output is attested, stored and verified by a stranger', { timeout:
     expect(Buffer.from(await stored.arrayBuffer())).toEqual(await readFile(path));
   }
   expect((await fetch(`${registry.url}/api/v1/blobs/${report.sbom.sha256}`)).status).toBe(200);
+  for (const name of ['waybill.yaml', 'waybill.lock']) {
+    const bytes = await readFile(join(folder, name));
+    const stored = await fetch(`${registry.url}/api/v1/blobs/${sha256(bytes)}`);
+    expect(Buffer.from(await stored.arrayBuffer())).toEqual(bytes);
+  }
 
   const image = join(folder, 'products/optiboot.bin');
   const bundle = (n: number) => report.statements[n]?.bundle ?? '';

@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
+import { buildStepProvenance } from '../../core/intoto/provenance.ts';
 import { buildSbomReference } from '../../core/intoto/reference.ts';
 import { Blobs } from '../../registry/store/blobs.ts';
 import { RunningRegistry, refusal } from './running-registry.ts';
@@ -79,6 +80,28 @@ describe('a blob', () => {
       duplex: 'half',
     } as RequestInit);
     expect(response.status).toBe(201);
+  });
+
+  it('is kept when provenance names it as definition or lock, and not as a package', async () => {
+    const packaged = utf8('a package');
+    const definition = utf8('waybill: 1');
+    const statement = buildStepProvenance({
+      products: [{ name: 'built', sha256: sha256('built') }],
+      builderId: 'https://waybill.example/builders/test',
+      product: 'thing',
+      version: '1.0',
+      step: 'make',
+      resolvedDependencies: [
+        { uri: 'pkg:deb/debian/a@1', sha256: sha256(packaged), annotations: { role: 'source' } },
+        { name: 'waybill.yaml', sha256: sha256(definition), annotations: { role: 'config' } },
+      ],
+      sandbox: { hermetic: true, mechanism: 'test', kernel: 'none', sourceDateEpoch: 0 },
+      invocationId: 'urn:uuid:1',
+    });
+    expect((await running.putBlob(definition)).status).toBe(403);
+    expect((await running.submit(await running.sign(statement))).status).toBe(201);
+    expect((await running.putBlob(definition)).status).toBe(201);
+    expect(refusal(await running.putBlob(packaged)).code).toBe('BLOB_NOT_NAMED');
   });
 
   it('is refused when nobody named it', async () => {
