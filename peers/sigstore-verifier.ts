@@ -94,9 +94,16 @@ function verifyByLibrary(verifier: Verifier, bytes: Uint8Array): { signer: Signe
         'expected one log index inside and outside the inclusion proof, got two',
       );
     }
-    const times = entity.timestamps.map((t) =>
-      t.$case === 'timestamp-authority' ? t.timestamp.signingTime.getTime() : Number.POSITIVE_INFINITY,
+    const times = entity.timestamps.flatMap((t) =>
+      t.$case === 'timestamp-authority' ? [t.timestamp.signingTime.getTime()] : [],
     );
+    if (times.length === 0) {
+      // The library also counts the word of a log, whose key would then date whatever it likes.
+      throw PEERS.reject(
+        'SIGSTORE_TIMESTAMP_REFUSED',
+        "expected an authority's timestamp, got that of a log",
+      );
+    }
     return { signer, signedAtMs: Math.min(...times) };
   } catch (cause) {
     if (cause instanceof Rejection) throw cause;

@@ -189,6 +189,28 @@ describe('refuses', () => {
     );
   });
 
+  test('the word of a log in place of a timestamp, which the library lets pass', () => {
+    const logKey = generateKeyPairSync('ed25519');
+    const spki = logKey.publicKey.export({ type: 'spki', format: 'der' });
+    const stolen = bent(trustedRoot, ({ tlogs }) => {
+      tlogs.push({ ...tlogs[0], publicKey: { ...tlogs[0].publicKey, rawBytes: spki.toString('base64') } });
+    });
+    const dated = bent(byCi, ({ verificationMaterial: { tlogEntries, timestampVerificationData } }) => {
+      const [entry] = tlogEntries;
+      const promise = {
+        body: entry.canonicalizedBody,
+        integratedTime: Math.floor(Date.now() / 1000),
+        logID: Buffer.from(entry.logId.keyId, 'base64').toString('hex'),
+        logIndex: Number(entry.logIndex ?? 0),
+      };
+      const promised = sign(null, Buffer.from(JSON.stringify(promise)), logKey.privateKey);
+      entry.integratedTime = String(promise.integratedTime);
+      entry.inclusionPromise = { signedEntryTimestamp: promised.toString('base64') };
+      timestampVerificationData.rfc3161Timestamps = [];
+    });
+    expect(() => verify(dated, stolen)).toThrow(coded('SIGSTORE_TIMESTAMP_REFUSED'));
+  });
+
   test('a key that nobody listed, and a listed key under a foreign signature', () => {
     expect(() => verify(byGate, trustedRoot, [])).toThrow(coded('SIGSTORE_KEY_UNKNOWN'));
     const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
