@@ -185,8 +185,9 @@ async function startSandbox(run: SandboxRun) {
     stdio[descriptor] = cover;
   }
   const limits = [`--fsize=${run.fileSizeBytesMax}`, '--core=0'];
-  // umask 022: bubblewrap and the step inherit it. Node has one for the whole process, hence the shell's.
-  const wrap = ['-c', 'umask 022 && exec "$@"', 'sh', prlimit, ...limits, '--', bwrap, '--args', '4'];
+  // umask 022: bubblewrap and the step inherit it. Node has one for the whole process, hence the shell's. A shell adds the folder
+  // that it starts in to its environment, hence env.
+  const wrap = ['-c', 'umask 022 && exec env -i "$@"', 'sh', prlimit, ...limits, '--', bwrap, '--args', '4'];
   // In a process group of its own: Ctrl-C at a terminal reaches us alone, and we end the sandbox in order.
   const child = spawn('/bin/sh', [...wrap, '--', ...run.command], { stdio, env: {}, detached: true });
   closeSync(pipe.writeEnd);

@@ -215,7 +215,7 @@ describe('a step sees', () => {
     process.env.WAYBILL_TEST_SECRET = 'hush';
     const inherited = await say('cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; ls /proc; cat /etc/hosts');
     delete process.env.WAYBILL_TEST_SECRET;
-    for (const secret of ['hush', hostname(), base, process.env.HOME ?? '/root', 'vitest']) {
+    for (const secret of ['hush', hostname(), base, process.cwd(), process.env.HOME ?? '/root', 'vitest']) {
       // A host named `vm` says nothing by turning up in another word.
       expect(inherited.includes(secret) && secret.length > 3 ? secret : 'nothing').toBe('nothing');
     }
@@ -370,7 +370,7 @@ describe('the end of a step', () => {
       for (const f of ['w', 'm']) mkdirSync(${JSON.stringify(base)} + '/die-' + f);
       await runInSandbox({ root: ${JSON.stringify(root.folder)}, work: ${JSON.stringify(base)} + '/die-w',
         materials: ${JSON.stringify(base)} + '/die-m',
-        command: ['/bin/sh', '-c', 'echo up; while :; do echo x >>late; sleep 0.01; done'],
+        command: ['/bin/sh', '-c', 'echo x >late; echo up; while :; do echo x >>late; sleep 0.01; done'],
         environment: [], sourceDateEpoch: 0, timeoutMs: 60000, fileSizeBytesMax: 1e6, onLog: () => console.log('up') });`;
     const builder = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
