@@ -211,9 +211,10 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   if (limits.requestsPerMinute !== undefined) {
     await app.register(rateLimit, { max: limits.requestsPerMinute, timeWindow: 60_000 });
   }
-  app.get('/healthz', async (_request, reply) =>
-    reply.header('cache-control', 'no-store').send({ status: 'ok' }),
-  );
+  app.get('/healthz', async (_request, reply) => {
+    registry.database.checkWritable();
+    return reply.header('cache-control', 'no-store').send({ status: 'ok' });
+  });
   await mountServices(app, registry);
   keepFresh(app, registry);
   app.addHook('onClose', () => registry.close());

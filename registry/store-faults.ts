@@ -69,6 +69,13 @@ export const STORE = faultsOf({
     meaning: 'The registry could not read or write its storage; nothing was acknowledged.',
     remedy: 'Look at free space and at the disk, then send the request again.',
   },
+  REGISTRY_STORE_STOPPED: {
+    class: 'unavailable',
+    meaning:
+      'An earlier write to the database failed, so the registry takes no more until it is started again: what came after a torn ' +
+      'record could be lost.',
+    remedy: 'Free space or repair the disk, then restart `waybill serve`; nothing acknowledged is lost.',
+  },
   REGISTRY_INTERNAL: {
     class: 'unavailable',
     meaning: 'The registry failed in a way that nobody foresaw; nothing was acknowledged.',

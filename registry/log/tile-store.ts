@@ -3,6 +3,7 @@
 
 import type { Level } from 'level';
 import { LOG } from '../log-faults.ts';
+import { SyncedWrites } from '../store/synced-writes.ts';
 import { HASH_BYTES, TILE_WIDTH } from './hash-tiles.ts';
 
 /** A LevelDB database or a sublevel of one, of whatever encodings. */
@@ -74,8 +75,8 @@ export class TileStore {
 
   /** Writes all rows or none, and returns when they would survive a power cut. */
   async commit(rows: readonly Row[]): Promise<void> {
-    const operations = rows.map(({ key, value }) => ({ type: 'put' as const, key, value }));
-    await this.rows.batch(operations, { sync: true } as object);
+    const sublevel = this.rows;
+    await SyncedWrites.of(sublevel.db).write(rows.map((row) => ({ type: 'put', sublevel, ...row })));
   }
 
   /** The indexes that identities have; undefined for new ones. */

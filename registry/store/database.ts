@@ -2,12 +2,13 @@
 // LevelDB behind the registry [docs/spec/registry-api.md §Storage]. A change is one synced batch: all of it outlives a power
 // cut or none of it. Keys are parts joined by a zero byte, so that no part can be the prefix of another by accident.
 
-import { type BatchOperation, Level } from 'level';
+import { Level } from 'level';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { type Json, parseStrictJson } from '../../core/encoding/strict-json.ts';
-import { quote } from '../../core/faults.ts';
+import { quote, Unavailable } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { storeFailure } from './durable-files.ts';
+import { type PutRow, SyncedWrites } from './synced-writes.ts';
 
 /** A table of the registry; docs/spec/registry-api.md §Storage says what each holds. */
 export type Table =
@@ -81,10 +82,15 @@ export class Database {
     return found;
   }
 
-  /** Makes all changes or none; durable when it resolves. @throws REGISTRY_STORE_FAILED */
+  /** @throws REGISTRY_STORE_STOPPED if a write failed since the database was opened */
+  checkWritable(): void {
+    SyncedWrites.of(this.#level).check();
+  }
+
+  /** Makes all changes or none; durable when it resolves. @throws REGISTRY_STORE_FAILED, REGISTRY_STORE_STOPPED */
   async write(changes: readonly Change[]): Promise<void> {
-    const operations = changes.map(
-      ({ table, key, value }): BatchOperation<Root, string, Uint8Array> => ({
+    const rows = changes.map(
+      ({ table, key, value }): PutRow => ({
         type: 'put',
         sublevel: this.#table(table),
         key: joinKey(key),
@@ -92,8 +98,9 @@ export class Database {
       }),
     );
     try {
-      await this.#level.batch(operations, { sync: true });
+      await SyncedWrites.of(this.#level).write(rows);
     } catch (cause) {
+      if (cause instanceof Unavailable) throw cause;
       throw storeFailure('could not write to the database', cause);
     }
   }
