@@ -8,6 +8,7 @@ import { signStatementWithKey } from '../attest/sign.ts';
 import { submitBundle } from '../attest/submit.ts';
 import { formatStatement } from '../core/intoto/statement.ts';
 import { buildVerificationSummary } from '../core/intoto/vsa.ts';
+import { LIMITS } from '../core/limits.ts';
 import { parseReleaseIndex, releaseIndexName } from '../core/release/release-index.ts';
 import { releaseUri } from '../core/release/version.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
@@ -27,9 +28,6 @@ import { imageDigest } from './image.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 import { openTrust, registryUrl, type Trust } from './trust.ts';
-
-/** Largest index of releases that is read: some 20,000 releases. */
-export const INDEX_SIZE_BYTES_MAX = 8 * 1024 * 1024;
 
 export interface GateInputs {
   readonly registry: string;
@@ -151,7 +149,7 @@ function openPolicy(path: string, bytes: Uint8Array): Policy {
 /** The highest version that the product's delegation released or withdrew; undefined before the first release. */
 async function lastReleased(client: TufClient, product: string): Promise<string | undefined> {
   if ((await client.delegatedRole(releasesRole(product))) === undefined) return undefined;
-  const bytes = await client.goods(product, releaseIndexName(product), INDEX_SIZE_BYTES_MAX);
+  const bytes = await client.goods(product, releaseIndexName(product), LIMITS.releaseIndexSizeBytes);
   return lastVersionOf(parseReleaseIndex(bytes));
 }
 

@@ -5,6 +5,7 @@ import type { KeyObject } from 'node:crypto';
 import type { Command } from 'commander';
 import { portableCrypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
+import { LIMITS } from '../core/limits.ts';
 import { type DevicePolicy, devicePolicyName, parseDevicePolicy } from '../core/release/device-policy.ts';
 import { parseReleaseIndex, type ReleaseIndex, releaseIndexName } from '../core/release/release-index.ts';
 import { isProductName } from '../core/release/version.ts';
@@ -17,7 +18,6 @@ import { indexFile, prepareRelease } from '../release/prepare-release.ts';
 import { Registry } from '../release/registry.ts';
 import { draftNext, nameFile, publishRole, type RoleDraft, signDraft } from '../release/roles.ts';
 import { CLI } from './faults.ts';
-import { INDEX_SIZE_BYTES_MAX } from './gate.ts';
 import { readDigest, readImage } from './image.ts';
 import { interruptible } from './interrupt.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
@@ -173,7 +173,9 @@ async function openDesk(inputs: ReleaseInputs): Promise<Desk> {
   const index =
     current === undefined
       ? emptyIndex(product)
-      : parseReleaseIndex(await trust.client.goods(product, releaseIndexName(product), INDEX_SIZE_BYTES_MAX));
+      : parseReleaseIndex(
+          await trust.client.goods(product, releaseIndexName(product), LIMITS.releaseIndexSizeBytes),
+        );
   const registry = new Registry(url, inputs.signal);
   return { trust, registry, index, draft: draftNext(current), keys };
 }
@@ -247,19 +249,18 @@ export async function withdraw(
   const { product, imageSha256, reason } = inputs;
   const desk = await openDesk(inputs);
   const { index, withdrawn } = withdrawRelease(desk.index, imageSha256, reason, instant(new Date()));
-  if (withdrawn === undefined) {
+  const last = withdrawn.at(-1);
+  if (last === undefined) {
     return { product, action: 'unchanged', roleVersion: desk.draft.version - 1, imageSha256 };
   }
-  const goods = [
-    withdrawn.image.name,
-    withdrawn.pack.name,
-    withdrawn.pack.name.replace(/\.waybill$/, '.cdx.json'),
-  ];
-  for (const name of goods) delete desk.draft.targets[name];
+  for (const { image, pack } of withdrawn) {
+    const goods = [image.name, pack.name, pack.name.replace(/\.waybill$/, '.cdx.json')];
+    for (const name of goods) delete desk.draft.targets[name];
+  }
   const file = indexFile(index);
   nameFile(desk.draft, file);
   await publish(desk, inputs, [file]);
-  const { version } = withdrawn;
+  const { version } = last;
   return { product, action: 'withdrawn', roleVersion: desk.draft.version, version, imageSha256 };
 }
 

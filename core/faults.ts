@@ -89,6 +89,11 @@ export const CORE = faultsOf({
     meaning: 'The payload is not an in-toto Statement v1 with named SHA-256 subjects.',
     remedy: 'Have the statement made again by the tool that signed it; do not edit signed statements.',
   },
+  INTOTO_PREDICATE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The evidence of a release holds a statement of a kind or version that nobody here can judge.',
+    remedy: 'Use a version of Waybill that knows the predicate; what cannot be read cannot be passed.',
+  },
   SLSA_PROVENANCE_MALFORMED: {
     class: 'rejection',
     meaning: 'A provenance statement is not SLSA Provenance v1 of the hermetic-step build type.',

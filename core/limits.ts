@@ -10,6 +10,8 @@ export const LIMITS = {
   bundleSizeBytes: 1024 * 1024,
   /** One in-toto statement (DSSE payload). */
   statementSizeBytes: 512 * 1024,
+  /** The index of a product's releases: some 10,000 of them. Who publishes one and who reads it ask the same. */
+  releaseIndexSizeBytes: 4 * 1024 * 1024,
   /** Bundles in one evidence pack. */
   packBundleCount: 64,
   /** A log entry [C2SP-tlog-tiles-v0.1.0 §Log entries]: its length is a 16-bit number. */

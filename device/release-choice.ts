@@ -80,14 +80,23 @@ function checkInstalledDenial(
   installed: InstalledImage | undefined,
 ): void {
   if (installed === undefined) return;
-  const denial = index.denials.find(({ imageSha256 }) => imageSha256 === installed.sha256);
+  const denial = denialOf(index, installed.sha256);
   if (denial === undefined) return;
-  // Something newer is the cure, and the road to it is open.
-  if (newest !== undefined && compareVersions(newest.version, installed.version) > 0) return;
+  // Something newer is the cure, and the road to it is open, unless it is denied itself.
+  if (
+    newest !== undefined &&
+    isNewer(newest.version, installed) &&
+    denialOf(index, newest.image.sha256) === undefined
+  )
+    return;
   throw DEVICE.reject(
     'UPDATE_INSTALLED_WITHDRAWN',
     `the installed version ${installed.version} was withdrawn on ${denial.deniedAt}: ${quote(denial.reason)}`,
   );
+}
+
+function denialOf(index: ReleaseIndex, sha256: string): Denial | undefined {
+  return index.denials.find(({ imageSha256 }) => imageSha256 === sha256);
 }
 
 function checkOfferDenial(
@@ -98,7 +107,7 @@ function checkOfferDenial(
   const denial =
     newest === undefined
       ? index.denials.find(({ version }) => isNewer(version, installed))
-      : index.denials.find(({ imageSha256 }) => imageSha256 === newest.image.sha256);
+      : denialOf(index, newest.image.sha256);
   if (denial === undefined) return;
   throw DEVICE.reject(
     'UPDATE_WITHDRAWN',

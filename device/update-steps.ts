@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { portableCrypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
+import { LIMITS } from '../core/limits.ts';
 import { type DevicePolicy, devicePolicyName, parseDevicePolicy } from '../core/release/device-policy.ts';
 import { type EvidencePack, type PackedBody, parsePack } from '../core/release/pack.ts';
 import {
@@ -40,7 +41,11 @@ import { type ActiveSlot, type DeviceIdentity, devicePaths, otherSlot, writeActi
 import { checkSummary } from './summary.ts';
 
 /** Largest files, in bytes; the image may be as long as signed metadata says. */
-const SIZE_MAX = { index: 4 << 20, pack: 16 << 20, sbom: 16 << 20 };
+const SIZE_MAX = {
+  index: LIMITS.releaseIndexSizeBytes,
+  pack: LIMITS.jsonSizeBytes,
+  sbom: LIMITS.jsonSizeBytes,
+};
 
 /** The device at the start of an update. */
 export interface Device {
@@ -164,7 +169,13 @@ export function checkGate(
 ): Learned<void> {
   const { product } = device.identity;
   const { version, imageSha256 } = pack;
-  const { summary } = checkSummary(bundles, { gate: trust.policy.gate, product, version, imageSha256 });
+  const { summary, bundle } = checkSummary(bundles, {
+    gate: trust.policy.gate,
+    product,
+    version,
+    imageSha256,
+  });
+  release.checkKinds(bundles.filter((other) => other !== bundle));
   return learned(
     undefined,
     `${summary.result} by ${quote(summary.verifierId)} at ${instant(summary.timeVerifiedMs)}, policy ${quote(summary.policyUri)}, ` +

@@ -43,24 +43,24 @@ export function checkReleasable(index: ReleaseIndex, version: string, imageSha25
 }
 
 /**
- * The index with a release turned into a denial; asked again for the same image, the index as it is.
- * @throws RELEASE_UNKNOWN
+ * The index with every release of an image turned into a denial (two versions may have the same bytes); asked again for the
+ * same image, the index as it is. @throws RELEASE_UNKNOWN
  */
 export function withdrawRelease(
   index: ReleaseIndex,
   imageSha256: string,
   reason: string,
   deniedAt: string,
-): { readonly index: ReleaseIndex; readonly withdrawn: Release | undefined } {
-  const withdrawn = index.releases.find(({ image }) => image.sha256 === imageSha256);
-  if (withdrawn === undefined) {
+): { readonly index: ReleaseIndex; readonly withdrawn: readonly Release[] } {
+  const withdrawn = index.releases.filter(({ image }) => image.sha256 === imageSha256);
+  if (withdrawn.length === 0) {
     if (index.denials.some((denial) => denial.imageSha256 === imageSha256)) return { index, withdrawn };
     throw RELEASE.reject(
       'RELEASE_UNKNOWN',
       `expected a release of ${index.product} with sha256:${imageSha256}, found none`,
     );
   }
-  const denial: Denial = { imageSha256, version: withdrawn.version, reason, deniedAt };
-  const releases = index.releases.filter((release) => release !== withdrawn);
-  return { index: { ...index, releases, denials: [...index.denials, denial] }, withdrawn };
+  const denials = withdrawn.map(({ version }): Denial => ({ imageSha256, version, reason, deniedAt }));
+  const releases = index.releases.filter((release) => !withdrawn.includes(release));
+  return { index: { ...index, releases, denials: [...index.denials, ...denials] }, withdrawn };
 }

@@ -7,13 +7,19 @@ import type { Crypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
 import type { DevicePolicy } from '../core/release/device-policy.ts';
-import { formatPack } from '../core/release/pack.ts';
-import { formatReleaseIndex, type ReleaseIndex, releaseIndexName } from '../core/release/release-index.ts';
+import { type EvidencePack, formatPack, parsePack } from '../core/release/pack.ts';
+import {
+  formatReleaseIndex,
+  parseReleaseIndex,
+  type ReleaseIndex,
+  releaseIndexName,
+} from '../core/release/release-index.ts';
 import type { LogPolicy } from '../core/tlog/log-policy.ts';
 import {
   checkBuilders,
   checkChain,
   checkHermetic,
+  checkKinds,
   checkSbomBinding,
   checkSbomReference,
   provenanceOf,
@@ -61,7 +67,8 @@ export interface PreparedRelease {
 /**
  * Makes a release; nothing is signed or published.
  * @throws RELEASE_VERSION_NOT_HIGHER, RELEASE_IMAGE_WITHDRAWN, RELEASE_HARDWARE_UNKNOWN, RELEASE_SUMMARY_MISSING, EVIDENCE_*,
- * CHAIN_*, SBOM_*, TLOG_*, RELEASE_REGISTRY_*, and what the verifier throws
+ * INTOTO_PREDICATE_UNKNOWN, CHAIN_*, SBOM_*, PACK_MALFORMED, RELEASE_INDEX_MALFORMED, TLOG_*, RELEASE_REGISTRY_*, and what the
+ * verifier throws
  */
 export async function prepareRelease(request: ReleaseRequest): Promise<PreparedRelease> {
   const { policy, index, version, image } = request;
@@ -79,20 +86,15 @@ export async function prepareRelease(request: ReleaseRequest): Promise<PreparedR
   const sbom = goodsOf(names.sbom, await fetchSbom(request, inputs));
   const kept = [...inputs, { bytes: summary.bytes, verified: summary.bundle }];
   const proved = await proveInclusion(request.registry, request.logPolicy, kept, request.crypto);
-  const pack = goodsOf(
-    names.pack,
-    formatPack({
-      product: policy.product,
-      version,
-      imageSha256: image.sha256,
-      imageSizeBytes: image.sizeBytes,
-      checkpoint: proved.checkpoint,
-      bundles: proved.bundles,
-      bodies: [
-        { name: sbom.name, mediaType: CYCLONEDX_MEDIA_TYPE, sha256: sbom.sha256, sizeBytes: sbom.sizeBytes },
-      ],
-    }),
-  );
+  const pack = packFile(names.pack, {
+    product: policy.product,
+    version,
+    imageSha256: image.sha256,
+    imageSizeBytes: image.sizeBytes,
+    checkpoint: proved.checkpoint,
+    bundles: proved.bundles,
+    bodies: [{ ...fileOf(sbom), mediaType: CYCLONEDX_MEDIA_TYPE }],
+  });
   const named: GoodsFile = { name: names.image, ...image };
   const next = addRelease(index, {
     version,
@@ -113,9 +115,18 @@ export async function prepareRelease(request: ReleaseRequest): Promise<PreparedR
   };
 }
 
-/** The index as the file that the role names. */
+/** The index as the file that the role names, read back as devices will read it. @throws RELEASE_INDEX_MALFORMED */
 export function indexFile(index: ReleaseIndex): GoodsFile {
-  return goodsOf(releaseIndexName(index.product), formatReleaseIndex(index));
+  const bytes = formatReleaseIndex(index);
+  parseReleaseIndex(bytes);
+  return goodsOf(releaseIndexName(index.product), bytes);
+}
+
+/** The pack as the file that the role names, read back as devices will read it. @throws PACK_MALFORMED */
+function packFile(name: string, pack: EvidencePack): GoodsFile {
+  const bytes = formatPack(pack);
+  parsePack(bytes);
+  return goodsOf(name, bytes);
 }
 
 function fileOf({ name, sha256, sizeBytes }: GoodsFile) {
@@ -140,7 +151,9 @@ async function fetchInputs(request: ReleaseRequest, { summary }: FoundSummary): 
     kept.push({ bytes, verified: request.verifier.verify(bytes) });
   }
   const { policy, version } = request;
-  const steps = provenanceOf(kept.map(({ verified }) => verified));
+  const bundles = kept.map(({ verified }) => verified);
+  checkKinds(bundles);
+  const steps = provenanceOf(bundles);
   checkBuilders(steps, policy);
   checkHermetic(steps);
   checkChain(steps, policy, { version, imageSha256: request.image.sha256 });

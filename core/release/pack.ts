@@ -58,6 +58,9 @@ export function parsePack(bytes: Uint8Array): EvidencePack {
       .field('bundles')
       .wrong(`expected at most ${LIMITS.packBundleCount} bundles, got ${bundles.length}`);
   }
+  // One bundle twice would make the pack's evidence look like more than it is.
+  const texts = bundles.map((bundle) => bundle.field('bundle').string());
+  if (new Set(texts).size !== texts.length) throw root.field('bundles').wrong('expected each bundle once');
   return {
     product: product.string(),
     version: version.string(),

@@ -5,6 +5,7 @@ import { canonicalJsonBytes } from '../encoding/canonical-json.ts';
 import { type DocumentNode, parseDocument } from '../encoding/document.ts';
 import type { Json } from '../encoding/strict-json.ts';
 import { CORE } from '../faults.ts';
+import { LIMITS } from '../limits.ts';
 import { compareVersions, isProductName, isVersion } from './version.ts';
 
 /** A file of the release by TUF target name, digest and size. */
@@ -46,7 +47,11 @@ export function releaseIndexName(product: string): string {
 /** Parses an index; unauthenticated until TUF has vouched for the bytes. @throws RELEASE_INDEX_MALFORMED */
 export function parseReleaseIndex(bytes: Uint8Array): ReleaseIndex {
   const refuse = (message: string, at: string) => CORE.reject('RELEASE_INDEX_MALFORMED', message, { at });
-  const root = parseDocument(bytes, { refuse }).only('product', 'releases', 'denials');
+  const root = parseDocument(bytes, { refuse }, LIMITS.releaseIndexSizeBytes).only(
+    'product',
+    'releases',
+    'denials',
+  );
   const product = root.field('product');
   if (!isProductName(product.string())) throw product.wrong('expected a product name');
   const releases = root

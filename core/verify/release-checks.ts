@@ -36,6 +36,18 @@ export function sbomReferencesOf(bundles: readonly VerifiedBundle[]): SbomEviden
     .map((bundle) => ({ ...parseSbomReference(bundle.statement), bundle }));
 }
 
+/** Every bundle is of a kind, in a version, that is judged here: nothing unjudged travels with a release. @throws INTOTO_PREDICATE_UNKNOWN */
+export function checkKinds(bundles: readonly VerifiedBundle[]): void {
+  for (const { statement } of bundles) {
+    if (statement.predicateType !== PROVENANCE_TYPE && statement.predicateType !== REFERENCE_TYPE) {
+      throw CORE.reject(
+        'INTOTO_PREDICATE_UNKNOWN',
+        `expected ${PROVENANCE_TYPE} or ${REFERENCE_TYPE}, got ${quote(statement.predicateType)}`,
+      );
+    }
+  }
+}
+
 /** The signer in words, quoted, for messages. */
 export function describeSigner(signer: VerifiedSigner): string {
   return signer.kind === 'certificate'

@@ -217,7 +217,11 @@ describe('evidence pack', () => {
     ['image.sha256', 'x'],
     ['image.sizeBytes', 0],
     ['bundles', []],
-    ['bundles', Array(LIMITS.packBundleCount + 1).fill(plain.bundles[0])],
+    [
+      'bundles',
+      Array.from({ length: LIMITS.packBundleCount + 1 }, (_, i) => ({ ...plain.bundles[0], bundle: `${i}` })),
+    ],
+    ['bundles', [plain.bundles[0], { ...plain.bundles[0], leafIndex: 99 }]],
     ['bundles.0.leafIndex', -1],
     ['bundles.0.proof', ['AAAA']],
     ['bundles.0.proof', Array(LIMITS.proofHashCount + 1).fill(plain.bundles[0].proof[0])],

@@ -3,13 +3,15 @@
 
 import { expect, test } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
-import { buildStepProvenance, type StepProvenance } from '../../core/intoto/provenance.ts';
-import { buildSbomReference } from '../../core/intoto/reference.ts';
+import { buildStepProvenance, PROVENANCE_TYPE, type StepProvenance } from '../../core/intoto/provenance.ts';
+import { buildSbomReference, REFERENCE_TYPE } from '../../core/intoto/reference.ts';
 import { formatStatement, parseStatement, type UnsignedStatement } from '../../core/intoto/statement.ts';
+import { VSA_TYPE } from '../../core/intoto/vsa.ts';
 import {
   checkBuilders,
   checkChain,
   checkHermetic,
+  checkKinds,
   checkSbomBinding,
   checkSbomReference,
   provenanceOf,
@@ -194,6 +196,21 @@ test('every step is hermetic, and no step is not "every step"', () => {
   const open = { ...image, sandbox: { ...image.sandbox, hermetic: false } };
   expect(() => checkHermetic(evidence(compile, open))).toThrow(coded('CHAIN_STEP_NOT_HERMETIC'));
   expect(() => checkHermetic([])).toThrow(coded('CHAIN_STEP_MISSING'));
+});
+
+test('a statement of another kind, or another version of a kind, is no evidence', () => {
+  const { statement } = signed(buildStepProvenance(compile));
+  const of = (predicateType: string) => ({ statement: { ...statement, predicateType } }) as VerifiedBundle;
+  expect(() => checkKinds([of(PROVENANCE_TYPE), of(REFERENCE_TYPE)])).not.toThrow();
+  for (const type of [
+    'https://slsa.dev/provenance/v2',
+    VSA_TYPE,
+    'https://in-toto.io/attestation/scai/v0.3',
+  ]) {
+    expect(() => checkKinds([of(PROVENANCE_TYPE), of(type)])).toThrow(
+      expect.objectContaining({ code: 'INTOTO_PREDICATE_UNKNOWN' }),
+    );
+  }
 });
 
 test('one SBOM is bound to the image by a trusted builder', () => {

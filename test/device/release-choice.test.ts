@@ -104,7 +104,11 @@ describe('the choice', () => {
         coded('UPDATE_INSTALLED_WITHDRAWN'),
       );
     }
+    const same = release('8.1.1', 2);
+    expect(() => chooseRelease(index([same], denied), device)).toThrow(coded('UPDATE_INSTALLED_WITHDRAWN'));
     const cure = release('8.1.1', 3);
+    const alsoDenied = index([cure], [...denied, denial('8.1.1', 3)]);
+    expect(() => chooseRelease(alsoDenied, device)).toThrow(coded('UPDATE_INSTALLED_WITHDRAWN'));
     expect(chooseRelease(index([...two, cure], denied), device)).toEqual({
       kind: 'candidate',
       release: cure,

@@ -176,6 +176,20 @@ describe('the summary', () => {
     const withheld = soundPack.bundles.filter((_, i) => i !== 2).map(({ bundle }) => bundle);
     publish(house, sound, await foundry.pack(sound, withheld));
     await refused('summary', 'UPDATE_SUMMARY_INPUTS');
+    const twice = [...soundPack.bundles, ...soundPack.bundles.slice(0, 1)];
+    publish(house, sound, { ...soundPack, bundles: twice });
+    await refused('pack', 'PACK_MALFORMED');
+  });
+
+  test('covers nothing that nobody here can judge', async () => {
+    const predicate = { attester: 'someone', attribute: 'tested' };
+    const subjects = [{ name: 'optiboot.bin', sha256: sha256(image) }];
+    const predicateType = 'https://in-toto.io/attestation/scai/v0.3';
+    const scai = await foundry.asCi({ subjects, predicateType, predicate });
+    const casting = { ...sound, evidence: [...sound.evidence, scai] };
+    publish(house, casting, await foundry.gated(casting));
+    await refused('summary', 'INTOTO_PREDICATE_UNKNOWN');
+    await stillUpdatable();
   });
 });
 

@@ -5,12 +5,14 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { signStatement, signStatementWithKey } from '../../attest/sign.ts';
+import { submitBundle } from '../../attest/submit.ts';
 import { readDevicePolicyFile } from '../../cli/device-policy-file.ts';
 import { openTrust } from '../../cli/trust.ts';
 import { buildStepProvenance } from '../../core/intoto/provenance.ts';
 import { buildSbomReference } from '../../core/intoto/reference.ts';
-import { formatStatement } from '../../core/intoto/statement.ts';
+import { formatStatement, type UnsignedStatement } from '../../core/intoto/statement.ts';
 import { buildVerificationSummary, type VerificationSummary } from '../../core/intoto/vsa.ts';
+import { LIMITS } from '../../core/limits.ts';
 import { releaseUri } from '../../core/release/version.ts';
 import { generateKey, publicKeyDer, readPrivateKey, writeKeyPair } from '../../release/key-file.ts';
 import { Registry } from '../../release/registry.ts';
@@ -179,6 +181,45 @@ test('a lax gate passes an SBOM of another image; nothing is released', async ()
   const spoiled = { ...build, sbom: other.sbom, reference };
   await passLaxly(spoiled);
   await expect(house.release(spoiled)).rejects.toMatchObject({ code: 'SBOM_NOT_BOUND' });
+});
+
+/** Attests a sound build and what else the gate is to name, and submits a summary that names all of it. */
+async function passAlso(version: string, ...more: readonly UnsignedStatement[]): Promise<Build> {
+  const build = await house.build(version);
+  const { compile, image, reference, sbom, imageSha256 } = build;
+  const inputAttestations: string[] = [];
+  for (const statement of [
+    buildStepProvenance(compile),
+    buildStepProvenance(image),
+    buildSbomReference(reference),
+    ...more,
+  ]) {
+    inputAttestations.push(await house.attest(statement));
+  }
+  await new Registry(house.url).putBlob(sha256(sbom), sbom);
+  const resourceUri = releaseUri('optiboot', version);
+  const subjects = [{ name: 'optiboot.bin', sha256: imageSha256 }];
+  const summary = await signed({ ...sound, subjects, resourceUri, inputAttestations });
+  await submitBundle(house.url, summary.bytes);
+  return build;
+}
+
+test('a bad gate names a statement that no device can judge; nothing is released', async () => {
+  const { imageSha256 } = await house.build('8.2.5');
+  const build = await passAlso('8.2.5', {
+    subjects: [{ name: 'optiboot.bin', sha256: imageSha256 }],
+    predicateType: 'https://in-toto.io/attestation/scai/v0.3',
+    predicate: { attributes: [] },
+  });
+  await expect(house.release(build)).rejects.toMatchObject({ code: 'INTOTO_PREDICATE_UNKNOWN' });
+});
+
+test('a gate names more bundles than a pack may hold; nothing is released', async () => {
+  const { compile } = await house.build('8.2.6');
+  const again = Array.from({ length: LIMITS.packBundleCount - 3 }, () => buildStepProvenance(compile));
+  await expect(house.release(await passAlso('8.2.6', ...again))).rejects.toMatchObject({
+    code: 'PACK_MALFORMED',
+  });
 });
 
 test('a sound build passes the same desk', async () => {

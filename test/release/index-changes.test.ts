@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { LIMITS } from '../../core/limits.ts';
 import { formatReleaseIndex, parseReleaseIndex, type Release } from '../../core/release/release-index.ts';
 import { compareVersions } from '../../core/release/version.ts';
 import {
@@ -12,6 +13,7 @@ import {
   lastVersionOf,
   withdrawRelease,
 } from '../../release/index-changes.ts';
+import { indexFile } from '../../release/prepare-release.ts';
 import { sha256 } from '../policy/evidence.ts';
 
 const AT = '2026-11-20T12:00:00Z';
@@ -51,7 +53,7 @@ test('a first release may have any version, 0 included', () => {
 
 test('a withdrawn release counts: neither its version nor its image comes back', () => {
   const { index, withdrawn } = withdrawRelease(one, sha256('8.1'), 'bricks', AT);
-  expect(withdrawn?.version).toBe('8.1');
+  expect(withdrawn.map(({ version }) => version)).toEqual(['8.1']);
   expect(index).toMatchObject({
     releases: [],
     denials: [{ version: '8.1', reason: 'bricks', deniedAt: AT }],
@@ -63,9 +65,23 @@ test('a withdrawn release counts: neither its version nor its image comes back',
   expect(() => checkReleasable(index, '8.2', sha256('8.1'))).toThrow(
     expect.objectContaining({ code: 'RELEASE_IMAGE_WITHDRAWN' }),
   );
-  expect(withdrawRelease(index, sha256('8.1'), 'again', AT)).toEqual({ index, withdrawn: undefined });
+  expect(withdrawRelease(index, sha256('8.1'), 'again', AT)).toEqual({ index, withdrawn: [] });
   expect(() => withdrawRelease(index, sha256('unknown'), 'why', AT)).toThrow(
     expect.objectContaining({ code: 'RELEASE_UNKNOWN' }),
+  );
+});
+
+test('an image that was released as two versions is withdrawn as both', () => {
+  const two = addRelease(addRelease(one, releaseOf('8.2', '8.1')), releaseOf('8.3'));
+  const { index } = withdrawRelease(two, sha256('8.1'), 'bricks', AT);
+  expect(index.releases.map(({ version }) => version)).toEqual(['8.3']);
+  expect(index.denials.map(({ version }) => version)).toEqual(['8.1', '8.2']);
+});
+
+test('an index that devices would not read is not made', () => {
+  const reason = 'x'.repeat(LIMITS.releaseIndexSizeBytes);
+  expect(() => indexFile(withdrawRelease(one, sha256('8.1'), reason, AT).index)).toThrow(
+    expect.objectContaining({ code: 'RELEASE_INDEX_MALFORMED' }),
   );
 });
 
