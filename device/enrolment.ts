@@ -37,6 +37,8 @@ export interface FactorySettings {
 
 /** What a registry accepts [docs/spec/install-report.md §Enrolment]. */
 const DEVICE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+/** What a device has and an attempt to make one that was cut off has not; the root that `tuf/` kept would count, not the one given. */
+const OF_A_DEVICE = /^(device\.json|enrolled|counter)(\.copy)?$|^(tuf|reports)$/;
 const HARDWARE_ID = /^[\x21-\x7e]{1,128}$/;
 
 /**
@@ -51,8 +53,9 @@ export async function makeDevice(
   checkSettings(settings);
   const { files } = host;
   const paths = devicePaths(folder);
-  if ((await files.list(folder)).some((name) => name === 'device.json' || name === 'device.json.copy')) {
-    throw DEVICE.reject('DEVICE_EXISTS', `expected no device in ${quote(folder)}, found one`);
+  const found = (await files.list(folder)).find((name) => OF_A_DEVICE.test(name));
+  if (found !== undefined) {
+    throw DEVICE.reject('DEVICE_EXISTS', `expected no device in ${quote(folder)}, found ${quote(found)}`);
   }
   // A root that cannot be opened now would leave a device that can never be updated.
   await TufClient.open({

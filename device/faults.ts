@@ -150,6 +150,11 @@ export const DEVICE = faultsOf({
     meaning: 'The evidence in the pack is not the evidence that the gate saw.',
     remedy: 'Release again with all the bundles that the gate used, and no others.',
   },
+  UPDATE_EVIDENCE_FROM_FUTURE: {
+    class: 'rejection',
+    meaning: "Evidence was signed later than the device's clock says that it is now.",
+    remedy: 'Set the clock of the device; if it is right, the timestamp authority is wrong.',
+  },
   UPDATE_SBOM_MISSING: {
     class: 'rejection',
     meaning: 'The pack does not say where the SBOM lies that its evidence binds to the image.',

@@ -3,8 +3,8 @@
 // or the new content, never a mixture.
 
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote, type Unavailable } from '../core/faults.ts';
 import { DEVICE } from './faults.ts';
@@ -71,7 +71,7 @@ export const nodeFiles: DeviceFiles = {
   async openSlot(path) {
     try {
       await mkdir(dirname(path), { recursive: true });
-      return slotWriter(await open(path, 'w', 0o644), path);
+      return slotWriter(await openEmpty(path), path);
     } catch (cause) {
       throw slotFault('open', path, cause);
     }
@@ -87,7 +87,22 @@ export const nodeFiles: DeviceFiles = {
   },
 };
 
-function slotWriter(file: Awaited<ReturnType<typeof open>>, path: string): SlotWriter {
+/** Opens a file of its own and empties it: a link could lead to the active slot, and is not followed. */
+async function openEmpty(path: string): Promise<FileHandle> {
+  const { O_WRONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const file = await open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644);
+  try {
+    const found = await file.stat();
+    if (!found.isFile() || found.nlink !== 1) throw Object.assign(new Error(), { code: 'EMLINK' });
+    await file.truncate(0);
+    return file;
+  } catch (cause) {
+    await file.close();
+    throw cause;
+  }
+}
+
+function slotWriter(file: FileHandle, path: string): SlotWriter {
   return {
     async write(chunk) {
       try {

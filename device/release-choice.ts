@@ -9,6 +9,9 @@ import { compareVersions } from '../core/release/version.ts';
 import { DEVICE } from './faults.ts';
 import type { InstalledImage } from './state.ts';
 
+/** A timestamp authority's clock and a device's may differ by this much. */
+const CLOCK_SKEW_MS = 5 * 60_000;
+
 /** What a device brings to the choice. */
 export interface Chooser {
   readonly product: string;
@@ -164,6 +167,24 @@ export function checkPackRelease(pack: EvidencePack, release: Release, device: C
       );
     }
   }
+}
+
+/**
+ * Nothing is signed later than now. A clock that stands before a verified signature is wrong, and took expired metadata for good.
+ * @throws UPDATE_EVIDENCE_FROM_FUTURE
+ */
+export function checkClock(
+  bundles: readonly { readonly signedAtMs: number; readonly sha256: string }[],
+  nowMs: number,
+): void {
+  // Not a number compares false with everything: asked this way round, it fails.
+  const early = bundles.find(({ signedAtMs }) => !(signedAtMs <= nowMs + CLOCK_SKEW_MS));
+  if (early === undefined) return;
+  throw DEVICE.reject(
+    'UPDATE_EVIDENCE_FROM_FUTURE',
+    `expected signatures of ${new Date(nowMs).toISOString()} or before, bundle sha256:${early.sha256} is of ` +
+      new Date(early.signedAtMs).toISOString(),
+  );
 }
 
 /** Not below the floor, and newer than what is installed. @throws UPDATE_VERSION_FLOOR */

@@ -80,7 +80,7 @@ export async function queueInstallReport(
   return reported;
 }
 
-/** Sends what is queued, oldest first, and stops at the first that does not arrive. @throws DEVICE_STATE_UNWRITABLE */
+/** Sends what is queued, oldest first; one that the registry refuses does not hold up those after it. @throws DEVICE_STATE_UNWRITABLE */
 export async function sendReports(
   host: DeviceHost,
   folder: string,
@@ -88,21 +88,31 @@ export async function sendReports(
 ): Promise<Delivery> {
   const waiting = await queuedCounters(host.files, folder);
   const sent: number[] = [];
+  let obstacle: Obstacle | undefined;
   for (const counter of waiting) {
-    const problem = await sendReport(host, folder, identity, counter);
-    if (problem !== undefined) return { sent, queued: waiting.slice(sent.length), reason: problem };
-    sent.push(counter);
+    const met = await sendReport(host, folder, identity, counter);
+    if (met === undefined) sent.push(counter);
+    else obstacle = met;
+    if (met?.unreachable === true) break;
   }
-  return { sent, queued: [] };
+  const queued = waiting.filter((counter) => !sent.includes(counter));
+  return { sent, queued, ...(obstacle === undefined ? {} : { reason: obstacle.reason }) };
 }
 
-/** Undefined once the registry has the report, else the reason why not. */
+/** Why a report waits. */
+interface Obstacle {
+  readonly reason: string;
+  /** Those after it would fare no better. */
+  readonly unreachable: boolean;
+}
+
+/** Undefined once the registry has the report. */
 async function sendReport(
   host: DeviceHost,
   folder: string,
   identity: DeviceIdentity,
   counter: number,
-): Promise<string | undefined> {
+): Promise<Obstacle | undefined> {
   const path = reportPath(folder, counter);
   const envelope = await host.files.read(path);
   if (envelope === undefined) return undefined;
@@ -110,10 +120,11 @@ async function sendReport(
   try {
     const answer = await callRegistry(host, url, envelope);
     // 409: it has this counter already, and the answer to the first sending was lost.
-    if (!answer.ok && answer.status !== 409) return `the registry answered ${answer.said}`;
+    if (!answer.ok && answer.status !== 409)
+      return { reason: `the registry answered ${answer.said}`, unreachable: false };
   } catch (failure) {
     if (failure instanceof Unavailable && failure.code === 'DEVICE_REGISTRY_UNREACHABLE')
-      return failure.message;
+      return { reason: failure.message, unreachable: true };
     throw failure;
   }
   await host.files.remove(path);

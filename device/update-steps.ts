@@ -26,6 +26,7 @@ import { checkPackProofs } from './log-evidence.ts';
 import {
   type Choice,
   type Chooser,
+  checkClock,
   checkIndexProduct,
   checkPackDigest,
   checkPackRelease,
@@ -150,8 +151,13 @@ export function checkLog(pack: EvidencePack, trust: DeviceTrust): Learned<void> 
 }
 
 /** Link 6: every bundle, against trusted root and gate key. */
-export function verifyBundles(pack: EvidencePack, trust: DeviceTrust): Learned<readonly VerifiedBundle[]> {
+export function verifyBundles(
+  device: Device,
+  pack: EvidencePack,
+  trust: DeviceTrust,
+): Learned<readonly VerifiedBundle[]> {
   const bundles = pack.bundles.map(({ bundle }) => trust.verifier.verify(bundle));
+  checkClock(bundles, device.nowMs);
   return learned(bundles, ...bundles.map(describeBundle));
 }
 

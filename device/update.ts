@@ -108,7 +108,7 @@ async function travel(road: Road, device: steps.Device): Promise<ActiveSlot | un
   const goods = await road.link('pack', () => steps.fetchPack(device, tuf, release));
   const pack = await road.link('pack', () => steps.readPack(device, goods, release));
   await road.link('log', () => steps.checkLog(pack, trust));
-  const bundles = await road.link('signature', () => steps.verifyBundles(pack, trust));
+  const bundles = await road.link('signature', () => steps.verifyBundles(device, pack, trust));
   await road.link('summary', () => steps.checkGate(device, pack, bundles, trust));
   await road.link('builder', () => steps.checkBuilders(bundles, trust));
   await road.link('chain', () => steps.checkChain(pack, bundles, trust));

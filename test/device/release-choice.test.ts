@@ -7,6 +7,7 @@ import type { EvidencePack } from '../../core/release/pack.ts';
 import type { Release, ReleaseIndex } from '../../core/release/release-index.ts';
 import {
   type Chooser,
+  checkClock,
   checkIndexProduct,
   checkPackDigest,
   checkPackRelease,
@@ -171,6 +172,18 @@ describe('the offer', () => {
     ]) {
       expect(() => checkPackRelease({ ...pack, ...change }, wanted, fresh)).toThrow(
         coded('UPDATE_PACK_MISMATCH'),
+      );
+    }
+  });
+
+  test('evidence that was signed later than now is refused', () => {
+    const bundle = { sha256: digest(1), signedAtMs: 1_000_000_000_000 };
+    for (const now of [2_000_000_000_000, 1_000_000_000_000, 1_000_000_000_000 - 300_000]) {
+      checkClock([bundle], now);
+    }
+    for (const now of [0, 1_000_000_000_000 - 300_001]) {
+      expect(() => checkClock([{ ...bundle, signedAtMs: 0 }, bundle], now)).toThrow(
+        coded('UPDATE_EVIDENCE_FROM_FUTURE'),
       );
     }
   });

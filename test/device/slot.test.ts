@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Images on their way into a slot: limits, digests, silence, and storage that lies.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { link, mkdir, readFile, rm, symlink } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -54,6 +55,20 @@ describe('a slot', () => {
   test('refuses another image than the evidence is about', async () => {
     const short = await writeSlot(nodeFiles, slot, inPieces(image.subarray(1)), image.length);
     expect(() => checkDownload(short, sha256(image))).toThrow(coded('UPDATE_IMAGE_MISMATCH'));
+  });
+
+  test('is a file of its own: no link is followed, and what it leads to stays whole', async () => {
+    const active = slot.replace(/b$/, 'a');
+    await writeSlot(nodeFiles, active, inPieces(image), image.length);
+    for (const lay of [() => symlink(active, slot), () => link(active, slot), () => mkdir(slot)]) {
+      await lay();
+      await expect(writeSlot(nodeFiles, slot, inPieces(image), 1)).rejects.toEqual(coded('SLOT_UNWRITABLE'));
+      await emptySlot(nodeFiles, slot);
+      expect(image.equals(await readFile(active))).toBe(true);
+      await rm(slot, { recursive: true });
+    }
+    execFileSync('mkfifo', [slot]);
+    await expect(nodeFiles.openSlot(slot)).rejects.toEqual(coded('SLOT_UNWRITABLE'));
   });
 
   test('that does not hold what was written is found out', async () => {

@@ -78,7 +78,21 @@ describe('init', () => {
     await expect(device(folder)).rejects.toEqual(coded('DEVICE_EXISTS'));
     await rm(paths.device);
     await expect(device(folder)).rejects.toEqual(coded('DEVICE_EXISTS'));
+    await rm(copyPath(paths.device));
+    // The root that an old device trusted would count, not the one of the new; counter and reports would be another's.
+    for (const left of ['tuf/root.json', 'enrolled', 'counter.copy', 'reports/1.json']) {
+      await nodeFiles.write(join(folder, left), new Uint8Array());
+      await expect(device(folder)).rejects.toEqual(coded('DEVICE_EXISTS'));
+      await rm(join(folder, left.replace(/\/.*/, '')), { recursive: true });
+    }
     expect(await readFile(paths.key, 'utf8')).toBe(key);
+  });
+
+  test('makes one where an attempt was cut off', async () => {
+    await device(folder);
+    for (const path of [paths.device, copyPath(paths.device)]) await rm(path);
+    await device(folder);
+    expect((await readIdentity(nodeFiles, folder)).id).toBe('bench-1');
   });
 
   test.each([

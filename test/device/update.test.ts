@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { formatPack } from '../../core/release/pack.ts';
 import { enrolDevice } from '../../device/enrolment.ts';
 import { nodeFiles, nodeHost } from '../../device/node-host.ts';
+import { writeRecord } from '../../device/records.ts';
 import { QUEUE_MAX, queuedCounters, queueReport } from '../../device/reports.ts';
 import type { Link } from '../../device/road.ts';
 import { devicePaths, readActive, readIdentity, writeActive } from '../../device/state.ts';
@@ -270,6 +271,12 @@ describe('reports', () => {
     const result = await refusal(folder);
     expect(result).toMatchObject({ outcome: 'refused', refusal: { code: 'UPDATE_HARDWARE_MISMATCH' } });
     expect(notes(result)[0]).toMatchObject({ verdict: 'queued', detail: expect.stringContaining('400') });
+    // A damaged one does not hold up those after it.
+    await nodeFiles.write(join(devicePaths(folder).reports, '2.json'), bytes('{}'));
+    await writeRecord(nodeFiles, devicePaths(folder).counter, { counter: 2 });
+    expect(notes(await refusal(folder)).at(-2)).toMatchObject({ verdict: 'ok', detail: 'number 3 sent' });
+    expect(await queuedCounters(nodeFiles, folder)).toEqual([2]);
+    expect((await house.known()).lastReport?.counter).toBe(3);
   });
 
   test('that cannot be made do not change the outcome', async () => {

@@ -150,6 +150,13 @@ describe('signatures', () => {
   });
 });
 
+test('a clock that stands before the evidence is told, and one after the metadata too', async () => {
+  publish(house, sound, soundPack);
+  await refused('signature', 'UPDATE_EVIDENCE_FROM_FUTURE', { ...nodeHost(), nowMs: () => 0 });
+  await refused('metadata', 'TUF_ROLE_EXPIRED', { ...nodeHost(), nowMs: () => Date.UTC(2100) });
+  await stillUpdatable();
+});
+
 describe('the summary', () => {
   test('is missed, refused when it failed, and refused by another key', async () => {
     publish(house, sound, await foundry.pack(sound, sound.evidence));
