@@ -18,6 +18,7 @@ import { planBuild } from './build-folder.ts';
 interface Reply {
   readonly status: number;
   readonly body: string;
+  readonly location?: string;
 }
 let answer: (path: string, body: string) => Reply;
 let server: Server;
@@ -38,7 +39,8 @@ beforeAll(async () => {
     });
     request.on('end', () => {
       const reply = answer(request.url ?? '', body);
-      response.writeHead(reply.status, { 'content-type': 'application/json' }).end(reply.body);
+      const location = reply.location === undefined ? {} : { location: reply.location };
+      response.writeHead(reply.status, { 'content-type': 'application/json', ...location }).end(reply.body);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -168,8 +170,35 @@ test('no part of the token is in the error, whatever the authority echoes', asyn
   answer = (_, body) => ({ status: 200, body: body.slice(0, 300) });
   expect((await failureOf(token)).code).toBe('SIGN_ANSWER_MALFORMED');
 
-  // FulcioSigner itself quotes a token that it cannot take apart.
-  expect((await failureOf('not-a-token-but-secret-all-the-same')).code).toBe('SIGN_ANSWER_MALFORMED');
+  const strange = 'not-a-token-but-secret-all-the-same';
+  expect((await failureOf(strange)).code).toBe('IDENTITY_TOKEN_MALFORMED');
+});
+
+test('a service that sends us elsewhere gets nobody there our token, statement or signature', async () => {
+  const certificate = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  const issued = JSON.stringify({ signedCertificateEmbeddedSct: { chain: { certificates: [certificate] } } });
+  const elsewhere: string[] = [];
+  for (const [service, reached] of [
+    ['/ca', 1],
+    ['/log', 3],
+    ['/tsa', 3],
+  ] as const) {
+    for (const status of [301, 303, 307, 308]) {
+      const paths: string[] = [];
+      answer = (path) => {
+        paths.push(path);
+        if (path.startsWith('/elsewhere')) elsewhere.push(path);
+        if (path.startsWith(service)) return { status, body: '', location: `${base}/elsewhere${path}` };
+        return path.startsWith('/ca') ? { status: 200, body: issued } : { status: 201, body: '{}' };
+      };
+      // The log's nonsense may be told first: both are asked at once.
+      expect((await failureOf(await issuer.token())).code).toMatch(
+        /^SIGN_(SERVICE_REFUSED|ANSWER_MALFORMED)$/,
+      );
+      await expect.poll(() => paths.length).toBe(reached);
+    }
+  }
+  expect(elsewhere).toEqual([]);
 });
 
 test('an authority that answers with something else gives no bundle', async () => {
