@@ -5,6 +5,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import type { Conditions } from './conditions.ts';
 import type { BuildDefinition, StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { fetchPackages } from './fetch.ts';
@@ -35,6 +36,8 @@ export interface BuildRequest {
   readonly builderId: string;
   readonly toolVersion: string;
   readonly mirror?: string | undefined;
+  /** What is otherwise than always around the steps, for `waybill build --check`. */
+  readonly conditions?: Conditions | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: BuildEvent) => void;
 }
@@ -82,7 +85,7 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
       lockSha256: sha256(request.lockBytes),
     },
     beside: join(dirname(out), `.${basename(out)}.${id}.new`),
-    work: join(request.cache, 'work', id),
+    work: join(request.conditions?.workFolder ?? join(request.cache, 'work'), id),
     store: new ContentStore(request.cache),
     roots: new Map(),
     done: new Map(),
@@ -115,8 +118,8 @@ function asFault(failure: unknown): unknown {
   );
 }
 
-/** `build.json` marks a folder as an earlier build, which is all that `--force` may replace. */
-async function checkOut(out: string, replace: boolean): Promise<void> {
+/** Refuses an output folder that is there. `build.json` marks a folder as an earlier build, which is all that `--force` may replace. */
+export async function checkOut(out: string, replace: boolean): Promise<void> {
   const found = await lstat(out).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return undefined;
     throw asFault(cause);
@@ -128,7 +131,7 @@ async function checkOut(out: string, replace: boolean): Promise<void> {
   throw BUILDER.reject('BUILD_FOLDER_OCCUPIED', `expected a new output folder ${quote(out)}, got ${got}`);
 }
 
-async function replaceOut(beside: string, out: string): Promise<void> {
+export async function replaceOut(beside: string, out: string): Promise<void> {
   const old = `${beside}.old`;
   const had = await rename(out, old).then(
     () => true,
@@ -157,6 +160,7 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
       folder: join(run.work, step.name),
       outputs: join(run.beside, 'outputs'),
       listWork: evidence?.map.step === step.name,
+      conditions: request.conditions,
       signal: request.signal,
       onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
     });

@@ -15,6 +15,8 @@ const PACKAGE_OF = {
   gpgv: 'gpgv',
   mkfifo: 'coreutils',
   prlimit: 'util-linux',
+  strace: 'strace',
+  taskset: 'util-linux',
   rm: 'coreutils',
   tar: 'tar',
 } as const;

@@ -2,15 +2,25 @@
 // The sandbox of a step: bubblewrap around a root of locked packages [docs/spec/build-definition.md §What a step can see].
 
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { closeSync, constants, openSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { release } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { quote } from '../core/faults.ts';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
+import { type Conditions, changedEnvironment } from './conditions.ts';
 import { BUILDER } from './faults.ts';
 import { findTool, runTool, toolMissing } from './host-tool.ts';
+import { traceOptions } from './trace.ts';
 
 /** 0.8.0 is the first that can keep a step from making user namespaces of its own. */
 const BUBBLEWRAP_MIN = [0, 8];
@@ -41,6 +51,10 @@ export interface SandboxRun {
   readonly timeoutMs: number;
   /** The largest file that a process of the step can write. */
   readonly fileSizeBytesMax: number;
+  /** What is otherwise than always, for `waybill build --check`. */
+  readonly conditions?: Conditions | undefined;
+  /** Where to write what was opened, for `waybill build --audit`. */
+  readonly trace?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onLog?: ((text: string) => void) | undefined;
 }
@@ -114,10 +128,13 @@ function bubblewrapOptions(run: SandboxRun): string[] {
     ['TZ', 'UTC'],
     ['TMPDIR', '/tmp'],
     ['SOURCE_DATE_EPOCH', String(run.sourceDateEpoch)],
+    ...changedEnvironment(run.conditions ?? {}),
   ];
+  const { user } = run.conditions ?? {};
+  const id = String(user?.id ?? 1000);
   return [
     ...NAMESPACES,
-    ...['--uid', '1000', '--gid', '1000', '--hostname', 'waybill'],
+    ...['--uid', id, '--gid', id, '--hostname', user?.hostName ?? 'waybill'],
     ...['--cap-drop', 'ALL', '--die-with-parent', '--new-session', '--clearenv'],
     ...environment.flatMap(([name, value]) => ['--setenv', name, value]),
     ...['--ro-bind', run.root, '/', '--dev', '/dev'],
@@ -125,6 +142,7 @@ function bubblewrapOptions(run: SandboxRun): string[] {
     ...['--proc', '/proc', '--remount-ro', '/proc'],
     ...['--size', String(TMP_SIZE_BYTES), '--tmpfs', '/tmp'],
     ...['--bind', run.work, '/build', '--ro-bind', run.materials, '/materials', '--chdir', '/build'],
+    ...(user === undefined ? [] : ['--ro-bind', passwdOf(run, user), '/etc/passwd']),
     ...['--json-status-fd', '3'],
   ];
 }
@@ -176,6 +194,10 @@ export async function runInSandbox(run: SandboxRun): Promise<SandboxResult> {
  */
 async function startSandbox(run: SandboxRun) {
   const [bwrap, prlimit] = await Promise.all([findTool('bwrap'), findTool('prlimit')]);
+  const around = [
+    ...(run.conditions?.oneCpu === true ? [await findTool('taskset'), '--cpu-list', firstCpu()] : []),
+    ...(run.trace === undefined ? [] : [await findTool('strace'), ...traceOptions(run.trace), '--']),
+  ];
   const pipe = await openLogPipe(run);
   const uncovered = inheritedDescriptors();
   const cover = uncovered.length === 0 ? undefined : openSync('/dev/null', 'r');
@@ -187,7 +209,9 @@ async function startSandbox(run: SandboxRun) {
   const limits = [`--fsize=${run.fileSizeBytesMax}`, '--core=0'];
   // umask 022: bubblewrap and the step inherit it. Node has one for the whole process, hence the shell's. A shell adds the folder
   // that it starts in to its environment, hence env.
-  const wrap = ['-c', 'umask 022 && exec env -i "$@"', 'sh', prlimit, ...limits, '--', bwrap, '--args', '4'];
+  const umask = run.conditions?.umask ?? '022';
+  const words = [...around, prlimit, ...limits, '--', bwrap];
+  const wrap = ['-c', `umask ${umask} && exec env -i "$@"`, 'sh', ...words, '--args', '4'];
   // In a process group of its own: Ctrl-C at a terminal reaches us alone, and we end the sandbox in order.
   const child = spawn('/bin/sh', [...wrap, '--', ...run.command], { stdio, env: {}, detached: true });
   closeSync(pipe.writeEnd);
@@ -197,6 +221,18 @@ async function startSandbox(run: SandboxRun) {
   options.on('error', () => {});
   options.end(bubblewrapOptions(run).join('\0'));
   return { process: child, log: pipe.log };
+}
+
+/** A user of another name needs an entry, or whoever asks for his name fails. The file lies beside the work folder. */
+function passwdOf(run: SandboxRun, user: NonNullable<Conditions['user']>): string {
+  const path = `${run.work}.passwd`;
+  writeFileSync(path, `${user.name}:x:${user.id}:${user.id}:${user.name}:/build:/bin/sh\n`);
+  return path;
+}
+
+/** The first CPU that we may use ourselves. */
+function firstCpu(): string {
+  return /^Cpus_allowed_list:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
 }
 
 /** Descriptors above 4 that a process started by us would get from us because whoever started us left them open. */

@@ -4,6 +4,7 @@
 import { copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
+import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
@@ -19,6 +20,10 @@ export interface StepContext {
   readonly outputs: string;
   /** Whether the files left in the work folder are asked for, as evidence. */
   readonly listWork: boolean;
+  /** What is otherwise than always, for `waybill build --check`. */
+  readonly conditions?: Conditions | undefined;
+  /** Where to write what was opened, for `waybill build --audit`. */
+  readonly trace?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onLog?: ((text: string) => void) | undefined;
 }
@@ -66,6 +71,8 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     sourceDateEpoch: context.sourceDateEpoch,
     timeoutMs: step.timeoutMs,
     fileSizeBytesMax: step.outputSizeBytesMax,
+    conditions: context.conditions,
+    trace: context.trace,
     signal: context.signal,
     onLog: context.onLog,
   });

@@ -3,14 +3,15 @@
 
 import { homedir } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { BuildEvent } from '../builder/build.ts';
+import type { BuildEvent, BuildRequest } from '../builder/build.ts';
+import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import type { BuildSummary } from '../builder/output-folder.ts';
 import { cacheFolder } from '../builder/store.ts';
 import { mirrorOption, readDefinition } from './definition-file.ts';
 import { readInput } from './files.ts';
 import { interruptible } from './interrupt.ts';
-import { printJson, printLine, printProgress } from './terminal.ts';
+import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 
 const LOCAL_BUILDER = 'https://waybill.example/builders/local';
 /** Lines of a failed step's log that are shown. */
@@ -32,12 +33,24 @@ export interface BuildInputs {
 
 /** Does the work of `waybill build`. @throws as `readDefinition`, `parseLock` and the builder's `build` */
 export async function buildFile(inputs: BuildInputs): Promise<BuildSummary> {
+  const request = await requestOf(inputs);
+  // The SBOM library takes a tenth of a second to load: no other command should wait for it.
+  const { build } = await import('../builder/build.ts');
+  return build(request);
+}
+
+/** Does the work of `waybill build --check`. @throws as `buildFile` */
+export async function checkFile(inputs: BuildInputs): Promise<CheckReport> {
+  const request = await requestOf(inputs);
+  const { checkBuild } = await import('../builder/check.ts');
+  return checkBuild(request);
+}
+
+async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
   const opened = await readDefinition(inputs.file);
   const lockBytes = await readInput(opened.lockPath);
   const lock = parseLock(lockBytes, opened.lockPath);
-  // The SBOM library takes a tenth of a second to load: no other command should wait for it.
-  const { build } = await import('../builder/build.ts');
-  return build({
+  return {
     definition: opened.definition,
     lock,
     definitionBytes: opened.bytes,
@@ -50,10 +63,11 @@ export async function buildFile(inputs: BuildInputs): Promise<BuildSummary> {
     mirror: mirrorOption(inputs.mirror),
     signal: inputs.signal,
     onEvent: showEvents(inputs.progress),
-  });
+  };
 }
 
 interface BuildOptions {
+  readonly check?: true;
   readonly out: string;
   readonly force?: true;
   readonly builderId: string;
@@ -79,27 +93,36 @@ export function buildVerb(program: Command): void {
       '--mirror <url>',
       "where to fetch from (http, https or file); default WAYBILL_MIRROR, else the host's apt sources",
     )
+    .option(
+      '--check',
+      'build twice under changed conditions; keep the build only if both gave the same bytes',
+    )
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
-      '\nExample:\n  waybill build examples/optiboot/waybill.yaml --out out\n\n' +
+      '\nExamples:\n  waybill build examples/optiboot/waybill.yaml --out out\n  waybill build --check --out out\n\n' +
         'Packages and unpacked roots are kept under $XDG_CACHE_HOME/waybill (default ~/.cache/waybill).',
     )
     .action(async (file: string, options: BuildOptions) => {
       const { out, force, builderId, mirror } = options;
       const toolVersion = program.version() ?? '';
-      const summary = await interruptible((signal) =>
-        buildFile({
-          file,
-          out,
-          force: force === true,
-          builderId,
-          mirror,
-          toolVersion,
-          progress: printProgress,
-          signal,
-        }),
-      );
+      const inputs = {
+        file,
+        out,
+        force: force === true,
+        builderId,
+        mirror,
+        toolVersion,
+        progress: printProgress,
+      };
+      if (options.check === true) {
+        const report = await interruptible((signal) => checkFile({ ...inputs, signal }));
+        if (options.json === true) printJson(report);
+        else await printCheck(report);
+        if (!report.reproducible) process.exitCode = EXIT.refused;
+        return;
+      }
+      const summary = await interruptible((signal) => buildFile({ ...inputs, signal }));
       if (options.json === true) printJson(summary);
       else print(summary);
     });
@@ -126,6 +149,20 @@ function showEvents(progress: (text: string) => void): (event: BuildEvent) => vo
     }
     if (event.kind === 'progress') tail = '';
   };
+}
+
+async function printCheck(report: CheckReport): Promise<void> {
+  const { describeDifference, FIXES } = await import('../builder/difference.ts');
+  if (report.summary !== undefined) print(report.summary);
+  for (const difference of report.differences) printLine(describeDifference(difference));
+  if (report.depends !== undefined) printLine(`depends on  ${report.depends}`);
+  for (const cause of new Set(report.differences.map((difference) => difference.cause))) {
+    printLine(`what to do  ${cause}: ${FIXES[cause]}`);
+  }
+  printLine(`changed     ${report.changed.join(', ')}`);
+  if (report.unchanged.length > 0) printLine(`unchanged   ${report.unchanged.join(', ')}: not possible here`);
+  const verdict = report.reproducible ? 'the same bytes twice' : 'not reproducible; nothing was kept';
+  printLine(`check       ${report.outputCount} outputs: ${verdict}`);
 }
 
 function print(summary: BuildSummary): void {

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the processes of a step opened and ran, as strace saw it from outside the sandbox. Each call is
+// caught by the kernel before it returns, so that nothing is missed under load; a filter keeps the others at full speed.
+
+/** Calls that open or run a file by name. */
+const CALLS = ['open', 'openat', 'openat2', 'creat', 'execve', 'execveat', 'open_by_handle_at', 'uselib'];
+
+/** Options of strace that write a log to `path`: whole process tree, successful calls only, descriptors with their paths. */
+export function traceOptions(path: string): string[] {
+  const trace = `?${CALLS.join(',?')}`;
+  return [
+    '-f',
+    '--seccomp-bpf',
+    '-qq',
+    '-y',
+    '-z',
+    '-s',
+    '0',
+    '-e',
+    `trace=${trace}`,
+    '-e',
+    'signal=none',
+    '-o',
+    path,
+  ];
+}
+
+/** Paths as the step saw them, absolute, links resolved by the kernel where it said so. */
+export interface Opened {
+  readonly read: ReadonlySet<string>;
+  /** Given to execve. */
+  readonly ran: ReadonlySet<string>;
+}
+
+/**
+ * Reads a log. What the sandbox itself opened before it ran the command is left out: `starters` is how many times bubblewrap
+ * is run on the way there.
+ */
+export function parseTrace(log: string, starters: number): Opened {
+  const read = new Set<string>();
+  const ran = new Set<string>();
+  /** Processes of the sandbox itself: they are there before the command is. */
+  const outside = new Set<string>();
+  let waiting = starters;
+  let inside = false;
+  const unfinished = new Map<string, string>();
+  for (const raw of log.split('\n')) {
+    const match = /^(\d+)\s+(.*)$/.exec(raw);
+    if (match === null) continue;
+    const [, pid = '', text = ''] = match;
+    const line = joined(unfinished, pid, text);
+    if (line === undefined) {
+      if (!inside) outside.add(pid);
+      continue;
+    }
+    const executed = /^execve(?:at)?\([^"]*"((?:[^"\\]|\\.)*)".*\) = 0$/.exec(line)?.[1];
+    if (!inside) {
+      outside.add(pid);
+      if (executed === undefined) continue;
+      if (waiting > 0) waiting -= /\/bwrap$/.test(executed) ? 1 : 0;
+      else {
+        inside = true;
+        outside.delete(pid);
+        ran.add(unescapeC(executed));
+      }
+      continue;
+    }
+    if (outside.has(pid)) continue;
+    if (executed !== undefined) {
+      ran.add(unescapeC(executed));
+      continue;
+    }
+    const opened = /^(?:open|creat)[a-z0-9_]*\(.* = \d+<((?:[^>\\]|\\.)*)>(?:\(deleted\))?$/.exec(line)?.[1];
+    if (opened !== undefined) read.add(unescapeC(opened));
+  }
+  return { read, ran };
+}
+
+/** A call that another process interrupted stands on two lines; undefined until both are there. */
+function joined(unfinished: Map<string, string>, pid: string, text: string): string | undefined {
+  const cut = text.indexOf(' <unfinished ...>');
+  if (cut >= 0) {
+    unfinished.set(pid, text.slice(0, cut));
+    return undefined;
+  }
+  const resumed = /^<\.\.\. \S+ resumed>(.*)$/.exec(text)?.[1];
+  if (resumed === undefined) return text;
+  const start = unfinished.get(pid) ?? '';
+  unfinished.delete(pid);
+  return `${start}${resumed}`;
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', v: '\v', f: '\f' };
+
+/** strace writes bytes as C does: `\n`, `\"`, octal for the rest. */
+function unescapeC(text: string): string {
+  const bytes = text.replace(/\\(x[0-9a-f]{2}|[0-7]{1,3}|.)/g, (_, code: string) => {
+    if (/^[0-7]/.test(code)) return String.fromCharCode(Number.parseInt(code, 8));
+    if (/^x./.test(code)) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
+    return ESCAPES[code] ?? code;
+  });
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
