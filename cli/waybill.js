@@ -8,7 +8,8 @@ const supported = (major === 22 && minor >= 22) || (major === 24 && minor >= 15)
 if (!supported) {
   console.error(
     `waybill: Node ${process.versions.node} is too old or unsupported; Waybill needs ^22.22.2, ^24.15.0 or >=26.\n` +
-      '  In a checkout of Waybill run `npm ci` and then `npx waybill`: it brings its own Node 24.',
+      '  In a checkout of Waybill run `npm ci` and then `npx waybill`: it brings its own Node 24. From other folders put\n' +
+      '  node_modules/.bin of the checkout first in PATH.',
   );
   process.exit(2);
 }

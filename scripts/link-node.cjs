@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes node_modules/.bin/node the Node that package-lock.json pins for this platform (docs/adr/0003-node-from-the-lock-file.md).
-// npm 11 makes the link itself; npm 10 makes none where several packages offer the same command. Plain CommonJS and old
-// syntax: it runs under whatever Node the machine has.
+// npm 11 makes the link itself; npm 10 makes none where several packages offer the same command. Beside it goes `waybill`, the
+// command of this checkout, which npm links for other projects only: with that folder in PATH both work from anywhere. Plain
+// CommonJS and old syntax: it runs under whatever Node the machine has.
 'use strict';
 
 const fs = require('node:fs');
@@ -21,7 +22,7 @@ function pinnedPackage() {
 }
 
 /**
- * Links the pinned Node under `root` and returns its version. Returns undefined where no package fits the platform:
+ * Links the pinned Node and the command under `root` and returns the version of that Node. Returns undefined where no package fits the platform:
  * then the machine's own Node serves. On Windows npm writes its own command files.
  */
 function linkNode(root) {
@@ -29,15 +30,18 @@ function linkNode(root) {
   if (name === undefined) return undefined;
   const folder = path.join(root, 'node_modules', name);
   if (!fs.existsSync(path.join(folder, 'bin', 'node'))) return undefined;
-  const link = path.join(root, 'node_modules', '.bin', 'node');
-  const target = path.join('..', name, 'bin', 'node');
-  if (readLink(link) !== target) {
-    fs.mkdirSync(path.dirname(link), { recursive: true });
-    const beside = `${link}.${process.pid}.new`;
-    fs.symlinkSync(target, beside);
-    fs.renameSync(beside, link);
-  }
+  const commands = path.join(root, 'node_modules', '.bin');
+  fs.mkdirSync(commands, { recursive: true });
+  linkOnce(path.join(commands, 'node'), path.join('..', name, 'bin', 'node'));
+  linkOnce(path.join(commands, 'waybill'), path.join('..', '..', 'cli', 'waybill.js'));
   return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).version;
+}
+
+function linkOnce(link, target) {
+  if (readLink(link) === target) return;
+  const beside = `${link}.${process.pid}.new`;
+  fs.symlinkSync(target, beside);
+  fs.renameSync(beside, link);
 }
 
 function readLink(place) {

@@ -103,6 +103,13 @@ test('npx runs the command of the checkout, on the pinned Node and without a wor
   expect(run).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
 });
 
+test('with its commands in PATH, waybill runs from anywhere', () => {
+  const commands = join(ROOT, 'node_modules', '.bin');
+  const env = { ...process.env, PATH: `${commands}:${process.env.PATH}` };
+  const run = spawnSync('waybill', ['key', 'new', '--help'], { cwd: tmpdir(), encoding: 'utf8', env });
+  expect(run).toMatchObject({ status: 0, stdout: expect.stringContaining('waybill key new'), stderr: '' });
+});
+
 test('this run is on the Node that the lock file pins', (context) => {
   const name = pinnedPackage();
   if (name === undefined) return context.skip(`no pinned Node for ${process.platform}-${process.arch}`);
