@@ -95,7 +95,7 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
     await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
     await sweepLeftovers(request.cache);
     for (const step of request.definition.steps) await runOne(run, step);
-    const summary = await writeFolder(run);
+    const summary = await writeFolder({ ...run, packageFile: (entry) => packageFile(run, entry) });
     await replaceOut(run.beside, out);
     return { ...summary, out, durationMs: Math.round(performance.now() - startedMs) };
   } catch (failure) {
@@ -152,14 +152,13 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
   const facts = describeStep(run, step);
   const root = await rootOf(run, facts);
   progress(`step ${step.name}`);
-  const evidence = request.definition.evidence;
   try {
     const result = await runStep(step, {
       root,
       sourceDateEpoch: request.definition.sourceDateEpoch,
       folder: join(run.work, step.name),
       outputs: join(run.beside, 'outputs'),
-      listWork: evidence?.map.step === step.name,
+      listWork: request.definition.evidence !== undefined,
       conditions: request.conditions,
       signal: request.signal,
       onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
@@ -207,22 +206,33 @@ async function rootOf(run: Run, facts: StepFacts): Promise<StepRoot> {
     store: run.store,
     signal: request.signal,
     onProgress: progress,
-    fetch: async (wanted) => {
-      let shownMs = 0;
-      const fetched = await fetchPackages(run.store, wanted, {
-        mirrorOf: mirrors(request),
-        signal: request.signal,
-        onProgress: ({ count, of, sizeBytes }) => {
-          if (count < of && performance.now() - shownMs < 1000) return;
-          shownMs = performance.now();
-          progress(`fetched ${count} of ${of} packages, ${(sizeBytes / 1e6).toFixed(1)} MB`);
-        },
-      });
-      run.fetchedSizeBytes += fetched.fetchedSizeBytes;
-    },
+    fetch: (wanted) => fetchWanted(run, wanted),
   });
   run.roots.set(key, root);
   return root;
+}
+
+/** Makes sure that the store holds packages. */
+async function fetchWanted(run: Run, wanted: readonly LockedPackage[]): Promise<void> {
+  const { request } = run;
+  let shownMs = 0;
+  const fetched = await fetchPackages(run.store, wanted, {
+    mirrorOf: mirrors(request),
+    signal: request.signal,
+    onProgress: ({ count, of, sizeBytes }) => {
+      if (count < of && performance.now() - shownMs < 1000) return;
+      shownMs = performance.now();
+      const text = `fetched ${count} of ${of} packages, ${(sizeBytes / 1e6).toFixed(1)} MB`;
+      request.onEvent?.({ kind: 'progress', text });
+    },
+  });
+  run.fetchedSizeBytes += fetched.fetchedSizeBytes;
+}
+
+/** The file of a package, fetched again if the cache has lost it. */
+async function packageFile(run: Run, entry: LockedPackage): Promise<string> {
+  await fetchWanted(run, [entry]);
+  return run.store.path(entry.sha256);
 }
 
 /** Finds the mirror of a package's input, once an input. */

@@ -14,8 +14,10 @@ export interface LineTable {
   readonly offset: number;
   /** The source that was compiled, made absolute; undefined if nothing says it. */
   readonly source: string | undefined;
-  /** Every row, in file order; a row without a path ends a run of code. */
+  /** Every row, in file order; one without a path is of no file. */
   readonly rows: readonly (SourceLine | { readonly address: number; readonly path: undefined })[];
+  /** Indexes of the rows that end a sequence: nothing follows on from them. */
+  readonly ends: ReadonlySet<number>;
 }
 
 export interface LineInformation {
@@ -58,7 +60,7 @@ export function readLineTables(elf: Elf): LineInformation {
     tables.push({
       offset,
       source: unit === undefined || unit.name === '' ? undefined : posix.resolve(folder, unit.name),
-      rows: readRows(table, readHeader(table, folder, strings)),
+      ...readRows(table, readHeader(table, folder, strings)),
     });
   }
   return { tables, gaps: [] };
@@ -148,7 +150,8 @@ function absolute(folder: string | undefined, name: string): string | undefined 
 const [SET_ADDRESS, END_SEQUENCE] = [2, 1];
 
 /** Runs a line program [DWARF-5 §6.2.5]; only addresses and files matter here. */
-function readRows(reader: DwarfReader, header: LineHeader): LineTable['rows'] {
+function readRows(reader: DwarfReader, header: LineHeader): Pick<LineTable, 'rows' | 'ends'> {
+  const ends = new Set<number>();
   const rows: { address: number; path: string | undefined }[] = [];
   let [address, file] = [0, 1];
   const add = () => rows.push({ address, path: header.files[file] });
@@ -166,6 +169,7 @@ function readRows(reader: DwarfReader, header: LineHeader): LineTable['rows'] {
       const extended = length === 0 ? 0 : reader.u8();
       if (extended === SET_ADDRESS) address = reader.u32();
       if (extended === END_SEQUENCE) {
+        ends.add(rows.length);
         rows.push({ address, path: undefined });
         [address, file] = [0, 1];
       }
@@ -177,5 +181,5 @@ function readRows(reader: DwarfReader, header: LineHeader): LineTable['rows'] {
     else if (opcode === 9) address += reader.u16();
     else for (let i = header.argumentCounts[opcode] ?? 0; i > 0; i--) reader.uleb();
   }
-  return rows as LineTable['rows'];
+  return { rows: rows as LineTable['rows'], ends };
 }

@@ -50,3 +50,18 @@ export function parseLinkerMap(text: string): Contribution[] {
   }
   return contributions;
 }
+
+/** Objects of which the linker left something out (--gc-sections): their debug information still speaks of it. */
+export function objectsWithDiscards(text: string): Set<string> {
+  const objects = new Set<string>();
+  const start = text.indexOf('Discarded input sections');
+  if (start < 0) return objects;
+  const end = text.indexOf('Memory Configuration', start);
+  const part = text.slice(start, end < 0 ? text.indexOf(START, start) : end);
+  // The name of a section may have a line of its own.
+  for (const line of part.split('\n')) {
+    const match = /\s0x[0-9a-f]+\s+0x([0-9a-f]+) (.+)$/.exec(line);
+    if (match !== null && !/^0+$/.test(match[1] as string)) objects.add((match[2] as string).trim());
+  }
+  return objects;
+}

@@ -2,16 +2,16 @@
 // What a build leaves: products, SBOM, statements, logs, copies of what it was made from, and a summary.
 
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
+import { type Bill, makeBill, packagesOf, readOutput } from './bill.ts';
 import type { BuildDefinition, OutputReference } from './definition.ts';
-import { licenceOf } from './licence.ts';
-import type { LockedPackage } from './lock-file.ts';
+import type { MountedTree } from './input-files.ts';
+import type { Lock, LockedPackage } from './lock-file.ts';
 import type { TakenOutput } from './outputs.ts';
-import { readRootFile, type StepRoot } from './root.ts';
-import { buildSbom } from './sbom.ts';
-import { findShipped, type Shipped } from './shipped.ts';
+import type { StepRoot } from './root.ts';
+import type { Shipped } from './shipped.ts';
 import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
 import type { Comparison, StepResult } from './step.ts';
 
@@ -22,7 +22,7 @@ export interface BuildSummary {
   readonly image: TakenOutput;
   readonly outputs: readonly (TakenOutput & { readonly step: string })[];
   readonly sbom: { readonly file: string; readonly sha256: string; readonly sizeBytes: number };
-  /** Names of the packages of which bytes are shown to be in the image. */
+  /** Names of the components of which bytes are shown to be in the image, the product's own left out. */
   readonly ships: readonly string[];
   readonly statements: readonly string[];
   readonly comparisons: readonly Comparison[];
@@ -36,6 +36,8 @@ export interface BuildSummary {
 export interface DoneStep {
   readonly facts: StepFacts;
   readonly root: StepRoot;
+  /** What it saw under /inputs. */
+  readonly mounted?: readonly MountedTree[];
   readonly result: StepResult;
 }
 
@@ -43,6 +45,7 @@ export interface DoneStep {
 export interface FinishedRun {
   readonly request: {
     readonly definition: BuildDefinition;
+    readonly lock: Lock;
     readonly definitionBytes: Uint8Array;
     readonly lockBytes: Uint8Array;
     readonly toolVersion: string;
@@ -53,6 +56,8 @@ export interface FinishedRun {
   /** By name, in the order in which they ran. */
   readonly done: ReadonlyMap<string, DoneStep>;
   readonly fetchedSizeBytes: number;
+  /** The file of a package, fetched again if the cache has lost it. */
+  readonly packageFile: (entry: LockedPackage) => Promise<string>;
 }
 
 type Finished = Omit<BuildSummary, 'out' | 'durationMs'>;
@@ -62,8 +67,7 @@ export async function writeFolder(run: FinishedRun): Promise<Finished> {
   const { request, beside } = run;
   const image = outputOf(run.done, request.definition.image);
   const imageBytes = await readOutput(run, request.definition.image);
-  const shipped = await findShippedOf(run, imageBytes);
-  const sbom = await buildSbomOf(run, image, shipped);
+  const { sbom, shipped }: Bill = await makeBill(run, image.file, imageBytes);
   const statements = formatStatements(run, image, sha256(sbom));
   const summary = summarize(run, image, sbom, shipped, [...statements.keys()]);
   for (const folder of ['products', 'statements', 'logs']) await mkdir(join(beside, folder));
@@ -105,7 +109,7 @@ function summarize(
     image,
     outputs: done.flatMap(([step, { result }]) => result.outputs.map((output) => ({ step, ...output }))),
     sbom: { file: 'sbom.cdx.json', sha256: sha256(sbom), sizeBytes: sbom.length },
-    ships: [...(shipped?.packages.keys() ?? [])].map(({ name }) => name).sort(),
+    ships: namesOf(shipped, run.request.definition.product),
     statements,
     comparisons: done.flatMap(([, { result }]) => result.comparisons),
     sandbox: run.identity.sandbox,
@@ -115,29 +119,11 @@ function summarize(
   };
 }
 
-async function buildSbomOf(
-  run: FinishedRun,
-  image: TakenOutput,
-  shipped: Shipped | undefined,
-): Promise<Uint8Array> {
-  const { product, version, sourceDateEpoch } = run.request.definition;
-  const done = [...run.done];
-  return buildSbom({
-    product,
-    version,
-    image,
-    sourceDateEpoch,
-    toolVersion: run.request.toolVersion,
-    ...(shipped === undefined ? {} : { shipped }),
-    licences: shipped === undefined ? new Map() : await findLicences(run, shipped),
-    packages: packagesOf(run),
-    steps: done.map(([name, { facts }]) => ({ name, packageUrls: facts.packages.map(({ url }) => url) })),
-    comparisons: done.flatMap(([, { result }]) =>
-      result.comparisons.map(
-        (found) => `${found.step}/${found.file} is ${found.path} of ${found.package}, sha256:${found.sha256}`,
-      ),
-    ),
-  });
+function namesOf(shipped: Shipped | undefined, product: string): string[] {
+  if (shipped === undefined) return [];
+  const named = [...shipped.packages.keys(), ...shipped.components.keys()].map(({ name }) => name);
+  const opaque = shipped.opaqueFiles.map(({ path }) => path);
+  return [...named.filter((name) => name !== product), ...opaque].sort();
 }
 
 /** An output of a step that ran. */
@@ -146,53 +132,6 @@ export function outputOf(done: ReadonlyMap<string, DoneStep>, reference: OutputR
   const found = outputs.find(({ file }) => file === reference.file);
   if (found === undefined) throw new Error(`step ${reference.step} ran without its output ${reference.file}`);
   return found;
-}
-
-function readOutput(run: FinishedRun, { step, file }: OutputReference): Promise<Buffer> {
-  return readFile(join(run.beside, 'outputs', step, file));
-}
-
-async function findShippedOf(run: FinishedRun, image: Uint8Array): Promise<Shipped | undefined> {
-  const evidence = run.request.definition.evidence;
-  const linked = run.done.get(evidence?.map.step ?? '');
-  if (evidence === undefined || linked === undefined) return undefined;
-  return findShipped({
-    image,
-    map: (await readOutput(run, evidence.map)).toString('latin1'),
-    elf: await readOutput(run, evidence.elf),
-    root: linked.root,
-    workFiles: linked.result.workFiles,
-    sourcePackages: new Set(
-      linked.facts.packages.flatMap(({ entry, role }) => (role === 'source' ? [entry.name] : [])),
-    ),
-  });
-}
-
-/** The licence of each package that ships, if every file of it that is in the image has the same clear one. */
-async function findLicences(run: FinishedRun, shipped: Shipped): Promise<Map<LockedPackage, string>> {
-  const licences = new Map<LockedPackage, string>();
-  const roots = [...run.done.values()].map(({ root }) => root);
-  for (const [entry, occurrences] of shipped.packages) {
-    const path = `usr/share/doc/${entry.name}/copyright`;
-    const root = roots.find(({ owners }) => owners.get(path)?.sha256 === entry.sha256);
-    if (root === undefined) continue;
-    const text = (await readRootFile(root, path))?.toString('utf8') ?? '';
-    const found = new Set(occurrences.map((occurrence) => licenceOf(text, occurrence.path)));
-    const [licence, other] = [...found];
-    if (licence !== undefined && found.size === 1 && other === undefined) licences.set(entry, licence);
-  }
-  return licences;
-}
-
-/** Every package that a step could see, by package URL, sorted. */
-function packagesOf(run: FinishedRun) {
-  const packages = new Map<string, { entry: LockedPackage; distribution: string }>();
-  for (const { facts } of run.done.values()) {
-    for (const { url, entry } of facts.packages) {
-      packages.set(url, { entry, distribution: url.split('/')[1] ?? '' });
-    }
-  }
-  return new Map([...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -35,11 +35,15 @@ const LINE = /^[^\p{Cc}]{1,200}$/u;
 const PURL = /^pkg:[a-z][a-z0-9.+-]*\/[^\s\p{Cc}]{1,500}$/u;
 
 /** Reads `components:`; `inputs` are the names that paths may start with. */
-export function parseComponents(list: DocumentNode | undefined, inputs: readonly string[]): DeclaredComponent[] {
+export function parseComponents(
+  list: DocumentNode | undefined,
+  inputs: readonly string[],
+): DeclaredComponent[] {
   const [names, claimed] = [new Set<string>(), new Set<string>()];
   return (list?.someElements() ?? []).map((node) => {
     node.only('name', 'version', 'paths', 'embedded', 'supplier', 'licence', 'purl', 'cpe');
-    const read = (member: string) => (node.optional(member)?.elements() ?? []).map((path) => fileOf(path, inputs));
+    const read = (member: string) =>
+      (node.optional(member)?.elements() ?? []).map((path) => fileOf(path, inputs));
     const name = node.field('name').matching(LINE, 'a name');
     const component: DeclaredComponent = {
       name,
@@ -58,7 +62,8 @@ export function parseComponents(list: DocumentNode | undefined, inputs: readonly
     if (names.has(key)) throw node.wrong(`expected each component once, got ${quote(key)} twice`);
     names.add(key);
     for (const path of component.paths) {
-      if (claimed.has(path)) throw node.wrong(`expected each path in one component, got ${quote(path)} in two`);
+      if (claimed.has(path))
+        throw node.wrong(`expected each path in one component, got ${quote(path)} in two`);
       claimed.add(path);
     }
     return component;

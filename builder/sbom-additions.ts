@@ -7,8 +7,14 @@ import type { Occurrence } from './shipped.ts';
 
 /** Only the members that are added to or read here. */
 export interface CycloneDxDocument {
-  readonly components?: readonly { readonly 'bom-ref'?: string }[];
-  readonly metadata?: { readonly component?: { readonly 'bom-ref'?: string } };
+  readonly components?: readonly CycloneDxComponent[];
+  readonly metadata?: { readonly component?: CycloneDxComponent };
+}
+
+interface CycloneDxComponent {
+  readonly 'bom-ref'?: string;
+  readonly type?: string;
+  readonly evidence?: { readonly occurrences: readonly object[] };
 }
 
 /** `occurrences` by the component's bom-ref. */
@@ -17,22 +23,28 @@ export function addUnmodelled(
   content: SbomContent,
   occurrences: ReadonlyMap<string, readonly Occurrence[]>,
 ): object {
-  const components = (document.components ?? []).map((component) => {
+  const withEvidence = (component: CycloneDxComponent): CycloneDxComponent => {
     const places = occurrences.get(component['bom-ref'] ?? '') ?? [];
     return places.length === 0
       ? component
       : { ...component, evidence: { occurrences: places.map(formatOccurrence).sort(byLocation) } };
-  });
-  const subject = document.metadata?.component?.['bom-ref'];
+  };
+  const { component: firmware, ...metadata } = document.metadata ?? {};
+  const inside = (document.components ?? []).filter(({ type }) => type !== 'device');
   return {
     ...document,
-    components,
-    // Never `complete`: what is proved is a lower bound, and the gaps are named in the firmware's properties.
+    metadata: { ...metadata, ...(firmware === undefined ? {} : { component: withEvidence(firmware) }) },
+    components: (document.components ?? []).map(withEvidence),
     compositions: [
       {
+        // Never `complete`: what is proved is a lower bound, and the gaps are named in the firmware's properties.
         aggregate: content.shipped === undefined ? 'unknown' : 'incomplete',
-        assemblies: [subject],
+        assemblies: [firmware?.['bom-ref']],
       },
+      // What a package, a library or an archive is made of in turn is not looked into.
+      ...(inside.length === 0
+        ? []
+        : [{ aggregate: 'unknown', assemblies: inside.map((component) => component['bom-ref']) }]),
     ],
     formulation: [formatFormula(content)],
   };
@@ -40,11 +52,15 @@ export function addUnmodelled(
 
 function formatOccurrence(place: Occurrence) {
   const member = place.member === undefined ? '' : `member ${place.member}, `;
-  return { location: place.path, additionalContext: `${member}${place.sizeBytes} bytes in the image` };
+  const digest = place.sha256 === undefined ? '' : `, sha256:${place.sha256}`;
+  return {
+    location: place.path,
+    additionalContext: `${member}${place.sizeBytes} bytes in the image${digest}`,
+  };
 }
 
 function byLocation(a: { location: string }, b: { location: string }): number {
-  return a.location < b.location ? -1 : 1;
+  return a.location < b.location ? -1 : a.location > b.location ? 1 : 0;
 }
 
 /** How the image was made: the packages that built it, apart from what ships, and a task a step. */

@@ -1,118 +1,297 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ships in an image: a LOWER bound. A package is named only if bytes of it are shown to be there, by the linker's map,
-// the ELF file's loaded sections and line information, and the image's own bytes. What nothing claims is a named gap.
+// What ships in an image: a LOWER bound. A component is named only if bytes of it are shown to be there, by the linker's map, the
+// ELF file's loaded sections, line information and depfiles, and the image's own bytes. What nothing claims is a named gap.
 
 import { createHash } from 'node:crypto';
-import { posix } from 'node:path';
-import { type Elf, parseElf } from './elf.ts';
-import { type Contribution, parseLinkerMap } from './linker-map.ts';
+import { type DependencyRule, parseDepfile } from './depfile.ts';
+import { parseElf } from './elf.ts';
+import { type EvidenceStep, type InputFile, InputFiles } from './input-files.ts';
+import { taggedLicence } from './licence.ts';
+import { type Contribution, objectsWithDiscards, parseLinkerMap } from './linker-map.ts';
 import type { LockedPackage } from './lock-file.ts';
-import { readRootFile, type StepRoot } from './root.ts';
-import { readSourceLines, type SourceLine } from './stabs.ts';
+import type { DeclaredComponent } from './parts.ts';
+import {
+  asBuffer,
+  countUnplaced,
+  findTelling,
+  type ImageRange,
+  type Placed,
+  placeContributions,
+} from './placement.ts';
+import { SourceRuns } from './source-runs.ts';
+import { type UsedFile, UsedFiles } from './used-files.ts';
 
 export interface ImageEvidence {
   readonly image: Uint8Array;
   readonly map: string;
   readonly elf: Uint8Array;
-  /** Root of the step that linked. */
-  readonly root: StepRoot;
-  /** Files in that step's work folder after it, by path relative to /build. */
-  readonly workFiles: ReadonlyMap<string, string>;
-  /** Packages of role `source`, whose files the step may have copied into its work folder. */
-  readonly sourcePackages: ReadonlySet<string>;
+  /** The step that linked. */
+  readonly linkStep: string;
+  /** In the order in which they ran. */
+  readonly steps: readonly EvidenceStep[];
+  readonly depfiles: readonly { readonly step: string; readonly text: string }[];
+  readonly components: readonly DeclaredComponent[];
 }
 
-/** A place in a package of which bytes are in the image. */
+/** A place in a component of which bytes are in the image. */
 export interface Occurrence {
-  /** Path in the package, without leading slash. */
+  /** Path in the package, without leading slash; `<input>/<path>` for other inputs. */
   readonly path: string;
   /** Archive member, for an object out of an archive. */
   readonly member?: string;
   readonly sizeBytes: number;
+  /** Of the file, where it is no package's: a package has a digest itself. */
+  readonly sha256?: string;
+  /** What the file's own SPDX tag says. */
+  readonly licence?: string;
+}
+
+/** A precompiled object or archive that no component claims: what is inside is not known. */
+export interface OpaqueFile {
+  /** `<input>/<path>`. */
+  readonly path: string;
+  readonly sha256: string;
+  readonly occurrences: readonly Occurrence[];
 }
 
 export interface Shipped {
   readonly packages: ReadonlyMap<LockedPackage, readonly Occurrence[]>;
-  /** What is in the image without a package that accounts for it, for people. */
+  readonly components: ReadonlyMap<DeclaredComponent, readonly Occurrence[]>;
+  /** Components whose shipped bytes come, at least in part, out of precompiled objects or archives. */
+  readonly opaqueComponents: ReadonlySet<DeclaredComponent>;
+  readonly opaqueFiles: readonly OpaqueFile[];
+  /** What is in the image without a component that accounts for it, for people. */
   readonly gaps: readonly string[];
   /** Bytes that the linker placed in loaded sections, and how many of those the image holds as linked. */
   readonly linkedSizeBytes: number;
   readonly verbatimSizeBytes: number;
+  /** Every file of an input that is proved to have been used for this image, and how that is known. */
+  readonly used: readonly UsedFile[];
 }
 
-interface Placed extends Contribution {
-  /** True if the image holds exactly these bytes. */
-  readonly verbatim: boolean;
-}
-
-/** The shortest contribution whose presence in an image says anything. */
-const TELLING_SIZE_BYTES = 8;
+/** The shortest file whose bytes in an image prove that it was put there. */
+const EMBEDDED_SIZE_BYTES_MIN = 16;
 
 /** @throws SBOM_EVIDENCE_MALFORMED */
 export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   const elf = parseElf(evidence.elf);
-  const placed = placeContributions(parseLinkerMap(evidence.map), elf, evidence.image);
-  const gaps: string[] = [];
-  const verbatim = placed.filter((entry) => entry.verbatim);
-  for (const { verbatim: found, object, inputSection, sizeBytes } of placed) {
-    if (!found)
-      gaps.push(`${sizeBytes} bytes of ${object}(${inputSection}) are not found in the image as linked`);
-  }
-  const sources = await indexSources(evidence);
-  const lines = readSourceLines(elf).sort((a, b) => a.address - b.address);
-  const packages = new Map<LockedPackage, Map<string, Occurrence>>();
-  const claim = (owner: LockedPackage, occurrence: Occurrence) => {
-    const known = packages.get(owner) ?? new Map<string, Occurrence>();
-    const key = `${occurrence.path}(${occurrence.member ?? ''})`;
-    const sizeBytes = (known.get(key)?.sizeBytes ?? 0) + occurrence.sizeBytes;
-    packages.set(owner, known.set(key, { ...occurrence, sizeBytes }));
-  };
-  for (const entry of verbatim) {
-    const { path, member } = splitMember(entry.object);
-    const owner = findOwner(evidence.root, path);
-    if (owner !== undefined) {
-      claim(owner.package, { path: owner.path, ...member, sizeBytes: entry.sizeBytes });
-      continue;
-    }
-    let claimed = 0;
-    for (const [source, sizeBytes] of sourcesOf(entry, lines)) {
-      const found = sources(source);
-      if (found === undefined)
-        gaps.push(`${sizeBytes} bytes of ${entry.object} from ${source}, of no package`);
-      else claim(found.package, { path: found.path, sizeBytes });
-      claimed += sizeBytes;
-    }
-    if (claimed < entry.sizeBytes) {
-      gaps.push(
-        `${entry.sizeBytes - claimed} bytes of ${entry.object}(${entry.inputSection}) without a source line`,
+  const contributions = parseLinkerMap(evidence.map);
+  const { placed, ranges } = placeContributions(contributions, elf, evidence.image);
+  const runs = new SourceRuns(elf, contributions, objectsWithDiscards(evidence.map));
+  const claims = new Claims(evidence, runs);
+  for (const gap of runs.gaps) claims.gaps.add(gap);
+  for (const entry of placed) {
+    if (entry.imageOffset === undefined) {
+      const { sizeBytes, object, inputSection } = entry;
+      claims.gaps.add(
+        `${sizeBytes} bytes of ${object}(${inputSection}) are not found in the image as linked`,
       );
-    }
+    } else await claims.claimContribution(entry);
   }
+  const embedded = await claims.claimEmbedded();
+  const unplaced = countUnplaced(evidence.image, [...ranges, ...embedded]);
+  if (unplaced > 0) claims.gaps.add(`${unplaced} bytes of the image come from no linked section as linked`);
+  const sum = (entries: readonly { sizeBytes: number }[]) =>
+    entries.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
   return {
-    packages: new Map([...packages].map(([owner, known]) => [owner, [...known.values()]])),
-    gaps: [...new Set(gaps)].sort(),
+    ...claims.result(),
     linkedSizeBytes: sum(placed),
-    verbatimSizeBytes: sum(verbatim),
+    verbatimSizeBytes: sum(placed.filter(({ imageOffset }) => imageOffset !== undefined)),
   };
 }
 
-function sum(contributions: readonly Contribution[]): number {
-  return contributions.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
+type FileFacts = Required<Pick<Occurrence, 'sha256'>> & Pick<Occurrence, 'licence'>;
+type Owner = LockedPackage | DeclaredComponent | string;
+
+/** Claims on bytes of one image, as they are made. */
+class Claims {
+  readonly gaps = new Set<string>();
+  readonly #evidence: ImageEvidence;
+  readonly #runs: SourceRuns;
+  readonly #files: InputFiles;
+  readonly #used = new UsedFiles();
+  readonly #rules: ReadonlyMap<string, DependencyRule & { readonly step: string }>;
+  readonly #occurrences = new Map<Owner, Map<string, Occurrence>>();
+  readonly #opaque = new Set<Owner>();
+  readonly #facts = new Map<string, FileFacts>();
+
+  constructor(evidence: ImageEvidence, runs: SourceRuns) {
+    this.#evidence = evidence;
+    this.#runs = runs;
+    this.#files = new InputFiles(evidence.steps);
+    this.#rules = new Map(
+      evidence.depfiles.flatMap(({ step, text }) =>
+        parseDepfile(text).map((rule) => {
+          const made = this.#files.workFile(step, rule.target);
+          return [`${step}/${made?.path ?? rule.target}`, { ...rule, step }] as const;
+        }),
+      ),
+    );
+  }
+
+  /** Claims what one input section put into the image. */
+  async claimContribution(entry: Placed): Promise<void> {
+    const { path, member } = splitMember(entry.object);
+    const file = await this.#files.find(this.#evidence.linkStep, absolute(path));
+    if (file !== undefined) {
+      await this.#claim(file, entry.sizeBytes, member, true);
+      return;
+    }
+    const rule = await this.#ruleOf(path);
+    const step = rule?.step ?? this.#stepOf(path);
+    let claimed = 0;
+    for (const [source, sizeBytes] of this.#runs.within(entry)) {
+      claimed += sizeBytes;
+      await this.#claimSource(entry, step, source, sizeBytes, 'line table');
+    }
+    const rest = entry.sizeBytes - claimed;
+    if (rest <= 0) return;
+    // Data has no lines: it belongs to what was compiled.
+    const source = this.#runs.sourceOf(entry.object) ?? rule?.prerequisites[0];
+    if (source !== undefined) await this.#claimSource(entry, step, source, rest, 'compilation unit');
+    else this.gaps.add(`${rest} bytes of ${entry.object}(${entry.inputSection}) without a source line`);
+  }
+
+  /** Claims declared files whose bytes are in the image as they are, and says where. */
+  async claimEmbedded(): Promise<ImageRange[]> {
+    const ranges: ImageRange[] = [];
+    for (const component of this.#evidence.components) {
+      for (const path of component.embedded) {
+        const file = await this.#files.findDeclared(path);
+        const bytes = await file?.read();
+        const telling = bytes !== undefined && bytes.length >= EMBEDDED_SIZE_BYTES_MIN;
+        const offset = telling ? findTelling(asBuffer(this.#evidence.image), bytes) : undefined;
+        if (file === undefined || bytes === undefined) {
+          this.gaps.add(`${path} is declared as embedded and is no file of an input`);
+        } else if (offset === undefined) {
+          this.gaps.add(`${path} is declared as embedded and its bytes are not in the image`);
+        } else {
+          this.#used.add(file, 'embedded');
+          await this.#record(component, path, file, bytes.length, {});
+          ranges.push({ offset, sizeBytes: bytes.length });
+        }
+      }
+    }
+    return ranges;
+  }
+
+  result(): Omit<Shipped, 'linkedSizeBytes' | 'verbatimSizeBytes'> {
+    const packages = new Map<LockedPackage, readonly Occurrence[]>();
+    const components = new Map<DeclaredComponent, readonly Occurrence[]>();
+    const opaqueComponents = new Set<DeclaredComponent>();
+    const opaqueFiles: OpaqueFile[] = [];
+    for (const [owner, known] of this.#occurrences) {
+      const occurrences = [...known.values()];
+      if (typeof owner === 'string') {
+        opaqueFiles.push({ path: owner, sha256: this.#facts.get(owner)?.sha256 ?? '', occurrences });
+      } else if ('paths' in owner) {
+        components.set(owner, occurrences);
+        if (this.#opaque.has(owner)) opaqueComponents.add(owner);
+      } else packages.set(owner, occurrences);
+    }
+    const gaps = [...this.gaps].sort();
+    return { packages, components, opaqueComponents, opaqueFiles, gaps, used: this.#used.list() };
+  }
+
+  async #claimSource(
+    entry: Contribution,
+    step: string,
+    source: string,
+    sizeBytes: number,
+    how: 'line table' | 'compilation unit',
+  ): Promise<void> {
+    const file = await this.#files.find(step, absolute(source));
+    if (file !== undefined) this.#used.add(file, how);
+    if (file === undefined || !(await this.#claim(file, sizeBytes, {}, false))) {
+      this.gaps.add(`${sizeBytes} bytes of ${entry.object} from ${source}, of no component`);
+    }
+  }
+
+  /** False if the file is of an input and nobody claims it. */
+  async #claim(
+    file: InputFile,
+    sizeBytes: number,
+    member: { member?: string },
+    precompiled: boolean,
+  ): Promise<boolean> {
+    if (precompiled) this.#used.add(file, 'linker map');
+    const declared = componentOf(this.#evidence.components, file);
+    const path = `${file.inputs[0] ?? ''}/${file.path}`;
+    const owner: Owner | undefined = declared ?? file.package ?? (precompiled ? path : undefined);
+    if (owner === undefined) return false;
+    if (precompiled) this.#opaque.add(owner);
+    await this.#record(owner, owner === file.package ? file.path : path, file, sizeBytes, member);
+    return true;
+  }
+
+  async #record(
+    owner: Owner,
+    path: string,
+    file: InputFile,
+    sizeBytes: number,
+    member: { member?: string },
+  ): Promise<void> {
+    const known = this.#occurrences.get(owner) ?? new Map<string, Occurrence>();
+    const key = `${path}(${member.member ?? ''})`;
+    const before = known.get(key)?.sizeBytes ?? 0;
+    const { sha256, ...licence } = await this.#describe(path, file);
+    const digest = owner === file.package ? {} : { sha256 };
+    known.set(key, { path, ...member, sizeBytes: before + sizeBytes, ...digest, ...licence });
+    this.#occurrences.set(owner, known);
+  }
+
+  async #describe(path: string, file: InputFile): Promise<FileFacts> {
+    const known = this.#facts.get(path);
+    if (known !== undefined) return known;
+    const bytes = (await file.read()) ?? new Uint8Array();
+    const licence = taggedLicence(bytes);
+    const facts = {
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+      ...(licence === undefined ? {} : { licence }),
+    };
+    this.#facts.set(path, facts);
+    return facts;
+  }
+
+  /** The depfile's rule that made an object, whose prerequisites then count as used. */
+  async #ruleOf(object: string): Promise<(DependencyRule & { readonly step: string }) | undefined> {
+    const made = this.#files.workFile(this.#evidence.linkStep, absolute(object));
+    if (made === undefined) return undefined;
+    const origin = this.#files.origin(made);
+    const rule = this.#rules.get(`${origin.step}/${origin.path}`);
+    for (const prerequisite of rule?.prerequisites ?? []) {
+      const file = await this.#files.find(rule?.step ?? '', absolute(prerequisite));
+      if (file !== undefined) this.#used.add(file, 'depfile');
+    }
+    return rule;
+  }
+
+  /** The step that made an object: its sources are where that step saw them. */
+  #stepOf(object: string): string {
+    const made = this.#files.workFile(this.#evidence.linkStep, absolute(object));
+    return made === undefined ? this.#evidence.linkStep : this.#files.origin(made).step;
+  }
 }
 
-/** Contributions to loaded sections. The linker's own (stubs, fill) come from no file and are left out. */
-function placeContributions(contributions: readonly Contribution[], elf: Elf, image: Uint8Array): Placed[] {
-  const haystack = Buffer.from(image.buffer, image.byteOffset, image.length);
-  return contributions.flatMap((entry) => {
-    const section = elf.sections.find(({ name, loaded }) => loaded && name === entry.outputSection);
-    if (section === undefined || entry.object === 'linker stubs') return [];
-    const start = entry.address - section.address;
-    const bytes = Buffer.from(section.bytes.subarray(start, start + entry.sizeBytes));
-    if (start < 0 || bytes.length !== entry.sizeBytes) return [];
-    // A few bytes, or a run of one byte, are found in any image by chance.
-    const telling = bytes.length >= TELLING_SIZE_BYTES && bytes.some((byte) => byte !== bytes[0]);
-    return [{ ...entry, verbatim: telling && haystack.includes(bytes) }];
-  });
+/** Linkers and compilers name files from the folder they ran in, which is /build. */
+function absolute(path: string): string {
+  return path.startsWith('/') ? path : `/build/${path}`;
+}
+
+/** The declared component with the longest path that holds a file. */
+function componentOf(
+  components: readonly DeclaredComponent[],
+  file: InputFile,
+): DeclaredComponent | undefined {
+  let [found, length]: [DeclaredComponent | undefined, number] = [undefined, -1];
+  const paths = file.inputs.map((input) => `${input}/${file.path}`);
+  for (const component of components) {
+    for (const prefix of [...component.paths, ...component.embedded]) {
+      const holds = paths.some((path) => path === prefix || path.startsWith(`${prefix}/`));
+      if (holds && prefix.length > length) [found, length] = [component, prefix.length];
+    }
+  }
+  return found;
 }
 
 function splitMember(object: string): { path: string; member: { member?: string } } {
@@ -120,45 +299,4 @@ function splitMember(object: string): { path: string; member: { member?: string 
   return match === null
     ? { path: object, member: {} }
     : { path: match[1] as string, member: { member: match[2] as string } };
-}
-
-type Owned = { readonly package: LockedPackage; readonly path: string };
-
-/** The package of an absolute path of the root; with a merged /usr both spellings are one file. */
-function findOwner(root: StepRoot, path: string): Owned | undefined {
-  if (!path.startsWith('/')) return undefined;
-  const plain = posix.normalize(path).slice(1);
-  for (const spelling of [plain, `usr/${plain}`, plain.replace(/^usr\//, '')]) {
-    const owner = root.owners.get(spelling);
-    if (owner !== undefined) return { package: owner, path: spelling };
-  }
-  return undefined;
-}
-
-/** A look-up from a source file's path in the sandbox to its package: by place in the root, or by content for a copy in /build. */
-async function indexSources(evidence: ImageEvidence): Promise<(path: string) => Owned | undefined> {
-  const byDigest = new Map<string, Owned>();
-  for (const [path, owner] of evidence.root.owners) {
-    if (!evidence.sourcePackages.has(owner.name)) continue;
-    const bytes = await readRootFile(evidence.root, path);
-    if (bytes === undefined) continue;
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    if (!byDigest.has(sha256)) byDigest.set(sha256, { package: owner, path });
-  }
-  return (path) => {
-    const digest = path.startsWith('/build/') ? evidence.workFiles.get(path.slice(7)) : undefined;
-    return digest === undefined ? findOwner(evidence.root, path) : byDigest.get(digest);
-  };
-}
-
-/** Bytes of a contribution by source file: each line entry covers the code up to the next. `lines` are sorted by address. */
-function sourcesOf(entry: Contribution, lines: readonly SourceLine[]): Map<string, number> {
-  const end = entry.address + entry.sizeBytes;
-  const within = lines.filter(({ address }) => address >= entry.address && address < end);
-  const covered = new Map<string, number>();
-  for (const [i, line] of within.entries()) {
-    const next = within[i + 1]?.address ?? end;
-    if (next > line.address) covered.set(line.path, (covered.get(line.path) ?? 0) + next - line.address);
-  }
-  return covered;
 }

@@ -163,7 +163,7 @@ describe('a build', () => {
     expect(sbom.metadata.component).toMatchObject({
       type: 'firmware',
       purl: 'pkg:generic/thing@1.2.3',
-      hashes: [{ alg: 'SHA-256', content: sha256('payloadpayload') }],
+      hashes: [{ alg: 'SHA-256', content: sha256('payloadpayload') }, { alg: 'SHA-512' }],
     });
     // No evidence was named, so nothing is claimed.
     expect(sbom.components).toEqual([]);

@@ -100,6 +100,7 @@ describe('Optiboot', () => {
     ]);
     expect(sbom.compositions).toEqual([
       { aggregate: 'incomplete', assemblies: ['pkg:generic/optiboot@8.0.0'] },
+      { aggregate: 'unknown', assemblies: [sbom.components[0]['bom-ref']] },
     ]);
     const builders = sbom.formulation[0].components.map(({ name }: { name: string }) => name);
     expect(builders).toEqual(

@@ -21,7 +21,7 @@ function content(more: Partial<SbomContent> = {}): SbomContent {
   return {
     product: 'thing',
     version: '1.2.3',
-    image: { file: 'image.bin', sha256: 'a'.repeat(64) },
+    image: { file: 'image.bin', sha256: 'a'.repeat(64), sha512: 'a'.repeat(128) },
     sourceDateEpoch: 1_700_000_000,
     toolVersion: '0.1.0',
     shipped: {
@@ -34,11 +34,17 @@ function content(more: Partial<SbomContent> = {}): SbomContent {
           ],
         ],
       ]),
+      components: new Map(),
+      opaqueComponents: new Set(),
+      opaqueFiles: [],
+      used: [],
       gaps: ['4 bytes of main.o'],
       linkedSizeBytes: 34,
       verbatimSizeBytes: 30,
     },
-    licences: new Map([[LIBRARY, 'MIT']]),
+    facts: new Map([[LIBRARY, { control: {}, licence: 'MIT' }]]),
+    components: [],
+    hardware: [],
     packages: new Map(
       [LIBRARY, COMPILER].map((locked) => [
         packageUrl('debian', locked),
@@ -99,7 +105,7 @@ describe('an SBOM', () => {
     expect(Buffer.from(await buildSbom(content())).equals(await buildSbom(content()))).toBe(true);
     const [first, other] = [
       await parse(),
-      await parse({ image: { file: 'image.bin', sha256: 'b'.repeat(64) } }),
+      await parse({ image: { file: 'image.bin', sha256: 'b'.repeat(64), sha512: 'b'.repeat(128) } }),
     ];
     expect(first.metadata.timestamp).toBe('2023-11-14T22:13:20.000Z');
     expect(first.serialNumber).toMatch(

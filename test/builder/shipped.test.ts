@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parseElf } from '../../builder/elf.ts';
+import type { EvidenceStep } from '../../builder/input-files.ts';
 import { licenceOf } from '../../builder/licence.ts';
 import { parseLinkerMap } from '../../builder/linker-map.ts';
 import type { LockedPackage } from '../../builder/lock-file.ts';
@@ -194,7 +195,7 @@ const [SOURCES, LIBC, GCC, TOOLS] = ['sources', 'avr-libc', 'gcc-avr', 'tools'].
   LockedPackage,
 ];
 
-function evidence(more: Partial<ImageEvidence> = {}): ImageEvidence {
+function evidence(more: Partial<ImageEvidence> = {}, step: Partial<EvidenceStep> = {}): ImageEvidence {
   const owners = new Map<string, LockedPackage>();
   const place = (path: string, text: string, owner: LockedPackage) => {
     mkdirSync(dirname(join(base, path)), { recursive: true });
@@ -216,17 +217,29 @@ function evidence(more: Partial<ImageEvidence> = {}): ImageEvidence {
       { name: '.stab', bytes: STAB },
       { name: '.stabstr', bytes: STABSTR },
     ]),
-    root: { folder: base, owners },
-    workFiles: new Map([
-      ['main.c', sha256('main')],
-      ['vendored.c', sha256('from nowhere')],
-    ]),
-    sourcePackages: new Set(['sources']),
+    linkStep: 'make',
+    steps: [
+      {
+        name: 'make',
+        root: { folder: base, owners },
+        workFiles: new Map([
+          ['main.c', sha256('main')],
+          ['vendored.c', sha256('from nowhere')],
+        ]),
+        outputs: new Map(),
+        mounted: [],
+        inputsOf: new Map(),
+        sourcePackages: new Set(['sources']),
+        ...step,
+      },
+    ],
+    depfiles: [],
+    components: [],
     ...more,
   };
 }
-const named = async (more: Partial<ImageEvidence> = {}) => {
-  const shipped = await findShipped(evidence(more));
+const named = async (more: Partial<ImageEvidence> = {}, step: Partial<EvidenceStep> = {}) => {
+  const shipped = await findShipped(evidence(more, step));
   return {
     ...shipped,
     packages: Object.fromEntries([...shipped.packages].map(([{ name }, places]) => [name, places])),
@@ -245,7 +258,7 @@ describe('what ships', () => {
 
   test('what no package accounts for is a named gap', async () => {
     expect((await named()).gaps).toEqual([
-      '16 bytes of vendored.o from /build/vendored.c, of no package',
+      '16 bytes of vendored.o from /build/vendored.c, of no component',
       // A run of ASCII that stands in no function.
       '8 bytes of main.o(.data) without a source line',
     ]);
@@ -262,22 +275,34 @@ describe('what ships', () => {
     expect((await named({ image: Buffer.from('compressed') })).packages).toEqual({});
   });
 
-  test('a few bytes, or many of one kind, are no proof', async () => {
+  test('a few bytes, or many of one kind, are no proof by themselves, but in a section that is there whole', async () => {
     const map = MAP.replace(/0x1e (?=\/usr)/, ' 0x4 ');
-    expect(Object.keys((await named({ map })).packages)).not.toContain('gcc-avr');
+    expect(Object.keys((await named({ map })).packages)).toContain('gcc-avr');
+    const changed = (bytes: Buffer) =>
+      Buffer.concat([Buffer.from([bytes.readUInt8(0) ^ 1]), bytes.subarray(1)]);
+    expect(Object.keys((await named({ map, image: changed(CODE) })).packages)).not.toContain('gcc-avr');
     const flat = Buffer.from(CODE).fill(0xff, 0x32);
     const elf = makeElf([{ name: '.text', address: 0x1000, bytes: flat, loaded: true }]);
-    expect(Object.keys((await named({ elf, image: flat })).packages)).not.toContain('gcc-avr');
+    expect(Object.keys((await named({ elf, image: changed(flat) })).packages)).not.toContain('gcc-avr');
+  });
+
+  test('bytes of the image that nobody linked are a gap', async () => {
+    const image = Buffer.concat([CODE, DATA, Buffer.from('\xff\xffmerged')]);
+    expect((await named({ image })).gaps).toContain(
+      `${Buffer.from('\xff\xffmerged').length} bytes of the image come from no linked section as linked`,
+    );
+    const fill = Buffer.concat([CODE, Buffer.alloc(9, 0xff), DATA, Buffer.alloc(9)]);
+    expect((await named({ image: fill })).gaps.join()).not.toContain('no linked section');
   });
 
   test('a copy that was changed is not the package any more', async () => {
-    const shipped = await named({ workFiles: new Map([['main.c', 'f'.repeat(64)]]) });
+    const shipped = await named({}, { workFiles: new Map([['main.c', 'f'.repeat(64)]]) });
     expect(Object.keys(shipped.packages)).not.toContain('sources');
-    expect(shipped.gaps).toContain('24 bytes of main.o from /build/main.c, of no package');
+    expect(shipped.gaps).toContain('24 bytes of main.o from /build/main.c, of no component');
   });
 
   test('a copy of a file of the toolchain counts as no source', async () => {
-    expect(Object.keys((await named({ sourcePackages: new Set() })).packages)).not.toContain('sources');
+    expect(Object.keys((await named({}, { sourcePackages: new Set() })).packages)).not.toContain('sources');
   });
 
   test('without line information, objects of the step are gaps', async () => {

@@ -6,8 +6,7 @@ import { isCpe } from '../../../builder/cpe.ts';
 import { isLicenceExpression, joinLicences } from '../../../builder/licence-expression.ts';
 import { readYaml, stepYaml, yamlOver } from '../definitions.ts';
 
-const whole = (more: string) =>
-  readYaml(`${yamlOver({ keyring: 'keys.gpg' }, stepYaml('make'))}${more}`);
+const whole = (more: string) => readYaml(`${yamlOver({ keyring: 'keys.gpg' }, stepYaml('make'))}${more}`);
 const COMPONENTS = `components:
   - name: crc16
     version: 1.2.0
@@ -60,7 +59,13 @@ describe('a definition', () => {
     ['a package URL that is none', COMPONENTS, 'pkg:generic', 'generic', 'package URL'],
     ['nothing to claim', COMPONENTS, 'paths: [tools/usr/src/crc16]', 'paths: []', 'at least one entry'],
     ['two of one name', COMPONENTS, 'name: radio', 'name: crc16\n    version: 1.2.0', 'twice'],
-    ['a path in two', COMPONENTS, 'embedded: [tools/usr/lib/radio.bin]', 'paths: [tools/usr/src/crc16]', 'in two'],
+    [
+      'a path in two',
+      COMPONENTS,
+      'embedded: [tools/usr/lib/radio.bin]',
+      'paths: [tools/usr/src/crc16]',
+      'in two',
+    ],
     ['an unknown member', COMPONENTS, 'supplier:', 'vendor:', 'unknown member'],
     ['hardware of an unknown kind', HARDWARE, 'kind: board', 'kind: brick', '"board" or'],
     ['hardware twice', HARDWARE, 'name: LM3S6965\n', 'name: Evaluation board\n    revision: B\n', 'twice'],

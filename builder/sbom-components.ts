@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ships, and what it runs on, as components of the library's models [CycloneDX-1.6 §components].
+
+import {
+  ComponentType,
+  ExternalReferenceType,
+  HashAlgorithm,
+  LicenseAcknowledgement,
+} from '@cyclonedx/cyclonedx-library/Enums';
+import {
+  Component,
+  ExternalReference,
+  HashDictionary,
+  LicenseExpression,
+  OrganizationalContact,
+  OrganizationalContactRepository,
+  OrganizationalEntity,
+  Property,
+  SpdxLicense,
+} from '@cyclonedx/cyclonedx-library/Models';
+import { isSupportedSpdxId } from '@cyclonedx/cyclonedx-library/SPDX';
+import { joinLicences } from './licence-expression.ts';
+import type { LockedPackage } from './lock-file.ts';
+import type { PackageControl } from './package-control.ts';
+import type { DeclaredComponent, DeclaredHardware } from './parts.ts';
+import type { Occurrence, OpaqueFile } from './shipped.ts';
+
+/** What is known of a package that ships. */
+export interface PackageFacts {
+  readonly control: PackageControl;
+  /** SPDX expression, where clear. */
+  readonly licence?: string;
+}
+
+/** A package. `url` is its package URL and reference. */
+export function packageComponent(
+  url: string,
+  entry: LockedPackage,
+  distribution: string,
+  facts: PackageFacts | undefined,
+): Component {
+  const { maintainer, email, source, homepage } = facts?.control ?? {};
+  const component = new Component(ComponentType.Library, entry.name, {
+    bomRef: url,
+    version: entry.version,
+    purl: url,
+    publisher: distribution,
+    supplier: organisation(maintainer ?? distribution, email),
+    hashes: sha256(entry.sha256),
+  });
+  addLicence(component, facts?.licence);
+  if (source !== undefined) component.properties.add(new Property('waybill:sourcePackage', source));
+  if (homepage !== undefined) {
+    component.externalReferences.add(new ExternalReference(homepage, ExternalReferenceType.Website));
+  }
+  return component;
+}
+
+/** A declared component. Its files' digests are with its occurrences: it is no single file. */
+export function declaredComponent(
+  declared: DeclaredComponent,
+  occurrences: readonly Occurrence[],
+  opaque: boolean,
+): Component {
+  const { name, version, supplier, purl, cpe } = declared;
+  const component = new Component(ComponentType.Library, name, {
+    bomRef: purl ?? `component:${name}@${version ?? ''}`,
+    ...(version === undefined ? {} : { version }),
+    ...(supplier === undefined ? {} : { supplier: organisation(supplier) }),
+    ...(purl === undefined ? {} : { purl }),
+    ...(cpe === undefined ? {} : { cpe }),
+  });
+  addLicence(component, declared.licence ?? taggedLicences(occurrences));
+  if (opaque) addOpaque(component);
+  return component;
+}
+
+/** A precompiled object or archive that nobody declared. */
+export function opaqueComponent(file: OpaqueFile): Component {
+  const component = new Component(ComponentType.Library, file.path.slice(file.path.lastIndexOf('/') + 1), {
+    bomRef: `file:${file.path}`,
+    hashes: sha256(file.sha256),
+  });
+  addOpaque(component);
+  return component;
+}
+
+/** A part of the hardware; it depends on the firmware that runs on it. */
+export function hardwareComponent(part: DeclaredHardware, firmware: Component): Component {
+  const { name, kind, supplier, revision, partNumber } = part;
+  const component = new Component(ComponentType.Device, name, {
+    bomRef: `hardware:${name}@${revision ?? ''}`,
+    ...(revision === undefined ? {} : { version: revision }),
+    ...(supplier === undefined ? {} : { supplier: organisation(supplier) }),
+  });
+  // The names that the CycloneDX property taxonomy has for devices.
+  component.properties.add(new Property('cdx:device:function', kind));
+  if (partNumber !== undefined) component.properties.add(new Property('cdx:device:partNumber', partNumber));
+  component.dependencies.add(firmware.bomRef);
+  return component;
+}
+
+/** The licence that all files' tags together say; undefined if one of them says none. */
+export function taggedLicences(occurrences: readonly Occurrence[]): string | undefined {
+  const tags = occurrences.map(({ licence }) => licence);
+  const said = tags.filter((tag) => tag !== undefined);
+  return said.length === tags.length ? joinLicences(said) : undefined;
+}
+
+export function addLicence(component: Component, licence: string | undefined): void {
+  if (licence === undefined) return;
+  const model = isSupportedSpdxId(licence) ? new SpdxLicense(licence) : new LicenseExpression(licence);
+  model.acknowledgement = LicenseAcknowledgement.Declared;
+  component.licenses.add(model);
+}
+
+export function organisation(name: string, email?: string): OrganizationalEntity {
+  return new OrganizationalEntity({
+    name,
+    ...(email === undefined
+      ? {}
+      : { contact: new OrganizationalContactRepository([new OrganizationalContact({ email })]) }),
+  });
+}
+
+function addOpaque(component: Component): void {
+  component.properties.add(new Property('waybill:opaque', 'precompiled: what is inside is not known'));
+}
+
+function sha256(digest: string): HashDictionary {
+  return new HashDictionary([[HashAlgorithm['SHA-256'], digest]]);
+}
