@@ -189,6 +189,11 @@ export const BUILDER = faultsOf({
     meaning: 'The output folder or the cache folder cannot be written.',
     remedy: 'Free space or choose another place, then run the command again; nothing half-written was left.',
   },
+  REBUILD_CLAIM_CONTRADICTED: {
+    class: 'rejection',
+    meaning: 'Provenance claims a product, version, step or output that its own definition does not have.',
+    remedy: 'Do not trust this provenance: the builder that signed it did not build from that definition.',
+  },
   SBOM_EVIDENCE_MALFORMED: {
     class: 'rejection',
     meaning: 'The linker map or the ELF file named as evidence is not one that Waybill can read.',

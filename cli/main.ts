@@ -16,6 +16,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   init: async () => (await import('./init.ts')).initVerb,
   serve: async () => (await import('./serve.ts')).serveVerb,
   attest: async () => (await import('./attest.ts')).attestVerb,
+  rebuild: async () => (await import('./rebuild.ts')).rebuildVerb,
   product: async () => (await import('./product.ts')).productVerb,
   gate: async () => (await import('./gate.ts')).gateVerb,
   release: async () => (await import('./release.ts')).releaseVerb,

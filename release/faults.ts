@@ -4,6 +4,17 @@
 import { faultsOf } from '../core/faults.ts';
 
 export const RELEASE = faultsOf({
+  REBUILD_EVIDENCE_MISSING: {
+    class: 'rejection',
+    meaning:
+      'The registry does not hold all that is needed to build an image again: provenance of each step, definition, lock.',
+    remedy: 'Run `waybill attest` on the whole build output with a current version, then rebuild.',
+  },
+  REBUILD_EVIDENCE_AMBIGUOUS: {
+    class: 'rejection',
+    meaning: 'Builds from different definitions or locks claim to have made this image.',
+    remedy: 'Say whose build is meant with --builder-identity; find out why somebody else claims the image.',
+  },
   CEREMONY_THRESHOLD_INVALID: {
     class: 'rejection',
     meaning: 'The numbers of root keys and of signatures asked of them do not make a threshold.',
