@@ -2,7 +2,7 @@
 // Faults on the wire [docs/spec/registry-api.md §Errors]: `{error:{code,message,remedy}}` and the status that goes with it.
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { Rejection, Unavailable } from '../core/faults.ts';
+import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import { STORE } from './store-faults.ts';
 
 /** Statuses that say more than "evidence bad" (422) or "try later" (503). [RFC9110 §15] */
@@ -100,6 +100,10 @@ function asFault(failure: unknown, request: FastifyRequest): Rejection | Unavail
   }
   if (statusCode === 429) {
     return STORE.unavailable('REGISTRY_REQUEST_RATE', 'expected fewer requests a minute from one client');
+  }
+  if (code === 'FST_ERR_BAD_URL' || code === 'FST_ERR_MAX_PARAM_LENGTH') {
+    const got = quote(request.url);
+    return STORE.reject('REGISTRY_REQUEST_MALFORMED', `expected a path that can be read, got ${got}`);
   }
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     // Fastify names the member and the rule in its own words, never the value.

@@ -7,7 +7,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import rateLimit from '@fastify/rate-limit';
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { pino } from 'pino';
 import { quote } from '../core/faults.ts';
 import { caRoutes } from './ca/routes.ts';
@@ -192,6 +192,11 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
     connectionTimeout: limits.requestTimeoutMs,
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: true,
+    // What is refused before there is a route, a path that cannot be decoded or is too long.
+    frameworkErrors: (failure, request, reply) => {
+      setHeaders(request, reply);
+      handleError(failure, request, reply);
+    },
     forceCloseConnections: 'idle',
   });
   app.server.headersTimeout = Math.min(15_000, limits.requestTimeoutMs);
@@ -200,14 +205,7 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   app.setNotFoundHandler((request) => {
     throw STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(request.method)} at ${quote(request.url)}`);
   });
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers({
-      'x-request-id': request.id,
-      'x-content-type-options': 'nosniff',
-      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-      'referrer-policy': 'no-referrer',
-    });
-  });
+  app.addHook('onRequest', async (request, reply) => setHeaders(request, reply));
   if (limits.requestsPerMinute !== undefined) {
     await app.register(rateLimit, { max: limits.requestsPerMinute, timeWindow: 60_000 });
   }
@@ -219,6 +217,16 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   keepFresh(app, registry);
   app.addHook('onClose', () => registry.close());
   return app;
+}
+
+/** Headers of every answer. */
+function setHeaders(request: FastifyRequest, reply: FastifyReply): void {
+  reply.headers({
+    'x-request-id': request.id,
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    'referrer-policy': 'no-referrer',
+  });
 }
 
 /** Listens on the configured address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */

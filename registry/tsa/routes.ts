@@ -63,6 +63,8 @@ export const tsaRoutes: FastifyPluginAsyncTypebox<TsaDeps> = async (app, { autho
     },
     async (request, reply) => {
       const { body } = request;
+      // Without a body there is no content type by which it would have been validated.
+      if (body === undefined) throw TRUST.reject('TSA_REQUEST_MALFORMED', 'expected a body, got none');
       if (!Buffer.isBuffer(body)) {
         const made = await makeTimestamp(authority, readJsonRequest(body as never), clock());
         // 201 as the original does; its clients accept 200 too.

@@ -2,21 +2,14 @@
 // The two TUF roles that the server signs by itself [TUF-1.0.34 §4.4, §4.6]: Ed25519 keys for snapshot and timestamp. They say
 // which versions belong together and that they are fresh; they cannot name a target.
 
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  sign,
-} from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { join } from 'node:path';
 import { type Metadata, Signature, type Snapshot, type Timestamp } from '@tufjs/models';
-import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import { diskFiles } from '../store/durable-files.ts';
 import { STORE } from '../store-faults.ts';
+import { ed25519KeyId } from './role-document.ts';
 
 /** A key of one online role. */
 export interface OnlineKey {
@@ -78,8 +71,7 @@ async function openKey(path: string): Promise<OnlineKey> {
 
 function keyIdOf(key: KeyObject): string {
   const raw = createPublicKey(key).export({ type: 'spki', format: 'der' }).subarray(-32);
-  const json = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: raw.toString('hex') } };
-  return createHash('sha256').update(canonicalJsonBytes(json)).digest('hex');
+  return ed25519KeyId(raw.toString('hex'));
 }
 
 /** Signs an online role and returns the bytes of its file. */

@@ -193,8 +193,8 @@ export class TufRepository {
       const version = metadata.signed.version;
       const targets = targetsOf(metadata);
       if (current?.file.version === version && current.file.sha256 === roleFile(version, bytes).sha256) {
-        // The first answer may have been lost before the observer was done.
-        await observer.published(role, targets);
+        // The first answer may have been lost before all was done.
+        await this.#settle(role, targets, observer);
         return { kind: 'unchanged', version };
       }
       this.#checkNext(role, version, current?.file.version ?? 0, expiresMs(metadata));
@@ -206,11 +206,16 @@ export class TufRepository {
       }
       await observer.examine(role, targets);
       await this.#publish(role, bytes, metadata);
-      this.#remember(targets);
-      await this.#forgetPending(role);
-      await observer.published(role, targets);
+      await this.#settle(role, targets, observer);
       return { kind: 'published', version };
     });
+  }
+
+  /** What follows a publication, and can be done again. */
+  async #settle(role: string, targets: readonly NamedTarget[], observer: ChangeObserver): Promise<void> {
+    this.#remember(targets);
+    await this.#forgetPending(role);
+    await observer.published(role, targets);
   }
 
   #verify(role: string, metadata: Metadata<Targets>): void {
@@ -269,6 +274,7 @@ export class TufRepository {
       await change();
     } catch (failure) {
       this.#state = await readState(this.#options.folder, this.#files, this.#options.keys);
+      for (const role of this.#state.roles.values()) this.#remember(targetsOf(role.metadata));
       throw failure;
     }
   }
@@ -305,13 +311,13 @@ export class TufRepository {
     });
   }
 
-  /** Signs timestamp, and snapshot, again when half of their life is over. Returns what was signed. @throws REGISTRY_STORE_FAILED */
+  /** Signs timestamp, and snapshot, again when they are due. Returns what was signed. @throws REGISTRY_STORE_FAILED */
   renew(): Promise<readonly ('snapshot' | 'timestamp')[]> {
     return this.#turns.take('publish', async () => {
       const now = this.#options.clock();
       const { snapshot: old, timestamp, roles } = this.#state;
-      const staleSnapshot = old.expiresMs - now < LIFETIME_MS.snapshot / 2;
-      if (!staleSnapshot && timestamp.expiresMs - now >= LIFETIME_MS.timestamp / 2) return [];
+      const staleSnapshot = isDue(old, LIFETIME_MS.snapshot, now);
+      if (!staleSnapshot && !isDue(timestamp, LIFETIME_MS.timestamp, now)) return [];
       await this.#orReload(async () => {
         const snapshot = staleSnapshot ? await this.#writeSnapshot(roles) : old;
         this.#state = { ...this.#state, snapshot, timestamp: await this.#writeTimestamp(snapshot) };
@@ -319,6 +325,12 @@ export class TufRepository {
       return staleSnapshot ? ['snapshot', 'timestamp'] : ['timestamp'];
     });
   }
+}
+
+/** True once half of a role's life is over, and when more than all of it is left: the clock had run ahead. */
+function isDue(role: SignedRole, lifetimeMs: number, nowMs: number): boolean {
+  const leftMs = role.expiresMs - nowMs;
+  return leftMs < lifetimeMs / 2 || leftMs > lifetimeMs;
 }
 
 function checkNextRoot(

@@ -3,7 +3,9 @@
 // delegations there may be, signatures by a threshold of distinct keys. Nothing here decides whether a version is next.
 // Stricter than [TUF-1.0.34 §4.5]: targets carry exactly one hash, SHA-256; delegated roles do not delegate further.
 
+import { createHash } from 'node:crypto';
 import { type Key, Metadata, MetadataKind, type Root, type Targets } from '@tufjs/models';
+import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { parseDocument } from '../../core/encoding/document.ts';
 import { utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote, type Rejection } from '../../core/faults.ts';
@@ -122,7 +124,10 @@ function checkDelegations(targets: Targets): void {
   }
 }
 
-/** A threshold counts keys, so each must be there and no two key ids may stand for one key. */
+/**
+ * A threshold counts keys, so each must be there and no two key ids may stand for one key: a key has one spelling, and its id is
+ * the digest of that.
+ */
 function checkKeys(
   role: string,
   keyIds: readonly string[],
@@ -130,14 +135,22 @@ function checkKeys(
   keys: Readonly<Record<string, Key>>,
   refuse: (message: string) => Rejection,
 ): void {
-  const publics = keyIds.map((id) => keys[id]?.keyVal.public);
-  if (publics.includes(undefined))
-    throw refuse(`role ${role}: expected the key of each key id, found one without`);
-  if (new Set(publics).size !== publics.length)
-    throw refuse(`role ${role}: expected distinct keys, got one twice`);
+  for (const id of keyIds) {
+    const key = Object.hasOwn(keys, id) ? keys[id]?.keyVal.public : undefined;
+    if (key === undefined) throw refuse(`role ${role}: expected the key of each key id, found one without`);
+    if (!/^[0-9a-f]{64}$/.test(key) || ed25519KeyId(key) !== id) {
+      throw refuse(`role ${role}: expected Ed25519 keys, each under its digest, got another ${quote(id)}`);
+    }
+  }
   if (!Number.isSafeInteger(threshold) || threshold < 1 || threshold > keyIds.length) {
     throw refuse(`role ${role}: expected a threshold from 1 to ${keyIds.length}, got ${threshold}`);
   }
+}
+
+/** Key id [TUF-1.0.34 §4.2] of an Ed25519 key given in lower-case hex. */
+export function ed25519KeyId(publicHex: string): string {
+  const json = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: publicHex } };
+  return createHash('sha256').update(canonicalJsonBytes(json)).digest('hex');
 }
 
 /** Checks that a root's top-level roles count distinct keys. @throws TUF_REPOSITORY_ROOT_UNSUITABLE */

@@ -81,6 +81,15 @@ describe('the server', () => {
     expect(limited.headers.get('retry-after')).toMatch(/^\d+$/);
   });
 
+  it('says in its own words that a path cannot be read', async () => {
+    await running.restart();
+    for (const path of ['/log/tile/%zz', `/tuf/${'a'.repeat(600)}`]) {
+      const answer = await running.send('GET', path);
+      expect(refusal(answer)).toEqual({ status: 400, code: 'REGISTRY_REQUEST_MALFORMED' });
+      expect(answer.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+    }
+  });
+
   it('does not show what failed inside', async () => {
     await running.restart();
     const path = '/api/v1/devices/dev-1';

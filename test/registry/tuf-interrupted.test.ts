@@ -84,8 +84,10 @@ it.each(
   expect(await readThrough(await open())).toBe(isNew ? 1 : 0);
   // The process that lived through it agrees with the disk, and goes on.
   expect(await readThrough(running)).toBe(isNew ? 1 : 0);
+  expect(running.isPublished(sha256(image))).toBe(isNew);
   const again = await running.put('releases-optiboot', release(), quiet);
   expect(again.kind).toBe(isNew ? 'unchanged' : 'published');
+  expect(running.isPublished(sha256(image))).toBe(true);
   expect(await readThrough(await open())).toBe(1);
 });
 

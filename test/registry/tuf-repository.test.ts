@@ -4,6 +4,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { diskFiles } from '../../registry/store/durable-files.ts';
 import { createTufRepository, type TufRepository } from '../../registry/tuf/repository.ts';
@@ -140,6 +141,16 @@ describe('publication', () => {
     expect((await json('timestamp.json')).signed.expires).toBe(expiry(now + 86_400_000));
   });
 
+  it('signs them again when the clock had run ahead and is right again', async () => {
+    let now = NOW + 20 * 365 * 86_400_000;
+    tuf = await house.open(() => now);
+    expect(await tuf.renew()).toEqual(['snapshot', 'timestamp']);
+    now = NOW;
+    expect(await tuf.renew()).toEqual(['snapshot', 'timestamp']);
+    expect((await json('timestamp.json')).signed.expires).toBe(expiry(now + 86_400_000));
+    expect(await tuf.renew()).toEqual([]);
+  });
+
   it('publishes the next root, signed by old and new threshold', async () => {
     const next = [newKey(), newKey()];
     const { keys, roles } = house.root(2) as { keys: object; roles: object };
@@ -270,6 +281,22 @@ describe('refusals', () => {
     const twice = {
       keys: { [id]: key, ['ab'.repeat(32)]: key },
       roles: delegations.roles.map((role) => ({ ...role, keyids: [id, 'ab'.repeat(32)] })),
+    };
+    await refused(
+      'targets',
+      house.targets(2, {}, { delegations: twice }),
+      'TUF_REPOSITORY_DELEGATION_FORBIDDEN',
+    );
+  });
+
+  it('of one key in two spellings', async () => {
+    const delegations = delegationsTo({ optiboot: [house.releasesKey] }, { threshold: 2 });
+    const [id = '', key] = Object.entries(delegations.keys)[0] as [string, { keyval: { public: string } }];
+    const shouted = { ...key, keyval: { public: key.keyval.public.toUpperCase() } };
+    const shoutedId = sha256(canonicalJsonBytes(shouted as never));
+    const twice = {
+      keys: { [id]: key, [shoutedId]: shouted },
+      roles: delegations.roles.map((role) => ({ ...role, keyids: [id, shoutedId] })),
     };
     await refused(
       'targets',

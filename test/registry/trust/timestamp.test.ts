@@ -115,6 +115,12 @@ test.each([
   expect(JSON.parse(Buffer.from(answer.bytes).toString())).toMatchObject({ error: { code } });
 });
 
+test('a request without body and content type is refused', async () => {
+  const answer = await fetch(`${server.url}/tsa/api/v1/timestamp`, { method: 'POST' });
+  expect(await answer.json()).toMatchObject({ error: { code: 'TSA_REQUEST_MALFORMED' } });
+  expect(answer.status).toBe(400);
+});
+
 test('an unknown content type is refused', async () => {
   const answer = await send('x', 'text/plain');
   expect(JSON.parse(Buffer.from(answer.bytes).toString()).error.code).toBe('TSA_REQUEST_MALFORMED');
