@@ -13,6 +13,7 @@ type Verb = (program: Command) => void;
 const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   lock: async () => (await import('./lock.ts')).lockVerb,
   build: async () => (await import('./build.ts')).buildVerb,
+  sbom: async () => (await import('./sbom.ts')).sbomVerb,
   init: async () => (await import('./init.ts')).initVerb,
   serve: async () => (await import('./serve.ts')).serveVerb,
   attest: async () => (await import('./attest.ts')).attestVerb,

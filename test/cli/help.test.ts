@@ -28,6 +28,7 @@ test('the road is there: each verb has a file and a command', async () => {
   expect((await commandLine('0.0.0')).commands.map((command) => command.name())).toEqual([
     'lock',
     'build',
+    'sbom',
     'init',
     'serve',
     'attest',
