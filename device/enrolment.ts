@@ -10,7 +10,7 @@ import { TufClient } from '../peers/tuf-client.ts';
 import { type DeviceKey, makeDeviceKey, readDeviceKey } from './device-key.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceFiles, DeviceHost } from './host.ts';
-import { writeRecord } from './records.ts';
+import { copyPath, writeRecord } from './records.ts';
 import { callRegistry } from './registry-call.ts';
 import { writeSlot } from './slot.ts';
 import {
@@ -81,7 +81,13 @@ export async function makeDevice(
     registryUrl: settings.registryUrl.replace(/\/+$/, ''),
     versionFloor: settings.versionFloor,
   };
-  await writeIdentity(files, folder, identity);
+  try {
+    await writeIdentity(files, folder, identity);
+  } catch (failure) {
+    // Half of the record would be a device that nobody was told of.
+    await files.remove(copyPath(paths.device)).catch(() => undefined);
+    throw failure;
+  }
   return identity;
 }
 

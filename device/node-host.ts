@@ -21,7 +21,9 @@ export function nodeHost(): DeviceHost {
 export const nodeFiles: DeviceFiles = {
   async read(path) {
     try {
-      if ((await stat(path)).size > FILE_SIZE_BYTES_MAX) return new Uint8Array();
+      const found = await stat(path);
+      // Nothing that the agent wrote, and a pipe would keep it waiting for ever.
+      if (!found.isFile() || found.size > FILE_SIZE_BYTES_MAX) return new Uint8Array();
       return new Uint8Array(await readFile(path));
     } catch (cause) {
       if (errno(cause) === 'ENOENT') return undefined;

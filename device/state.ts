@@ -3,7 +3,7 @@
 
 import type { DocumentNode } from '../core/encoding/document.ts';
 import type { JsonObject } from '../core/encoding/strict-json.ts';
-import { quote } from '../core/faults.ts';
+import { quote, Unavailable } from '../core/faults.ts';
 import { isProductName, isVersion } from '../core/release/version.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceFiles } from './host.ts';
@@ -118,6 +118,20 @@ export async function writeActive(files: DeviceFiles, folder: string, active: Ac
   const { image, ...rest } = active;
   const record: JsonObject = { ...rest, ...(image === undefined ? {} : { image: { ...image } }) };
   await writeRecord(files, devicePaths(folder).active, record);
+}
+
+/** Removes what writes left behind that were cut off, as well as it can be done. Nobody else may be writing. */
+export async function sweepFolder(files: DeviceFiles, folder: string): Promise<void> {
+  const { tuf, reports } = devicePaths(folder);
+  for (const place of [folder, tuf, reports]) {
+    try {
+      for (const name of await files.list(place)) {
+        if (/\.[0-9a-f]{12}\.new$/.test(name)) await files.remove(`${place}/${name}`);
+      }
+    } catch (failure) {
+      if (!(failure instanceof Unavailable)) throw failure;
+    }
+  }
 }
 
 /** True once the registry knows this device's key. @throws DEVICE_STATE_DAMAGED, DEVICE_STATE_UNWRITABLE */

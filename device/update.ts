@@ -15,6 +15,7 @@ import {
   readActive,
   readFactoryFile,
   readIdentity,
+  sweepFolder,
 } from './state.ts';
 import * as steps from './update-steps.ts';
 
@@ -59,6 +60,7 @@ export async function updateDevice(
   if (unlock === undefined)
     throw DEVICE.unavailable('DEVICE_BUSY', 'another agent is at work in this folder');
   try {
+    await sweepFolder(host.files, folder);
     const root = await readFactoryFile(host.files, devicePaths(folder).root);
     const before = await readActive(host.files, folder);
     const road = new Road(options);

@@ -3,9 +3,7 @@
 // bytes, until core has its own. The library's Updater is not used: it writes its files in place, reads the clock itself
 // and wraps what was refused into one error text. Here each refusal keeps its meaning, and no torn write survives.
 
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
 import type { TargetFile } from '@tufjs/models';
 import { LengthOrHashMismatchError, UnsignedMetadataError } from '@tufjs/models/dist/error.js';
 import { BadVersionError, EqualVersionError, ExpiredMetadataError } from 'tuf-js/dist/error.js';
@@ -15,6 +13,7 @@ import { type Json, parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import { download } from './download.ts';
 import { PEERS } from './faults.ts';
+import { readKept, writeKept } from './kept-metadata.ts';
 
 /** Sizes that python-tuf and tuf-js use, in bytes; one update accepts at most 256 new roots [TUF-1.0.34 §5.3.3]. */
 const LIMITS = {
@@ -201,7 +200,7 @@ export class TufClient {
       const bytes = await this.fetchMetadata(`${version}.root.json`, LIMITS.root);
       if (bytes === undefined) return;
       checked('root', bytes, (buffer) => this.store.updateRoot(buffer));
-      await this.keep('root', bytes);
+      await writeKept(this.options.stateFolder, 'root', bytes);
     }
   }
 
@@ -216,7 +215,7 @@ export class TufClient {
       if (failure instanceof Rejection && failure.cause instanceof EqualVersionError) return;
       throw failure;
     }
-    await this.keep('timestamp', bytes);
+    await writeKept(this.options.stateFolder, 'timestamp', bytes);
   }
 
   private async updateSnapshot(): Promise<void> {
@@ -228,7 +227,7 @@ export class TufClient {
       sizeMax(meta?.length, LIMITS.snapshot),
     );
     checked('snapshot', bytes, (buffer) => this.store.updateSnapshot(buffer));
-    await this.keep('snapshot', bytes);
+    await writeKept(this.options.stateFolder, 'snapshot', bytes);
   }
 
   private async updateTargets(name: string, delegator: string): Promise<void> {
@@ -241,7 +240,7 @@ export class TufClient {
       sizeMax(meta?.length, LIMITS.targets),
     );
     checked(name, bytes, load);
-    await this.keep(name, bytes);
+    await writeKept(this.options.stateFolder, name, bytes);
   }
 
   /** Top-level targets signs trust material only (docs/spec/tuf-repository.md). */
@@ -281,30 +280,6 @@ export class TufClient {
       throw failure;
     }
   }
-
-  /** Keeps a verified file: beside, fsync, rename, fsync folder, so that a power cut leaves the old or the new one. */
-  private async keep(name: string, bytes: Uint8Array): Promise<void> {
-    const folder = this.options.stateFolder;
-    try {
-      await mkdir(folder, { recursive: true });
-      const path = join(folder, fileName(name));
-      const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
-      const file = await open(beside, 'wx', 0o644);
-      await file.writeFile(bytes);
-      await file.sync();
-      await file.close();
-      await rename(beside, path);
-      const parent = await open(folder, 'r');
-      await parent.sync();
-      await parent.close();
-    } catch (cause) {
-      throw PEERS.unavailable(
-        'TUF_STATE_UNWRITABLE',
-        `could not write to ${quote(folder)}: ${errnoOf(cause)}`,
-        { cause },
-      );
-    }
-  }
 }
 
 type TargetsRole = NonNullable<TrustedMetadataStore['targets']>['signed'];
@@ -312,28 +287,6 @@ type TargetsRole = NonNullable<TrustedMetadataStore['targets']>['signed'];
 /** The length that a role above announces, but never more than the limit: whoever holds an online key may announce anything. */
 function sizeMax(announced: number | undefined, limit: number): number {
   return Math.min(announced ?? limit, limit);
-}
-
-function fileName(role: string): string {
-  // A role's name is foreign text: encoded, it cannot leave the folder.
-  return `${encodeURIComponent(role).replace(/\./g, '%2E')}.json`;
-}
-
-async function readKept(folder: string, role: string): Promise<Uint8Array | undefined> {
-  try {
-    return new Uint8Array(await readFile(join(folder, fileName(role))));
-  } catch (cause) {
-    if (errnoOf(cause) === 'ENOENT') return undefined;
-    throw PEERS.unavailable(
-      'TUF_STATE_UNWRITABLE',
-      `could not read from ${quote(folder)}: ${errnoOf(cause)}`,
-      { cause },
-    );
-  }
-}
-
-function errnoOf(cause: unknown): string {
-  return (cause as NodeJS.ErrnoException).code ?? 'unknown';
 }
 
 function openStore(root: Uint8Array): TrustedMetadataStore {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device folder: made whole, read strictly, and still good when a file of it is torn.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,6 +19,7 @@ import {
   readCounter,
   readFactoryFile,
   readIdentity,
+  sweepFolder,
   writeActive,
 } from '../../device/state.ts';
 import { readStatus } from '../../device/status.ts';
@@ -88,9 +89,16 @@ describe('init', () => {
     expect(await readFile(paths.key, 'utf8')).toBe(key);
   });
 
-  test('makes one where an attempt was cut off', async () => {
-    await device(folder);
-    for (const path of [paths.device, copyPath(paths.device)]) await rm(path);
+  test('makes one where an attempt was cut off, which left none', async () => {
+    const { files } = hostWith({
+      write: async (path, bytes, mode) => {
+        await nodeFiles.write(path === paths.device ? `${paths.key}/no-folder` : path, bytes, mode);
+      },
+    });
+    await expect(makeDevice(folder, factory(), { ...nodeHost(), files })).rejects.toEqual(
+      coded('DEVICE_STATE_UNWRITABLE'),
+    );
+    await expect(readIdentity(nodeFiles, folder)).rejects.toEqual(coded('DEVICE_NOT_INITIALISED'));
     await device(folder);
     expect((await readIdentity(nodeFiles, folder)).id).toBe('bench-1');
   });
@@ -167,6 +175,27 @@ describe('records', () => {
     expect(JSON.stringify([String(failure), (failure as Error).cause ?? ''])).not.toContain(
       secret.slice(0, 16),
     );
+  });
+
+  test('a file that is none is a damaged one, and keeps nobody waiting', async () => {
+    await rm(paths.device);
+    execFileSync('mkfifo', [paths.device]);
+    expect((await readIdentity(nodeFiles, folder)).id).toBe('bench-1');
+    await rm(paths.active);
+    await mkdir(paths.active);
+    expect((await readActive(nodeFiles, folder)).slot).toBe('a');
+  });
+
+  test('what cut-off writes left behind is swept, and nothing else', async () => {
+    const before = (await readdir(folder, { recursive: true })).sort();
+    for (const name of ['active', 'tuf/snapshot.json', 'reports/1.json']) {
+      await nodeFiles.write(join(folder, `${name}.0123456789ab.new`), new Uint8Array());
+    }
+    await sweepFolder(nodeFiles, folder);
+    expect((await readdir(folder, { recursive: true })).sort()).toEqual([...before, 'reports', 'tuf'].sort());
+    await rm(paths.reports, { recursive: true });
+    await writeFile(paths.reports, 'a file in the place of a folder');
+    await sweepFolder(nodeFiles, folder);
   });
 
   test('a folder that cannot be written is told apart from a damaged one', async () => {

@@ -106,8 +106,11 @@ describe('an update', () => {
     for (const name of await readdir(devicePaths(folder).tuf)) {
       await writeFile(join(devicePaths(folder).tuf, name), '{"signed":');
     }
+    const torn = join(devicePaths(folder).tuf, 'snapshot.json.0123456789ab.new');
+    await writeFile(torn, '{"signed":');
     house.offer({});
     expect(await updateDevice(folder, nodeHost())).toMatchObject({ outcome: 'current' });
+    await expect(stat(torn)).rejects.toThrow('ENOENT');
   });
 });
 

@@ -2,7 +2,7 @@
 // The TUF client against a repository on loopback that does everything that a repository must not do.
 
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -331,6 +331,15 @@ describe('kept state', () => {
     await (await refreshed()).delegatedRole(evil);
     expect(await readdir(join(folder, 'state'))).toContain('%2E%2E%2F%2E%2E%2Fescape.json');
     expect(await readdir(folder)).toEqual(['state']);
+  });
+
+  test('a write that fails leaves nothing beside', async () => {
+    const client = await open();
+    forge.roles.get('root').version = 2;
+    forge.sign('root');
+    await mkdir(join(folder, 'state', 'root.json', 'in the way'), { recursive: true });
+    await expect(client.refresh()).rejects.toEqual(coded('TUF_STATE_UNWRITABLE'));
+    expect(await readdir(join(folder, 'state'))).toEqual(['root.json']);
   });
 
   test('a folder that cannot be written is worth another try', async () => {
