@@ -12,12 +12,12 @@ export interface Conditions {
   readonly locale?: string;
   /** Octal digits. */
   readonly umask?: string;
-  readonly oneCpu?: true;
+  readonly otherCpus?: true;
   /** Where work folders are: another kind of file system lists folders in another order. */
   readonly workFolder?: string;
 }
 
-export const CONDITION_NAMES = ['user', 'timeZone', 'locale', 'umask', 'oneCpu', 'workFolder'] as const;
+export const CONDITION_NAMES = ['user', 'timeZone', 'locale', 'umask', 'otherCpus', 'workFolder'] as const;
 export type ConditionName = (typeof CONDITION_NAMES)[number];
 
 /** In words, for people. */
@@ -26,7 +26,7 @@ export const CONDITION_TEXTS: Readonly<Record<ConditionName, string>> = {
   timeZone: 'the time zone',
   locale: 'the locale',
   umask: 'the umask',
-  oneCpu: 'the number of CPUs',
+  otherCpus: 'the number of CPUs',
   workFolder: 'the order in which folders are listed',
 };
 
@@ -58,7 +58,7 @@ export async function changedConditions(cache: string): Promise<Conditions> {
     timeZone: 'CHK-11',
     locale: 'C.UTF-8',
     umask: '027',
-    oneCpu: true,
+    otherCpus: true,
     ...(workFolder === undefined ? {} : { workFolder }),
   };
 }

@@ -9,6 +9,7 @@ import { quote, type Rejection } from '../core/faults.ts';
 import { isProductName, isVersion } from '../core/release/version.ts';
 import { BUILDER } from './faults.ts';
 import { type DeclaredComponent, type DeclaredHardware, parseComponents, parseHardware } from './parts.ts';
+import { type AskedLimits, parseLimits } from './resource-limits.ts';
 
 /** Debian packages, by name, from one suite of one signed archive. */
 export interface DebianInput {
@@ -49,6 +50,7 @@ export interface StepDefinition {
   readonly timeoutMs: number;
   /** The largest file a step may write, and the largest sum of its outputs. */
   readonly outputSizeBytesMax: number;
+  readonly limits: AskedLimits;
 }
 
 /** What proves which bytes are in the image: GNU ld's map and the ELF file of the same link, and the compiler's depfiles. */
@@ -85,6 +87,11 @@ export const FIXED_ENVIRONMENT = [
   'TZ',
   'TMPDIR',
   'SOURCE_DATE_EPOCH',
+  'LD_PRELOAD',
+  'FAKETIME',
+  'FAKETIME_FMT',
+  'FAKETIME_DONT_FAKE_MONOTONIC',
+  'DONT_FAKE_MONOTONIC',
 ];
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
@@ -181,6 +188,10 @@ function parseStep(node: DocumentNode): StepDefinition {
     'outputs',
     'timeoutSeconds',
     'outputMebibytes',
+    'memoryMebibytes',
+    'workMebibytes',
+    'processes',
+    'cpus',
   );
   const command = node.field('command');
   return {
@@ -194,6 +205,7 @@ function parseStep(node: DocumentNode): StepDefinition {
     outputs: parseOutputs(node.field('outputs')),
     timeoutMs: (node.optional('timeoutSeconds')?.integer(1, 86400) ?? 600) * 1000,
     outputSizeBytesMax: (node.optional('outputMebibytes')?.integer(1, 65536) ?? 256) * 1024 * 1024,
+    limits: parseLimits(node),
   };
 }
 

@@ -125,6 +125,16 @@ export const BUILDER = faultsOf({
     meaning: 'bubblewrap could not set up the sandbox of a step.',
     remedy: 'Read what bubblewrap says; the step was not run.',
   },
+  SANDBOX_FILTER_MISSING: {
+    class: 'unavailable',
+    meaning: 'There is no filter of system calls for the processor of this machine.',
+    remedy: 'Build on x86-64 or 64-bit ARM.',
+  },
+  SANDBOX_CPUS_MISSING: {
+    class: 'unavailable',
+    meaning: 'This machine has fewer CPUs than a step asks for.',
+    remedy: 'Lower `cpus` of the step, or build on a machine with that many.',
+  },
   SANDBOX_ROOT_CONFLICT: {
     class: 'rejection',
     meaning:
@@ -145,6 +155,11 @@ export const BUILDER = faultsOf({
     class: 'rejection',
     meaning: 'A step ran longer than its time limit and was killed.',
     remedy: 'Raise timeoutSeconds of the step, or find out what it waits for.',
+  },
+  STEP_WORK_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A step filled more of its work folder than its limit and was killed.',
+    remedy: 'Raise workMebibytes of the step, or find out why it writes so much.',
   },
   STEP_OUTPUT_MISSING: {
     class: 'rejection',

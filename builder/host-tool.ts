@@ -14,11 +14,15 @@ const PACKAGE_OF = {
   'dpkg-deb': 'dpkg',
   gpgv: 'gpgv',
   mkfifo: 'coreutils',
+  mount: 'mount',
   prlimit: 'util-linux',
   strace: 'strace',
-  taskset: 'util-linux',
+  setpriv: 'util-linux',
+  sh: 'dash',
   rm: 'coreutils',
   tar: 'tar',
+  taskset: 'util-linux',
+  unshare: 'util-linux',
 } as const;
 
 export type HostTool = keyof typeof PACKAGE_OF;

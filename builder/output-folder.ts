@@ -4,9 +4,9 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { StepSandbox } from '../core/intoto/provenance.ts';
 import { type Bill, makeBill, packagesOf, readOutput } from './bill.ts';
 import type { BuildDefinition, OutputReference } from './definition.ts';
+import { clockLibrary } from './fixed-answers.ts';
 import type { MountedTree } from './input-files.ts';
 import type { Lock, LockedPackage } from './lock-file.ts';
 import type { TakenOutput } from './outputs.ts';
@@ -26,7 +26,7 @@ export interface BuildSummary {
   readonly ships: readonly string[];
   readonly statements: readonly string[];
   readonly comparisons: readonly Comparison[];
-  readonly sandbox: StepSandbox;
+  readonly sandbox: BuildIdentity['sandbox'];
   readonly packageCount: number;
   readonly fetchedSizeBytes: number;
   readonly steps: readonly { readonly name: string; readonly durationMs: number }[];
@@ -86,8 +86,9 @@ function formatStatements(run: FinishedRun, image: TakenOutput, sbomSha256: stri
   const { identity, request } = run;
   const statements = new Map<string, Uint8Array>();
   const number = () => String(statements.size + 1).padStart(2, '0');
-  for (const [name, { facts }] of run.done) {
-    const provenance = formatProvenance(request.definition, identity, facts);
+  for (const [name, { facts, root }] of run.done) {
+    const clock = clockLibrary(root) === undefined ? 'host' : 'libfaketime';
+    const provenance = formatProvenance(request.definition, identity, facts, clock);
     statements.set(`${number()}-${name}.provenance.json`, provenance);
   }
   const subject = { name: image.file, sha256: image.sha256 };

@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { constants, type Dirent, type Stats } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import type { OutputDefinition, StepDefinition } from './definition.ts';
@@ -17,10 +17,15 @@ export interface TakenOutput {
 }
 
 /**
- * Copies the outputs of a step from `work` into `into`, by file name.
+ * Copies the outputs of a step from `work` into `into`, by file name; their time is `sourceDateEpoch`.
  * @throws STEP_OUTPUT_MISSING, STEP_OUTPUT_NOT_REGULAR, STEP_OUTPUT_PRIVILEGED, STEP_OUTPUT_TOO_LARGE
  */
-export async function takeOutputs(step: StepDefinition, work: string, into: string): Promise<TakenOutput[]> {
+export async function takeOutputs(
+  step: StepDefinition,
+  work: string,
+  into: string,
+  sourceDateEpoch: number,
+): Promise<TakenOutput[]> {
   await chmod(work, 0o700);
   let sum = 0;
   for (const output of step.outputs) {
@@ -36,7 +41,9 @@ export async function takeOutputs(step: StepDefinition, work: string, into: stri
   await mkdir(into, { recursive: true });
   const taken: TakenOutput[] = [];
   for (const output of step.outputs) {
-    taken.push(await copyOutput(output, join(work, output.path), join(into, output.file)));
+    const kept = join(into, output.file);
+    taken.push(await copyOutput(output, join(work, output.path), kept));
+    await utimes(kept, sourceDateEpoch, sourceDateEpoch);
   }
   return taken;
 }

@@ -11,11 +11,12 @@ import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
 import { removeTree } from './remove-tree.ts';
+import { giveToStepUser } from './step-user.ts';
 import { type ContentStore, hashFile } from './store.ts';
 import { unpackPackage } from './unpack.ts';
 
 /** Raised when the same packages would give another tree, so that old cached roots are not used. */
-const LAYOUT = 1;
+const LAYOUT = 3;
 
 /** A root file system that was checked just now. */
 export interface StepRoot {
@@ -177,6 +178,7 @@ async function makeRoot(
   }
   await completeRoot(root);
   normalizeTree(root);
+  giveToStepUser(root);
   const index: RootIndex = { sealSha256: sealTree(root), files };
   await writeFile(join(folder, 'index.json'), JSON.stringify(index));
 }
@@ -200,7 +202,7 @@ async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
-/** The same tree whoever unpacked it: no privileged bits, every folder usable by its owner, folder times fixed. */
+/** The same tree whoever unpacked it: no privileged bits, everything readable by all, folder times fixed, one owner. */
 function normalizeTree(folder: string): void {
   for (const path of walk(folder)) {
     const stat = lstatSync(path);
@@ -208,7 +210,7 @@ function normalizeTree(folder: string): void {
       lutimesSync(path, 0, 0);
       continue;
     }
-    const mode = (stat.mode & 0o777) | (stat.isDirectory() ? 0o700 : 0o400);
+    const mode = (stat.mode & 0o755) | (stat.isDirectory() ? 0o755 : 0o444);
     if ((stat.mode & 0o7777) !== mode) chmodSync(path, mode);
     if (stat.isDirectory()) utimesSync(path, 0, 0);
   }

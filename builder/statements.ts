@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The unsigned statements of a build: SLSA Provenance v1 a step [docs/spec/build-type.md], and the reference to the SBOM.
 
-import { buildStepProvenance, type StepSandbox } from '../core/intoto/provenance.ts';
+import { buildStepProvenance, type SandboxClock, type StepSandbox } from '../core/intoto/provenance.ts';
 import { buildSbomReference } from '../core/intoto/reference.ts';
 import { formatStatement, type ResourceDescriptor, type Subject } from '../core/intoto/statement.ts';
 import type { BuildDefinition, StepDefinition } from './definition.ts';
@@ -10,7 +10,8 @@ import type { LockedPackage } from './lock-file.ts';
 export interface BuildIdentity {
   readonly builderId: string;
   readonly invocationId: string;
-  readonly sandbox: StepSandbox;
+  /** What is the same for all steps. */
+  readonly sandbox: Omit<StepSandbox, 'clock' | 'cpus'>;
   readonly definitionSha256: string;
   readonly lockSha256: string;
 }
@@ -32,6 +33,7 @@ export function formatProvenance(
   definition: BuildDefinition,
   identity: BuildIdentity,
   facts: StepFacts,
+  clock: SandboxClock,
 ): Uint8Array {
   const packages = facts.packages.map(
     ({ entry, url, role }): ResourceDescriptor => ({ uri: url, sha256: entry.sha256, annotations: { role } }),
@@ -62,7 +64,7 @@ export function formatProvenance(
         config('waybill.lock', identity.lockSha256),
         ...materials,
       ],
-      sandbox: identity.sandbox,
+      sandbox: { ...identity.sandbox, clock, cpus: facts.step.limits.cpus },
       invocationId: identity.invocationId,
     }),
   );

@@ -7,9 +7,10 @@ import { quote } from '../core/faults.ts';
 import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
+import { clockLibrary } from './fixed-answers.ts';
 import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
 import { readRootFile, type StepRoot } from './root.ts';
-import { runInSandbox } from './sandbox.ts';
+import { runInSandbox, type SandboxResult } from './sandbox.ts';
 
 export interface StepContext {
   readonly root: StepRoot;
@@ -48,7 +49,7 @@ export interface Comparison {
 
 /**
  * Runs a step.
- * @throws STEP_FAILED, STEP_TIMEOUT, STEP_OUTPUT_…, STEP_PUBLISHED_MISSING, SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
+ * @throws STEP_FAILED, STEP_TIMEOUT, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, STEP_PUBLISHED_MISSING, SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
  */
 export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
   const work = join(context.folder, 'build');
@@ -69,16 +70,18 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     command: step.command,
     environment: step.environment,
     sourceDateEpoch: context.sourceDateEpoch,
+    clock: clockLibrary(context.root),
     timeoutMs: step.timeoutMs,
     fileSizeBytesMax: step.outputSizeBytesMax,
     conditions: context.conditions,
     trace: context.trace,
+    ...step.limits,
     signal: context.signal,
     onLog: context.onLog,
   });
   const durationMs = Math.round(performance.now() - startedMs);
-  refuseFailure(step, result.exitCode, result.log);
-  const outputs = await takeOutputs(step, work, join(context.outputs, step.name));
+  refuseFailure(step, result);
+  const outputs = await takeOutputs(step, work, join(context.outputs, step.name), context.sourceDateEpoch);
   return {
     outputs,
     comparisons: await comparePublished(step, context, outputs),
@@ -88,9 +91,15 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
   };
 }
 
-function refuseFailure(step: StepDefinition, exitCode: number | undefined, log: string): void {
+function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxResult): void {
   if (exitCode === 0) return;
   const last = quote(log.trim().split('\n').at(-1) ?? '');
+  if (over === 'work') {
+    throw BUILDER.reject(
+      'STEP_WORK_TOO_LARGE',
+      `expected step ${step.name} to keep to ${step.limits.workSizeBytesMax} bytes under /build, got more; its log ends with ${last}`,
+    );
+  }
   if (exitCode === undefined) {
     throw BUILDER.reject(
       'STEP_TIMEOUT',

@@ -2,6 +2,7 @@
 // SLSA Provenance v1 [SLSA-v1.2 §Provenance] of one hermetic step, with the build type of docs/spec/build-type.md.
 // Stricter than [SLSA-v1.2 §Provenance]: unknown build types and unknown external parameters are refused.
 
+import type { DocumentNode } from '../encoding/document.ts';
 import type { Json } from '../encoding/strict-json.ts';
 import { CORE } from '../faults.ts';
 import {
@@ -41,9 +42,23 @@ export interface StepSandbox {
   readonly hermetic: boolean;
   /** Name and version of the mechanism, e.g. `bubblewrap 0.8.0`. */
   readonly mechanism: string;
+  /** Release of the host's kernel, which shows through. */
   readonly kernel: string;
   readonly sourceDateEpoch: number;
+  /** True if the filter of system calls of docs/spec/build-type.md was in force. */
+  readonly seccomp: boolean;
+  /** What bounded memory and the number of processes: a control group, or limits of each process. */
+  readonly limits: SandboxLimits;
+  /** What `date` says: the host's clock, or SOURCE_DATE_EPOCH for whatever is linked dynamically. */
+  readonly clock: SandboxClock;
+  /** How many CPUs the step could count. */
+  readonly cpus: number;
 }
+
+const LIMITS = ['cgroup', 'rlimits'] as const;
+const CLOCKS = ['host', 'libfaketime'] as const;
+export type SandboxLimits = (typeof LIMITS)[number];
+export type SandboxClock = (typeof CLOCKS)[number];
 
 /** Reads a statement as the provenance of a hermetic step. @throws SLSA_PROVENANCE_MALFORMED, INTOTO_STATEMENT_MALFORMED */
 export function parseStepProvenance(statement: Statement): StepProvenance {
@@ -55,7 +70,6 @@ export function parseStepProvenance(statement: Statement): StepProvenance {
   build.only('buildType', 'externalParameters', 'internalParameters', 'resolvedDependencies');
   build.field('buildType').word(HERMETIC_STEP_BUILD_TYPE);
   const external = build.field('externalParameters').only('product', 'version', 'step');
-  const sandbox = build.field('internalParameters').only('sandbox').field('sandbox');
   const run = predicate.field('runDetails').only('builder', 'metadata', 'byproducts');
   return {
     products: statement.subjects,
@@ -64,13 +78,24 @@ export function parseStepProvenance(statement: Statement): StepProvenance {
     version: external.field('version').string(),
     step: external.field('step').string(),
     resolvedDependencies: build.field('resolvedDependencies').someElements().map(parseResourceDescriptor),
-    sandbox: {
-      hermetic: sandbox.field('hermetic').boolean(),
-      mechanism: sandbox.field('mechanism').string(),
-      kernel: sandbox.field('kernel').string(),
-      sourceDateEpoch: sandbox.field('sourceDateEpoch').integer(),
-    },
+    sandbox: parseSandbox(build.field('internalParameters').only('sandbox').field('sandbox')),
     invocationId: run.field('metadata').field('invocationId').string(),
+  };
+}
+
+function parseSandbox(sandbox: DocumentNode): StepSandbox {
+  sandbox.only(
+    ...['hermetic', 'mechanism', 'kernel', 'sourceDateEpoch', 'seccomp', 'limits', 'clock', 'cpus'],
+  );
+  return {
+    hermetic: sandbox.field('hermetic').boolean(),
+    mechanism: sandbox.field('mechanism').string(),
+    kernel: sandbox.field('kernel').string(),
+    sourceDateEpoch: sandbox.field('sourceDateEpoch').integer(),
+    seccomp: sandbox.field('seccomp').boolean(),
+    limits: sandbox.field('limits').word(...LIMITS),
+    clock: sandbox.field('clock').word(...CLOCKS),
+    cpus: sandbox.field('cpus').integer(1, 1024),
   };
 }
 

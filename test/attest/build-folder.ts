@@ -77,7 +77,16 @@ export function planBuild(): BuildPlan {
     product: 'optiboot',
     version: '8.1.0',
     step,
-    sandbox: { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1.0', sourceDateEpoch: 1700000000 },
+    sandbox: {
+      hermetic: true,
+      mechanism: 'bubblewrap 0.8.0',
+      kernel: '6.1.0',
+      sourceDateEpoch: 1700000000,
+      seccomp: true,
+      limits: 'rlimits' as const,
+      clock: 'host' as const,
+      cpus: 1,
+    },
     invocationId: 'invocation-1',
     ...more,
   });

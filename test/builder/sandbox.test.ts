@@ -15,12 +15,12 @@ import {
 import { createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fetchPackages } from '../../builder/fetch.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import type { LockedPackage } from '../../builder/lock-file.ts';
 import { joinPackages, openRoot, type StepRoot } from '../../builder/root.ts';
-import { probeSandbox, runInSandbox, type SandboxRun } from '../../builder/sandbox.ts';
+import { runInSandbox, type SandboxRun } from '../../builder/sandbox.ts';
 import { ContentStore } from '../../builder/store.ts';
 import { type Archive, makeArchive, TOOLBOX } from './archive.ts';
 import { readYaml, stepYaml, yamlOver } from './definitions.ts';
@@ -305,8 +305,9 @@ describe('a step cannot', () => {
     expect(log).not.toMatch(/made|exit 0/);
   });
 
-  test('have a capability or gain a privilege', async () => {
+  test('have a capability or gain a privilege, or do without the filter of its calls', async () => {
     const status = await say('cat /proc/self/status');
+    expect(status).toMatch(/^Seccomp:\t2$/m);
     expect(status).toMatch(/^CapEff:\t0+$/m);
     expect(status).toMatch(/^CapPrm:\t0+$/m);
     expect(status).toMatch(/^CapBnd:\t0+$/m);
@@ -322,6 +323,48 @@ describe('a step cannot', () => {
 
   test('signal or see a process of the host', async () => {
     expect(await say(`kill -9 ${process.pid} 2>&1; echo "exit $?"`)).toMatch(/No such process[\s\S]*exit 1/);
+  });
+});
+
+describe('a step is bound in', () => {
+  test('processes, whoever started it', async () => {
+    const { log } = await run('for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo made', {
+      processesMax: 6,
+    });
+    expect(log).toMatch(/Cannot fork/);
+    expect(log).not.toContain('made');
+  });
+
+  test('memory', async () => {
+    const memory = 'a=x; while :; do a=$a$a; done';
+    const { log, exitCode } = await run(`bash -c '${memory}'`, { memorySizeBytesMax: 64 << 20 });
+    expect(log).toMatch(/cannot allocate/);
+    expect(exitCode).not.toBe(0);
+  });
+
+  test('all that it writes, in one file or many', async () => {
+    const fill = 'i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero >f$i; sleep 0.01; done';
+    const result = await run(fill, { workSizeBytesMax: 4 << 20 });
+    expect(result).toMatchObject({ exitCode: undefined, over: 'work' });
+  });
+
+  test('what is memory although it looks like files', async () => {
+    const seen = await say('head -c 900000000 /dev/zero >/dev/shm/big; echo x >/dev/file; ls /dev/file');
+    expect(seen).toMatch(/File too large|File size limit|No space left/);
+    expect(seen).toMatch(/cannot create \/dev\/file/);
+    const shared = await run('for i in 1 2 3 4 5; do head -c 30000000 /dev/zero >/dev/shm/$i; done', {
+      fileSizeBytesMax: 1 << 30,
+    });
+    expect(shared.log).toMatch(/No space left/);
+  });
+
+  test('CPUs', async () => {
+    const { log } = await run(
+      'nproc; cat /proc/cpuinfo /proc/stat; grep Cpus_allowed_list /proc/self/status',
+    );
+    expect(log).toMatch(/^1\nprocessor\t: 0\nmodel name\t: waybill\n/);
+    expect(log).not.toMatch(/processor\t: 1|^cpu1/m);
+    await expect(run('true', { cpus: 1024 })).rejects.toMatchObject({ code: 'SANDBOX_CPUS_MISSING' });
   });
 });
 
@@ -391,68 +434,5 @@ describe('the end of a step', () => {
     await expect(run('true', { root: '/nonexistent' })).rejects.toMatchObject({
       code: 'SANDBOX_START_FAILED',
     });
-  });
-});
-
-describe('before a build', () => {
-  const path = process.env.PATH;
-  afterEach(() => {
-    process.env.PATH = path;
-  });
-  /** A bwrap that answers `--version` and then fails as told. */
-  const pretend = (version: string, complaint: string) => {
-    const folder = mkdtempSync(join(base, 'bin-'));
-    const text = `#!/bin/sh\n[ "$1" = --version ] && { echo "${version}"; exit; }\necho "${complaint}" >&2\nexit 1\n`;
-    writeFileSync(join(folder, 'bwrap'), text, { mode: 0o755 });
-    process.env.PATH = `${folder}:${path}`;
-  };
-
-  test('the sandbox is tried, and what it is goes into the statement', async () => {
-    const found = await probeSandbox();
-    expect(found.hermetic).toBe(true);
-    expect(found.mechanism).toMatch(/^bubblewrap \d+\.\d+/);
-    expect(found.kernel).toBe(execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim());
-  });
-
-  test('a missing or old bubblewrap is named with its package', async () => {
-    process.env.PATH = base;
-    await expect(probeSandbox()).rejects.toMatchObject({
-      code: 'SANDBOX_TOOL_MISSING',
-      message: expect.stringContaining('apt-get install bubblewrap'),
-    });
-    pretend('bubblewrap 0.6.1', '');
-    await expect(probeSandbox()).rejects.toMatchObject({
-      code: 'SANDBOX_TOOL_MISSING',
-      message: expect.stringContaining('0.8.0'),
-    });
-  });
-
-  test('a machine that denies namespaces is explained', async () => {
-    pretend('bubblewrap 0.9.0', 'bwrap: setting up uid map: Permission denied');
-    await expect(probeSandbox()).rejects.toMatchObject({
-      code: 'SANDBOX_NAMESPACES_DENIED',
-      message: expect.stringMatching(/uid map: Permission denied.*; .+/),
-    });
-  });
-
-  test('a sandbox within a sandbox that forbids it is denied by the kernel, and explained', async () => {
-    const module = new URL('../../builder/sandbox.ts', import.meta.url).href;
-    const script = `import { probeSandbox } from ${JSON.stringify(module)};
-      await probeSandbox().catch((failure) => console.log(failure.code, failure.message));`;
-    const args = [
-      '--unshare-user',
-      '--disable-userns',
-      '--ro-bind',
-      '/',
-      '/',
-      '--proc',
-      '/proc',
-      '--dev',
-      '/dev',
-    ];
-    const shown = execFileSync('bwrap', [...args, process.execPath, '--input-type=module', '-e', script], {
-      encoding: 'utf8',
-    });
-    expect(shown).toContain('SANDBOX_NAMESPACES_DENIED');
   });
 });

@@ -52,7 +52,16 @@ const provenance = {
       annotations: { role: 'material', step: 'compile' },
     },
   ],
-  sandbox: { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1', sourceDateEpoch: 0 },
+  sandbox: {
+    hermetic: true,
+    mechanism: 'bubblewrap 0.8.0',
+    kernel: '6.1',
+    sourceDateEpoch: 0,
+    seccomp: true,
+    limits: 'rlimits' as const,
+    clock: 'host' as const,
+    cpus: 1,
+  },
   invocationId: 'one',
 };
 const summary = {
@@ -121,6 +130,12 @@ describe('statements', () => {
     ['predicate.buildDefinition.externalParameters.flags', '-DX'],
     ['predicate.buildDefinition.resolvedDependencies', []],
     ['predicate.buildDefinition.internalParameters.sandbox.hermetic', 'true'],
+    ['predicate.buildDefinition.internalParameters.sandbox.seccomp', 1],
+    ['predicate.buildDefinition.internalParameters.sandbox.seccomp', undefined],
+    ['predicate.buildDefinition.internalParameters.sandbox.limits', 'none'],
+    ['predicate.buildDefinition.internalParameters.sandbox.clock', 'frozen'],
+    ['predicate.buildDefinition.internalParameters.sandbox.cpus', 0],
+    ['predicate.buildDefinition.internalParameters.sandbox.network', false],
     ['predicate.runDetails.builder', {}],
     ['predicate.runDetails.metadata.invocationId', ''],
   ])('refuses provenance whose %s is %j', (path, to) => {

@@ -62,7 +62,16 @@ const base: StepProvenance = {
   version: '8.0.0',
   step: '',
   resolvedDependencies: [],
-  sandbox: { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1', sourceDateEpoch: 0 },
+  sandbox: {
+    hermetic: true,
+    mechanism: 'bubblewrap 0.8.0',
+    kernel: '6.1',
+    sourceDateEpoch: 0,
+    seccomp: true,
+    limits: 'rlimits' as const,
+    clock: 'host' as const,
+    cpus: 1,
+  },
   invocationId: 'one',
 };
 const lock = { name: 'waybill.lock', sha256: LOCK, annotations: { role: 'config' } };

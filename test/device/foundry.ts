@@ -222,7 +222,16 @@ export function stepsOf(version: string, image: Uint8Array): [StepProvenance, St
     builderId: BUILDER,
     product: 'optiboot',
     version,
-    sandbox: { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1.0', sourceDateEpoch: 1 },
+    sandbox: {
+      hermetic: true,
+      mechanism: 'bubblewrap 0.8.0',
+      kernel: '6.1.0',
+      sourceDateEpoch: 1,
+      seccomp: true,
+      limits: 'rlimits' as const,
+      clock: 'host' as const,
+      cpus: 1,
+    },
     invocationId: 'run-1',
   };
   const source = {

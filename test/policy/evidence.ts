@@ -37,7 +37,16 @@ export const IMAGE = sha256('image');
 export const ELF = sha256('elf');
 const LOCK = { name: 'waybill.lock', sha256: sha256('lock'), annotations: { role: 'config' } };
 const DEFINITION = { name: 'waybill.yaml', sha256: sha256('definition'), annotations: { role: 'config' } };
-const SANDBOX = { hermetic: true, mechanism: 'bubblewrap 0.8.0', kernel: '6.1.0', sourceDateEpoch: 1 };
+const SANDBOX = {
+  hermetic: true,
+  mechanism: 'bubblewrap 0.8.0',
+  kernel: '6.1.0',
+  sourceDateEpoch: 1,
+  seccomp: true,
+  limits: 'rlimits' as const,
+  clock: 'host' as const,
+  cpus: 1,
+};
 const SOURCE = {
   uri: 'pkg:deb/debian/arduino-core-avr@1.8.6?arch=all',
   sha256: sha256('deb'),

@@ -38,7 +38,16 @@ const provenance = (change: Partial<StepProvenance> = {}): StepProvenance => ({
   resolvedDependencies: [
     { uri: 'pkg:deb/debian/gcc-avr@1.0', sha256: 'aa'.repeat(32), annotations: { role: 'toolchain' } },
   ],
-  sandbox: { hermetic: true, mechanism: 'test', kernel: 'none', sourceDateEpoch: 0 },
+  sandbox: {
+    hermetic: true,
+    mechanism: 'test',
+    kernel: 'none',
+    sourceDateEpoch: 0,
+    seccomp: true,
+    limits: 'rlimits' as const,
+    clock: 'host' as const,
+    cpus: 1,
+  },
   invocationId: 'run-1',
   ...change,
 });

@@ -95,7 +95,16 @@ describe('a blob', () => {
         { uri: 'pkg:deb/debian/a@1', sha256: sha256(packaged), annotations: { role: 'source' } },
         { name: 'waybill.yaml', sha256: sha256(definition), annotations: { role: 'config' } },
       ],
-      sandbox: { hermetic: true, mechanism: 'test', kernel: 'none', sourceDateEpoch: 0 },
+      sandbox: {
+        hermetic: true,
+        mechanism: 'test',
+        kernel: 'none',
+        sourceDateEpoch: 0,
+        seccomp: true,
+        limits: 'rlimits',
+        clock: 'host',
+        cpus: 1,
+      },
       invocationId: 'urn:uuid:1',
     });
     expect((await running.putBlob(definition)).status).toBe(403);

@@ -49,7 +49,16 @@ async function build(version: string, compiler: string): Promise<Build> {
         version,
         step: name,
         resolvedDependencies: inputs,
-        sandbox: { hermetic: true, mechanism: 'test', kernel: 'none', sourceDateEpoch: 0 },
+        sandbox: {
+          hermetic: true,
+          mechanism: 'test',
+          kernel: 'none',
+          sourceDateEpoch: 0,
+          seccomp: true,
+          limits: 'rlimits' as const,
+          clock: 'host' as const,
+          cpus: 1,
+        },
         invocationId: `run-${version}`,
       }),
     );
