@@ -28,6 +28,8 @@ import type { Occurrence, OpaqueFile } from './shipped.ts';
 /** What is known of a package that ships. */
 export interface PackageFacts {
   readonly control: PackageControl;
+  /** Of the package file. */
+  readonly sha512?: string;
   /** SPDX expression, where clear. */
   readonly licence?: string;
 }
@@ -48,6 +50,7 @@ export function packageComponent(
     supplier: organisation(maintainer ?? distribution, email),
     hashes: sha256(entry.sha256),
   });
+  if (facts?.sha512 !== undefined) component.hashes.set(HashAlgorithm['SHA-512'], facts.sha512);
   addLicence(component, facts?.licence);
   if (source !== undefined) component.properties.add(new Property('waybill:sourcePackage', source));
   if (homepage !== undefined) {
@@ -93,9 +96,9 @@ export function hardwareComponent(part: DeclaredHardware, firmware: Component): 
     ...(revision === undefined ? {} : { version: revision }),
     ...(supplier === undefined ? {} : { supplier: organisation(supplier) }),
   });
-  // The names that the CycloneDX property taxonomy has for devices.
+  // A name that the CycloneDX property taxonomy has for devices; it has none for what suppliers call a part.
   component.properties.add(new Property('cdx:device:function', kind));
-  if (partNumber !== undefined) component.properties.add(new Property('cdx:device:partNumber', partNumber));
+  if (partNumber !== undefined) component.properties.add(new Property('waybill:partNumber', partNumber));
   component.dependencies.add(firmware.bomRef);
   return component;
 }

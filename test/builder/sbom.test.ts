@@ -4,7 +4,9 @@
 import { describe, expect, test } from 'vitest';
 import type { LockedPackage } from '../../builder/lock-file.ts';
 import { packageUrl } from '../../builder/package-url.ts';
+import type { DeclaredComponent } from '../../builder/parts.ts';
 import { buildSbom, type SbomContent } from '../../builder/sbom.ts';
+import type { Occurrence } from '../../builder/shipped.ts';
 
 const entry = (name: string, more: Partial<LockedPackage> = {}): LockedPackage => ({
   name,
@@ -83,6 +85,99 @@ describe('an SBOM', () => {
     const formula = sbom.formulation[0];
     expect(formula.components.map(({ name }: { name: string }) => name)).toEqual(['library', 'compiler']);
     expect(formula.workflows[0].tasks[0].resourceReferences).toHaveLength(2);
+  });
+
+  test('names declared components, precompiled files and hardware, and the product itself by its own entry', async () => {
+    const { shipped } = content();
+    if (shipped === undefined) throw new Error('no content');
+    const declared = { name: 'crc', version: '2', paths: ['firmware/crc'], embedded: [], supplier: 'Sums' };
+    const own = { name: 'thing', paths: ['firmware/src'], embedded: [], supplier: 'Us', licence: 'ISC' };
+    const place = { path: 'firmware/crc/crc.c', sizeBytes: 9, sha256: 'c'.repeat(64), licence: 'MIT' };
+    const sbom = await parse({
+      shipped: {
+        ...shipped,
+        components: new Map<DeclaredComponent, Occurrence[]>([
+          [declared, [place, { ...place, path: 'firmware/crc/table.c', licence: 'Apache-2.0' }]],
+          [own, [{ ...place, path: 'firmware/src/main.c' }]],
+        ]),
+        opaqueComponents: new Set([declared]),
+        opaqueFiles: [
+          {
+            path: 'firmware/pre.a',
+            sha256: 'd'.repeat(64),
+            occurrences: [{ path: 'firmware/pre.a', member: 'x.o', sizeBytes: 12 }],
+          },
+        ],
+      },
+      facts: new Map([
+        [
+          LIBRARY,
+          {
+            control: {
+              maintainer: 'A Team',
+              email: 'team@example.org',
+              source: 'lib 1',
+              homepage: 'https://lib.example/',
+            },
+            sha512: 'e'.repeat(128),
+            licence: 'MIT OR ISC',
+          },
+        ],
+      ]),
+      components: [declared, own],
+      hardware: [{ name: 'Board', kind: 'board', supplier: 'Boards', revision: 'B', partNumber: 'B-1' }],
+    });
+    const named = (name: string) =>
+      sbom.components.find((component: { name: string }) => component.name === name);
+    expect(named('crc')).toMatchObject({
+      version: '2',
+      supplier: { name: 'Sums' },
+      licenses: [{ expression: 'Apache-2.0 AND MIT' }],
+      properties: [{ name: 'waybill:opaque' }],
+      evidence: {
+        occurrences: [
+          {
+            location: 'firmware/crc/crc.c',
+            additionalContext: `9 bytes in the image, sha256:${'c'.repeat(64)}`,
+          },
+          {},
+        ],
+      },
+    });
+    expect(named('pre.a')).toMatchObject({
+      hashes: [{ content: 'd'.repeat(64) }],
+      properties: [{ name: 'waybill:opaque' }],
+      evidence: { occurrences: [{ additionalContext: 'member x.o, 12 bytes in the image' }] },
+    });
+    expect(named('Board')).toMatchObject({ type: 'device', version: 'B', supplier: { name: 'Boards' } });
+    expect(sbom.dependencies).toContainEqual({
+      ref: 'hardware:Board@B',
+      dependsOn: ['pkg:generic/thing@1.2.3'],
+    });
+    expect(named('library')).toMatchObject({
+      supplier: { name: 'A Team', contact: [{ email: 'team@example.org' }] },
+      publisher: 'debian',
+      licenses: [{ expression: 'MIT OR ISC' }],
+      hashes: [{ alg: 'SHA-256' }, { alg: 'SHA-512' }],
+      properties: [{ name: 'waybill:sourcePackage', value: 'lib 1' }],
+      externalReferences: [{ url: 'https://lib.example/' }],
+    });
+    expect(named('thing')).toBeUndefined();
+    expect(sbom.metadata).toMatchObject({
+      supplier: { name: 'Us' },
+      component: {
+        supplier: { name: 'Us' },
+        licenses: [{ license: { id: 'ISC' } }],
+        evidence: { occurrences: [{ location: 'firmware/src/main.c' }] },
+      },
+    });
+    // main.c says MIT, the product is declared as ISC.
+    expect(sbom.metadata.component.properties).toContainEqual({
+      name: 'waybill:gap',
+      value: 'firmware/src/main.c says MIT, its component thing is declared as ISC',
+    });
+    expect(sbom.compositions[1]).toMatchObject({ aggregate: 'unknown' });
+    expect(sbom.compositions[1].assemblies).toHaveLength(3);
   });
 
   test('admits what is not proved', async () => {

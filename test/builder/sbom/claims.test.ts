@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who claims which bytes, on a real link: two units for Cortex-M in `dwarf5.elf`, with the map, the depfile and the inputs that one build had.
+
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { parseElf } from '../../../builder/elf.ts';
+import type { EvidenceStep } from '../../../builder/input-files.ts';
+import type { DeclaredComponent } from '../../../builder/parts.ts';
+import { findShipped, type ImageEvidence } from '../../../builder/shipped.ts';
+import { SourceRuns } from '../../../builder/source-runs.ts';
+import { presentFiles } from '../../../builder/used-files.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'waybill-claims-'));
+afterAll(() => rmSync(base, { recursive: true }));
+
+const sources = join(base, 'sources');
+const place = (path: string, content: string | Buffer) => {
+  mkdirSync(dirname(join(base, path)), { recursive: true });
+  writeFileSync(join(base, path), content);
+};
+const UNIT = '/* SPDX-License-Identifier: MIT */ unit';
+const INLINE = '// SPDX-License-Identifier: ISC\ninline';
+const BLOB = Buffer.from('a radio firmware, whole');
+place('sources/lib/unit.c', UNIT);
+place('sources/lib/inline.h', INLINE);
+place('sources/lib/macros.h', 'macros');
+place('sources/other.c', 'other');
+place('sources/radio.bin', BLOB);
+place('sources/pre.o', 'an object');
+place('outside', 'a secret');
+symlinkSync('../outside', join(base, 'sources/escape.c'));
+mkdirSync(join(base, 'root'));
+
+const bytes = readFileSync(new URL('fixtures/dwarf5.elf', import.meta.url));
+const loaded = parseElf(bytes).sections.filter((section) => section.loaded);
+const [text, rodata] = loaded as [(typeof loaded)[0], (typeof loaded)[0] | undefined];
+const sha256 = (content: string | Buffer) => createHash('sha256').update(content).digest('hex');
+
+/** The map of a link of one object. */
+function mapOf(object: string, discarded = ''): string {
+  const hex = (value: number) => `0x${value.toString(16).padStart(8, '0')}`;
+  const line = parseElf(bytes).sections.find(({ name }) => name === '.debug_line');
+  const rows = [...loaded, ...(line === undefined ? [] : [line])].map(
+    ({ name, address, bytes: { length } }) =>
+      `${name} ${hex(address)} ${hex(length)}\n ${name} ${hex(address)} ${hex(length)} ${object}\n`,
+  );
+  return `Discarded input sections\n\n${discarded}\nMemory Configuration\n\nLinker script and memory map\n\n${rows.join('\n')}`;
+}
+
+const step = (name: string, more: Partial<EvidenceStep> = {}): EvidenceStep => ({
+  name,
+  root: { folder: join(base, 'root'), owners: new Map() },
+  workFiles: new Map(),
+  outputs: new Map(),
+  mounted: [{ name: 'firmware', folder: sources }],
+  inputsOf: new Map(),
+  sourcePackages: new Set(),
+  ...more,
+});
+const COMPILE = step('compile', {
+  workFiles: new Map([
+    ['fx/unit.c', sha256(UNIT)],
+    ['fx/inline.h', sha256(INLINE)],
+    ['out/unit.o', 'd1'],
+  ]),
+  outputs: new Map([['unit.o', 'out/unit.o']]),
+});
+const LINK = step('link', { workFiles: new Map([['copy.o', 'd1']]) });
+const LIB: DeclaredComponent = { name: 'lib', paths: ['firmware/lib'], embedded: [], licence: 'MIT' };
+
+const image = Buffer.concat(loaded.map((section) => Buffer.from(section.bytes)));
+const find = (more: Partial<ImageEvidence> = {}) =>
+  findShipped({
+    image,
+    map: mapOf('/materials/compile/unit.o'),
+    elf: bytes,
+    linkStep: 'link',
+    steps: [COMPILE, LINK],
+    depfiles: [],
+    components: [LIB],
+    ...more,
+  });
+const placesOf = async (more: Partial<ImageEvidence> = {}) =>
+  Object.fromEntries(
+    [...(await find(more)).components].map(([{ name }, places]) => [
+      name,
+      places.map(({ path }) => path).sort(),
+    ]),
+  );
+
+describe('declared components', () => {
+  test('are found through copies, materials and objects copied on; each file says digest and licence', async () => {
+    const whole = { lib: ['firmware/lib/inline.h', 'firmware/lib/unit.c'] };
+    expect(await placesOf()).toEqual(whole);
+    expect(await placesOf({ map: mapOf('copy.o') })).toEqual(whole);
+    const shipped = await find();
+    expect(shipped.gaps).toEqual([]);
+    const places = [...shipped.components.values()].flat();
+    expect(places.find(({ path }) => path.endsWith('unit.c'))).toMatchObject({
+      sha256: sha256(UNIT),
+      licence: 'MIT',
+    });
+    expect(places.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)).toBe(shipped.linkedSizeBytes);
+    expect(text.bytes.length + (rodata?.bytes.length ?? 0)).toBeLessThanOrEqual(shipped.linkedSizeBytes);
+  });
+
+  test('the longest path claims; a file that none claims is a gap', async () => {
+    const header: DeclaredComponent = { name: 'header', paths: ['firmware/lib/inline.h'], embedded: [] };
+    expect(await placesOf({ components: [LIB, header] })).toEqual({
+      lib: ['firmware/lib/unit.c'],
+      header: ['firmware/lib/inline.h'],
+    });
+    // A name that only starts alike is another folder.
+    const alike: DeclaredComponent = { name: 'alike', paths: ['firmware/li'], embedded: [] };
+    const shipped = await find({ components: [alike] });
+    expect(shipped.components.size).toBe(0);
+    expect(shipped.gaps.join()).toContain('from /build/fx/unit.c, of no component');
+  });
+
+  test('a copy that was changed is nobody’s', async () => {
+    const changed = { ...COMPILE, workFiles: new Map([...COMPILE.workFiles, ['fx/unit.c', 'changed']]) };
+    expect(await placesOf({ steps: [changed, LINK] })).toEqual({ lib: ['firmware/lib/inline.h'] });
+  });
+
+  test('lines that point to address 0 do not count for an object of which something was left out', () => {
+    const line = parseElf(bytes).sections.find(({ name }) => name === '.debug_line');
+    // DW_LNE_set_address, moved to where a linker moves what it leaves out.
+    const program = Buffer.from(line?.bytes ?? []);
+    program.writeUInt32LE(0, program.indexOf(Buffer.from([0, 5, 2])) + 3);
+    const elf = parseElf(bytes);
+    const sections = elf.sections.map((one) =>
+      one.name === '.debug_line' ? { ...one, bytes: program } : one,
+    );
+    const of = { object: 'unit.o', inputSection: '.text', address: 0 };
+    const other = { ...of, outputSection: '.text', sizeBytes: 16 };
+    const lines = { ...of, outputSection: '.debug_line', sizeBytes: program.length };
+    const runs = (discarded: string[]) =>
+      new SourceRuns({ ...elf, sections }, [other, lines], new Set(discarded)).within(other);
+    expect([...runs([]).keys()]).toContain('/build/fx/unit.c');
+    expect([...runs(['unit.o'])]).toEqual([]);
+    expect([...runs(['else.o']).keys()]).toContain('/build/fx/unit.c');
+  });
+});
+
+describe('depfiles', () => {
+  const text = 'out/unit.o: fx/unit.c fx/inline.h \\\n /inputs/firmware/lib/macros.h\n';
+
+  test('say what was read for an object in the image, and which source it was', async () => {
+    const { used } = await find({ depfiles: [{ step: 'compile', text }] });
+    expect(used).toContainEqual({ of: 'firmware', path: 'lib/macros.h', proofs: ['depfile'] });
+    expect(used.find(({ path }) => path === 'lib/unit.c')?.proofs).toEqual([
+      'compilation unit',
+      'depfile',
+      'line table',
+    ]);
+    const blind = parseBlind();
+    expect((await find({ elf: blind })).gaps.join()).toContain('without a source line');
+    expect(await placesOf({ elf: blind, depfiles: [{ step: 'compile', text }] })).toEqual({
+      lib: ['firmware/lib/unit.c'],
+    });
+  });
+
+  test('of other objects say nothing', async () => {
+    const { used } = await find({ depfiles: [{ step: 'compile', text: text.replace('unit.o', 'else.o') }] });
+    expect(used.map(({ path }) => path)).not.toContain('lib/macros.h');
+  });
+});
+
+describe('embedded files', () => {
+  const radio: DeclaredComponent = { name: 'radio', paths: [], embedded: ['firmware/radio.bin'] };
+
+  test('ship if the image holds them whole', async () => {
+    const merged = Buffer.concat([image, BLOB]);
+    const shipped = await find({ image: merged, components: [LIB, radio] });
+    expect([...(shipped.components.get(radio) ?? [])]).toMatchObject([
+      { path: 'firmware/radio.bin', sizeBytes: BLOB.length, sha256: sha256(BLOB) },
+    ]);
+    expect(shipped.gaps).toEqual([]);
+  });
+
+  test('do not if one byte differs or nobody has them, and that is a gap', async () => {
+    const merged = Buffer.concat([image, BLOB.subarray(1)]);
+    const gone: DeclaredComponent = { name: 'gone', paths: [], embedded: ['firmware/escape.c'] };
+    const shipped = await find({ image: merged, components: [LIB, radio, gone] });
+    expect([...shipped.components.keys()]).toEqual([LIB]);
+    expect(shipped.gaps).toEqual([
+      expect.stringMatching(/^\d+ bytes of the image come from no linked section/),
+      'firmware/escape.c is declared as embedded and is no file of an input',
+      'firmware/radio.bin is declared as embedded and its bytes are not in the image',
+    ]);
+  });
+});
+
+describe('precompiled objects', () => {
+  const map = mapOf('/inputs/firmware/pre.o');
+
+  test('are opaque components of their own, with their digest', async () => {
+    const shipped = await find({ map, components: [] });
+    expect(shipped.opaqueFiles).toMatchObject([
+      { path: 'firmware/pre.o', sha256: sha256('an object'), occurrences: [{ path: 'firmware/pre.o' }] },
+    ]);
+  });
+
+  test('or make the component that claims them opaque', async () => {
+    const pre: DeclaredComponent = { name: 'pre', paths: ['firmware/pre.o'], embedded: [] };
+    const shipped = await find({ map, components: [pre] });
+    expect(shipped.opaqueFiles).toEqual([]);
+    expect([...shipped.opaqueComponents]).toEqual([pre]);
+  });
+});
+
+test('the UPPER bound is every file that a step could see, once', () => {
+  expect([...presentFiles([COMPILE, LINK])].map(({ path }) => path)).toEqual([
+    'lib/inline.h',
+    'lib/macros.h',
+    'lib/unit.c',
+    'other.c',
+    'pre.o',
+    'radio.bin',
+  ]);
+});
+
+/** The fixture without line information. */
+function parseBlind(): Buffer {
+  const blind = Buffer.from(bytes);
+  for (let at = blind.indexOf('.debug_line'); at >= 0; at = blind.indexOf('.debug_line', at + 1)) {
+    blind.write('.other_', at);
+  }
+  return blind;
+}
