@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A build output, attested: hashed again, each statement signed, verified, kept and submitted [docs/spec/attest.md §Order].
 
-import { readFile } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Rejection } from '../core/faults.ts';
 import { PAYLOAD_TYPE } from '../core/intoto/statement.ts';
+import { LIMITS } from '../core/limits.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
 import type { BundleVerifier, VerifiedBundle } from '../core/verify/verified.ts';
 import { type BuildOutput, readBuildOutput, type StatementFile } from './build-output.ts';
@@ -106,6 +107,9 @@ async function reusable(
 ): Promise<Signed | undefined> {
   let bytes: Uint8Array;
   try {
+    const info = await lstat(path);
+    // A pipe would be waited for without end.
+    if (!info.isFile() || info.size > LIMITS.bundleSizeBytes) return undefined;
     bytes = new Uint8Array(await readFile(path));
   } catch {
     return undefined;

@@ -7,6 +7,7 @@ import { quote } from '../core/faults.ts';
 import { buildStepProvenance, parseStepProvenance, type StepProvenance } from '../core/intoto/provenance.ts';
 import { buildSbomReference, parseSbomReference, type SbomReference } from '../core/intoto/reference.ts';
 import { formatStatement, parseStatement } from '../core/intoto/statement.ts';
+import { LIMITS } from '../core/limits.ts';
 import { checkAgreement } from './agreement.ts';
 import { ATTEST } from './faults.ts';
 import { type HashedFile, hashFile, hashTree, readFlat, readHashed } from './folder.ts';
@@ -73,8 +74,8 @@ export async function readBuildOutput(folder: string): Promise<BuildOutput> {
 }
 
 async function readFolder(folder: string): Promise<FolderContent> {
-  const statements = await readFlat(folder, 'statements');
-  const lock = await readHashed(folder, 'waybill.lock');
+  const statements = await readFlat(folder, 'statements', LIMITS.statementSizeBytes);
+  const lock = await readHashed(folder, 'waybill.lock', LIMITS.jsonSizeBytes);
   const definition = await hashFile(folder, 'waybill.yaml');
   const sbom = await hashFile(folder, 'sbom.cdx.json');
   return {

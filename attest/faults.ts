@@ -15,6 +15,11 @@ export const ATTEST = faultsOf({
     meaning: 'The build output holds a link or special file where only regular files and folders may be.',
     remedy: 'Build again into an empty folder; do not link files into a build output.',
   },
+  ATTEST_FILE_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A statement or the lock in the build output is larger than any that `waybill build` writes.',
+    remedy: 'Build again into an empty folder.',
+  },
   ATTEST_STATEMENT_FILE_UNKNOWN: {
     class: 'rejection',
     meaning: 'A file in statements/ is not one that the builder writes.',

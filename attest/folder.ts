@@ -31,16 +31,26 @@ export async function hashFile(folder: string, name: string): Promise<HashedFile
   return { path, sha256: hash.digest('hex'), sizeBytes };
 }
 
-/** Reads one small regular file and hashes the very bytes that it returns. @throws as `hashFile` */
+/** Reads one small regular file and hashes the very bytes that it returns. @throws as `hashFile`, ATTEST_FILE_TOO_LARGE */
 export async function readHashed(
   folder: string,
   name: string,
+  sizeBytesMax: number,
 ): Promise<{ readonly file: HashedFile; readonly bytes: Uint8Array }> {
-  if (!(await entryOf(folder, name)).isFile()) throw irregular(name);
-  const path = join(folder, name);
-  const bytes = new Uint8Array(await readFile(path));
+  const bytes = await readSmall(folder, name, sizeBytesMax);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  return { file: { path, sha256, sizeBytes: bytes.length }, bytes };
+  return { file: { path: join(folder, name), sha256, sizeBytes: bytes.length }, bytes };
+}
+
+/** What is read in one piece is looked at first: a file of gigabytes would fill the memory to be refused afterwards. */
+async function readSmall(folder: string, name: string, sizeBytesMax: number): Promise<Uint8Array> {
+  const info = await entryOf(folder, name);
+  if (!info.isFile()) throw irregular(name);
+  if (info.size > sizeBytesMax) {
+    const message = `expected at most ${sizeBytesMax} bytes, got ${info.size}`;
+    throw ATTEST.reject('ATTEST_FILE_TOO_LARGE', message, { at: name });
+  }
+  return new Uint8Array(await readFile(join(folder, name)));
 }
 
 /** Hashes every file below `folder/name`, keyed by its path below it with `/`. @throws as `hashFile` */
@@ -62,15 +72,17 @@ export async function hashTree(folder: string, name: string): Promise<ReadonlyMa
   return files;
 }
 
-/** Reads the regular files of one flat folder, by name. @throws as `hashFile` */
-export async function readFlat(folder: string, name: string): Promise<ReadonlyMap<string, Uint8Array>> {
+/** Reads the small regular files of one flat folder, by name. @throws as `readHashed` */
+export async function readFlat(
+  folder: string,
+  name: string,
+  sizeBytesMax: number,
+): Promise<ReadonlyMap<string, Uint8Array>> {
   const top = await entryOf(folder, name);
   if (!top.isDirectory()) throw irregular(name);
   const files = new Map<string, Uint8Array>();
   for (const entry of (await readdir(join(folder, name))).sort()) {
-    const info = await entryOf(folder, `${name}/${entry}`);
-    if (!info.isFile()) throw irregular(`${name}/${entry}`);
-    files.set(entry, new Uint8Array(await readFile(join(folder, name, entry))));
+    files.set(entry, await readSmall(folder, `${name}/${entry}`, sizeBytesMax));
   }
   return files;
 }

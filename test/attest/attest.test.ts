@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill attest` against a real registry: signed, logged, stored; verified by a script that knows nothing of Waybill.
 
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -111,6 +111,10 @@ test('a bundle that is damaged or of another statement is made anew', { timeout:
   await writeFile(third.bundle, (await readFile(third.bundle, 'utf8')).slice(0, -20));
   const again = await reportOf(folder);
   expect(again.statements.map(({ reused }) => reused)).toEqual([true, false, false]);
+  await rm(first.bundle);
+  execFileSync('mkfifo', [first.bundle]);
+  const piped = await reportOf(folder);
+  expect(piped.statements.map(({ reused }) => reused)).toEqual([false, true, true]);
 });
 
 test('a bundle of another registry is signed anew for this one', {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading a build output: every disagreement between statements and files is refused with its own code.
 
-import { readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { readBuildOutput } from '../../attest/build-output.ts';
@@ -76,6 +76,14 @@ for (const name of [
     folders.push(`${folder}-target`);
     await symlink(`${folder}-target`, join(folder, name));
     await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_FILE_IRREGULAR'));
+  });
+}
+
+for (const name of ['waybill.lock', COMPILE]) {
+  test(`${name} of gigabytes is not read`, async () => {
+    const folder = await folderOf();
+    await truncate(join(folder, name), 3 * 2 ** 30);
+    await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_FILE_TOO_LARGE'));
   });
 }
 
