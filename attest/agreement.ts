@@ -25,6 +25,7 @@ export function checkAgreement(content: FolderContent): void {
   checkUnnamed(content.outputs, named, 'outputs');
   checkProducts(content, [...earlier.values()]);
   checkSbom(content);
+  checkAudit(content);
 }
 
 function checkOneBuild({ steps, sbomStatement }: FolderContent): void {
@@ -95,6 +96,38 @@ function checkSbom({ sbom, sbomStatement }: FolderContent): void {
   const expected = `${quote(downloadLocation)} with sha256 ${sbomSha256}`;
   const message = `expected the reference to name sbom.cdx.json, sha256 ${sbom.sha256}, got ${expected}`;
   throw ATTEST.reject('ATTEST_SBOM_CHANGED', message, { at: `statements/${sbomStatement.name}` });
+}
+
+/** What the audit says is about this image, by this builder, and its evidence and configuration are the files that are here. */
+function checkAudit({ audits, tests, audit, products, steps, ...files }: FolderContent): void {
+  const images = [...products].map(([name, { sha256 }]) => JSON.stringify({ name, sha256 }));
+  const known = new Map(
+    Object.entries({
+      'audit.json': audit,
+      'sbom.cdx.json': files.sbom,
+      'waybill.lock': files.lock,
+      'waybill.yaml': files.definition,
+    }),
+  );
+  const check = (name: string, subjects: readonly Subject[], inputs: readonly ResourceDescriptor[]) => {
+    const at = `statements/${name}`;
+    const other = subjects.find(
+      ({ name: of, sha256 }) => !images.includes(JSON.stringify({ name: of, sha256 })),
+    );
+    const changed = inputs.find((input) => known.get(input.name ?? '')?.sha256 !== input.sha256);
+    if (other === undefined && changed === undefined) return;
+    const got = other === undefined ? label(changed as ResourceDescriptor) : quote(other.name);
+    throw ATTEST.reject('ATTEST_AUDIT_CHANGED', `expected the image and files of this build, got ${got}`, {
+      at,
+    });
+  };
+  for (const { name, report } of audits) {
+    check(name, report.subjects, [report.evidence]);
+    const builderId = steps[0]?.provenance.builderId ?? '';
+    if (report.producerId !== builderId)
+      throw disagree(name, `producer ${quote(builderId)}`, report.producerId);
+  }
+  for (const { name, test } of tests) check(name, test.subjects, test.configuration);
 }
 
 function checkInputs(

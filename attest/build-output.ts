@@ -6,7 +6,9 @@ import { createHash } from 'node:crypto';
 import { quote } from '../core/faults.ts';
 import { buildStepProvenance, parseStepProvenance, type StepProvenance } from '../core/intoto/provenance.ts';
 import { buildSbomReference, parseSbomReference, type SbomReference } from '../core/intoto/reference.ts';
+import { type AttributeReport, buildAttributeReport, parseAttributeReport } from '../core/intoto/scai.ts';
 import { formatStatement, parseStatement } from '../core/intoto/statement.ts';
+import { buildTestResult, parseTestResult, type TestResult } from '../core/intoto/test-result.ts';
 import { LIMITS } from '../core/limits.ts';
 import { checkAgreement } from './agreement.ts';
 import { ATTEST } from './faults.ts';
@@ -25,6 +27,16 @@ export interface StepStatement extends StatementFile {
   readonly provenance: StepProvenance;
 }
 
+/** What steps opened, of `waybill build --audit`. */
+export interface AuditStatement extends StatementFile {
+  readonly report: AttributeReport;
+}
+
+/** What the pruned build gave, of `waybill build --audit`. */
+export interface TestStatement extends StatementFile {
+  readonly test: TestResult;
+}
+
 export interface SbomStatement extends StatementFile {
   readonly reference: SbomReference;
 }
@@ -34,6 +46,8 @@ export interface FolderContent {
   /** In the order of their numbers. */
   readonly steps: readonly StepStatement[];
   readonly sbomStatement: SbomStatement;
+  readonly audits: readonly AuditStatement[];
+  readonly tests: readonly TestStatement[];
   /** Keyed `<step>/<file>`. */
   readonly outputs: ReadonlyMap<string, HashedFile>;
   /** Keyed by file name. */
@@ -42,6 +56,8 @@ export interface FolderContent {
   readonly lock: HashedFile;
   readonly locked: LockedPackages;
   readonly definition: HashedFile;
+  /** `audit.json`, where there is one. */
+  readonly audit?: HashedFile;
 }
 
 /** A build output whose statements and files agree. */
@@ -68,7 +84,10 @@ export async function readBuildOutput(folder: string): Promise<BuildOutput> {
   checkAgreement(content);
   const [first] = content.steps as readonly [StepStatement, ...StepStatement[]];
   const { product, version, builderId } = first.provenance;
-  const statements = [...content.steps, content.sbomStatement].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const { steps, sbomStatement, audits, tests } = content;
+  const statements = [...steps, sbomStatement, ...audits, ...tests].sort((a, b) =>
+    a.name < b.name ? -1 : 1,
+  );
   const { products, sbom, definition, lock } = content;
   return { folder, product, version, builderId, statements, products, sbom, definition, lock };
 }
@@ -78,8 +97,10 @@ async function readFolder(folder: string): Promise<FolderContent> {
   const lock = await readHashed(folder, 'waybill.lock', LIMITS.jsonSizeBytes);
   const definition = await hashFile(folder, 'waybill.yaml');
   const sbom = await hashFile(folder, 'sbom.cdx.json');
+  const parsed = parseStatements(statements);
   return {
-    ...parseStatements(statements),
+    ...parsed,
+    ...(parsed.audits.length === 0 ? {} : { audit: await hashFile(folder, 'audit.json') }),
     outputs: await hashTree(folder, 'outputs'),
     products: await hashTree(folder, 'products'),
     sbom,
@@ -89,29 +110,39 @@ async function readFolder(folder: string): Promise<FolderContent> {
   };
 }
 
-const STATEMENT_NAME = /^(\d{2})-(?:(sbom)\.reference|([A-Za-z0-9][A-Za-z0-9._-]*)\.provenance)\.json$/;
+const STATEMENT_NAME =
+  /^(\d{2})-(?:(sbom\.reference|audit\.scai|prune\.test-result)|([A-Za-z0-9][A-Za-z0-9._-]*)\.provenance)\.json$/;
 
 /** Sorts the files of `statements/` into steps and the one SBOM reference. Names count from 01 without a gap. */
 function parseStatements(files: ReadonlyMap<string, Uint8Array>): {
   readonly steps: readonly StepStatement[];
   readonly sbomStatement: SbomStatement;
+  readonly audits: readonly AuditStatement[];
+  readonly tests: readonly TestStatement[];
 } {
   const steps: StepStatement[] = [];
   let sbomStatement: SbomStatement | undefined;
+  const audits: AuditStatement[] = [];
+  const tests: TestStatement[] = [];
+  const seen = new Set<string>();
   let number = 0;
   for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const match = STATEMENT_NAME.exec(name);
-    if (match === null || (match[2] !== undefined && sbomStatement !== undefined)) {
-      const message = 'expected <NN>-<step>.provenance.json, and <NN>-sbom.reference.json once';
+    if (match === null || seen.has(match[2] ?? '')) {
+      const message =
+        'expected <NN>-<step>.provenance.json, and sbom.reference, audit.scai and prune.test-result once at most';
       throw ATTEST.reject('ATTEST_STATEMENT_FILE_UNKNOWN', `${message}, got ${quote(name)}`);
     }
     if (Number(match[1]) !== ++number) throw missing(`number ${pad(number)}, got ${quote(name)}`);
-    if (match[2] !== undefined) sbomStatement = parseSbomStatement(name, bytes);
+    if (match[2] !== undefined) seen.add(match[2]);
+    if (match[2] === 'sbom.reference') sbomStatement = parseSbomStatement(name, bytes);
+    else if (match[2] === 'audit.scai') audits.push(parseAuditStatement(name, bytes));
+    else if (match[2] === 'prune.test-result') tests.push(parseTestStatement(name, bytes));
     else steps.push(parseStepStatement(name, match[3] as string, bytes));
   }
   if (steps.length === 0) throw missing('at least one step provenance, got none');
   if (sbomStatement === undefined) throw missing(`${pad(number + 1)}-sbom.reference.json, got none`);
-  return { steps, sbomStatement };
+  return { steps, sbomStatement, audits, tests };
 }
 
 const pad = (number: number): string => String(number).padStart(2, '0');
@@ -134,6 +165,18 @@ function parseSbomStatement(name: string, bytes: Uint8Array): SbomStatement {
   const reference = parseSbomReference(parseStatement(bytes));
   requireCanonical(name, bytes, formatStatement(buildSbomReference(reference)));
   return { name, bytes, sha256: sha256(bytes), reference };
+}
+
+function parseAuditStatement(name: string, bytes: Uint8Array): AuditStatement {
+  const report = parseAttributeReport(parseStatement(bytes));
+  requireCanonical(name, bytes, formatStatement(buildAttributeReport(report)));
+  return { name, bytes, sha256: sha256(bytes), report };
+}
+
+function parseTestStatement(name: string, bytes: Uint8Array): TestStatement {
+  const test = parseTestResult(parseStatement(bytes));
+  requireCanonical(name, bytes, formatStatement(buildTestResult(test)));
+  return { name, bytes, sha256: sha256(bytes), test };
 }
 
 /** Building the parsed statement anew must give the same bytes: nothing is signed that was not read and understood. */

@@ -74,6 +74,12 @@ export const ATTEST = faultsOf({
     meaning: 'A statement takes a material that is not an output of the earlier step it names.',
     remedy: 'Build again; do not mix the statements of two builds.',
   },
+  ATTEST_AUDIT_CHANGED: {
+    class: 'rejection',
+    meaning:
+      'An audit statement is about another image, or about an audit, SBOM, definition or lock that is not in the folder.',
+    remedy: 'Build again with `waybill build --audit` and attest the result untouched.',
+  },
   ATTEST_LOCK_CHANGED: {
     class: 'rejection',
     meaning: 'waybill.lock is not the one that the steps were built with.',

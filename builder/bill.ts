@@ -24,7 +24,12 @@ export interface Bill {
 }
 
 /** Makes the SBOM of a finished build. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID, and what `packageFile` throws */
-export async function makeBill(run: FinishedRun, file: string, image: Uint8Array): Promise<Bill> {
+export async function makeBill(
+  run: FinishedRun,
+  file: string,
+  image: Uint8Array,
+  opened?: ReadonlyMap<string, readonly string[]>,
+): Promise<Bill> {
   const { definition, toolVersion } = run.request;
   const done = [...run.done];
   const shipped = await findShippedOf(run, image);
@@ -40,6 +45,7 @@ export async function makeBill(run: FinishedRun, file: string, image: Uint8Array
     components: definition.components,
     hardware: definition.hardware,
     packages: packagesOf(run),
+    opened,
     steps: done.map(([name, { facts }]) => ({ name, packageUrls: facts.packages.map(({ url }) => url) })),
     comparisons: done.flatMap(([, { result }]) =>
       result.comparisons.map(

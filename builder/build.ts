@@ -5,6 +5,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import { tracePath } from './audit.ts';
 import type { Conditions } from './conditions.ts';
 import type { BuildDefinition, StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
@@ -17,7 +18,7 @@ import { probeSandbox } from './preflight.ts';
 import { removeTree } from './remove-tree.ts';
 import { joinPackages, openRoot, type StepRoot } from './root.ts';
 import type { BuildIdentity, StepFacts } from './statements.ts';
-import { runStep } from './step.ts';
+import { runStep, type StepContext } from './step.ts';
 import { ContentStore } from './store.ts';
 import { sweepLeftovers } from './sweep.ts';
 
@@ -36,6 +37,8 @@ export interface BuildRequest {
   readonly builderId: string;
   readonly toolVersion: string;
   readonly mirror?: string | undefined;
+  /** Trace what steps open, and build again with nothing but that. */
+  readonly audit?: true | undefined;
   /** What is otherwise than always around the steps, for `waybill build --check`. */
   readonly conditions?: Conditions | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -153,18 +156,24 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
   const root = await rootOf(run, facts);
   progress(`step ${step.name}`);
   try {
-    const result = await runStep(step, {
+    const context: StepContext = {
       root,
       sourceDateEpoch: request.definition.sourceDateEpoch,
       folder: join(run.work, step.name),
       outputs: join(run.beside, 'outputs'),
       listWork: request.definition.evidence !== undefined,
       conditions: request.conditions,
+      trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
       signal: request.signal,
       onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
-    });
+    };
+    const result = await runStep(step, context);
     const outputs = result.outputs.map(({ file, sha256 }) => ({ name: file, sha256 }));
-    run.done.set(step.name, { facts: { ...facts, outputs }, root, result });
+    // What a package publishes was compared already, and a pruned root need not hold it.
+    const bare = { ...step, outputs: step.outputs.map(({ file, path }) => ({ file, path })) };
+    const again: DoneStep['again'] = (changes) =>
+      runStep(bare, { ...context, ...changes, trace: undefined, listWork: false });
+    run.done.set(step.name, { facts: { ...facts, outputs }, root, result, again });
   } catch (failure) {
     request.onEvent?.({ kind: 'failed', step: step.name });
     throw failure;

@@ -4,12 +4,15 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type AuditSummary, finishAudit, readTraces } from './audited-build.ts';
 import { type Bill, makeBill, packagesOf, readOutput } from './bill.ts';
+import type { BuildRequest } from './build.ts';
 import type { BuildDefinition, OutputReference } from './definition.ts';
 import { clockLibrary } from './fixed-answers.ts';
 import type { MountedTree } from './input-files.ts';
 import type { Lock, LockedPackage } from './lock-file.ts';
 import type { TakenOutput } from './outputs.ts';
+import type { PrunableStep } from './prune.ts';
 import type { StepRoot } from './root.ts';
 import type { Shipped } from './shipped.ts';
 import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
@@ -31,6 +34,8 @@ export interface BuildSummary {
   readonly fetchedSizeBytes: number;
   readonly steps: readonly { readonly name: string; readonly durationMs: number }[];
   readonly durationMs: number;
+  /** Where it was asked for. */
+  readonly audit?: AuditSummary;
 }
 
 export interface DoneStep {
@@ -39,6 +44,8 @@ export interface DoneStep {
   /** What it saw under /inputs. */
   readonly mounted?: readonly MountedTree[];
   readonly result: StepResult;
+  /** Runs it again, otherwise than it ran. */
+  readonly again: PrunableStep['again'];
 }
 
 /** A build whose steps have all run. */
@@ -49,10 +56,14 @@ export interface FinishedRun {
     readonly definitionBytes: Uint8Array;
     readonly lockBytes: Uint8Array;
     readonly toolVersion: string;
+    readonly audit?: true | undefined;
+    readonly onEvent?: BuildRequest['onEvent'];
   };
   readonly identity: BuildIdentity;
   /** Where the output folder is made; holds `outputs/` already. */
   readonly beside: string;
+  /** Work folders of the steps, and traces. */
+  readonly work: string;
   /** By name, in the order in which they ran. */
   readonly done: ReadonlyMap<string, DoneStep>;
   readonly fetchedSizeBytes: number;
@@ -67,14 +78,22 @@ export async function writeFolder(run: FinishedRun): Promise<Finished> {
   const { request, beside } = run;
   const image = outputOf(run.done, request.definition.image);
   const imageBytes = await readOutput(run, request.definition.image);
-  const { sbom, shipped }: Bill = await makeBill(run, image.file, imageBytes);
+  const audit = request.audit === true ? await readTraces(run) : undefined;
+  const { sbom, shipped }: Bill = await makeBill(run, image.file, imageBytes, audit?.opened);
   const statements = formatStatements(run, image, sha256(sbom));
-  const summary = summarize(run, image, sbom, shipped, [...statements.keys()]);
+  const audited = audit === undefined ? undefined : await finishAudit(run, audit, { image, sbom, shipped });
+  for (const [name, bytes] of audited?.statements ?? [])
+    statements.set(`${String(statements.size + 1).padStart(2, '0')}-${name}.json`, bytes);
+  const summary = {
+    ...summarize(run, image, sbom, shipped, [...statements.keys()]),
+    ...(audited === undefined ? {} : { audit: audited.summary }),
+  };
   for (const folder of ['products', 'statements', 'logs']) await mkdir(join(beside, folder));
   for (const [name, bytes] of statements) await writeFile(join(beside, 'statements', name), bytes);
   for (const [name, { result }] of run.done) await writeFile(join(beside, 'logs', `${name}.log`), result.log);
   await writeFile(join(beside, 'products', image.file), imageBytes);
   await writeFile(join(beside, 'sbom.cdx.json'), sbom);
+  if (audited !== undefined) await writeFile(join(beside, 'audit.json'), audited.bytes);
   await writeFile(join(beside, 'waybill.yaml'), request.definitionBytes);
   await writeFile(join(beside, 'waybill.lock'), request.lockBytes);
   await writeFile(join(beside, 'build.json'), `${JSON.stringify(summary, null, 2)}\n`);

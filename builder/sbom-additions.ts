@@ -63,6 +63,15 @@ function byLocation(a: { location: string }, b: { location: string }): number {
   return a.location < b.location ? -1 : a.location > b.location ? 1 : 0;
 }
 
+/** Where `--audit` saw it, the files of a package that steps opened. */
+function openedOf(content: SbomContent, sha256: string) {
+  const paths = content.opened?.get(sha256) ?? [];
+  if (paths.length === 0) return {};
+  return {
+    evidence: { occurrences: paths.map((location) => ({ location, additionalContext: 'opened by a step' })) },
+  };
+}
+
 /** How the image was made: the packages that built it, apart from what ships, and a task a step. */
 function formatFormula(content: SbomContent) {
   const ref = (name: string) => `build:${name}`;
@@ -77,6 +86,7 @@ function formatFormula(content: SbomContent) {
       version: entry.version,
       hashes: [{ alg: 'SHA-256', content: entry.sha256 }],
       purl: url,
+      ...openedOf(content, entry.sha256),
     })),
     workflows: [
       {

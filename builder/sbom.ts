@@ -51,6 +51,8 @@ export interface SbomContent {
   /** Every package that any step could see, by its package URL. */
   readonly packages: ReadonlyMap<string, { readonly entry: LockedPackage; readonly distribution: string }>;
   readonly steps: readonly { readonly name: string; readonly packageUrls: readonly string[] }[];
+  /** Files that steps opened, by digest of their package; absent where nobody looked. */
+  readonly opened?: ReadonlyMap<string, readonly string[]> | undefined;
   /** What an independent publisher's file confirmed, for people. */
   readonly comparisons: readonly string[];
 }

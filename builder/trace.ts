@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the processes of a step opened and ran, as strace saw it from outside the sandbox. Each call is
+// What the processes of a step opened and ran, as strace saw it from outside the sandbox [docs/spec/audit.md §Trace]. Each call is
 // caught by the kernel before it returns, so that nothing is missed under load; a filter keeps the others at full speed.
 
 /** Calls that open or run a file by name. */
@@ -25,6 +25,9 @@ export function traceOptions(path: string): string[] {
   ];
 }
 
+/** Programs that stand between us and the command of a step. */
+const LIMITERS = /\/(?:env|prlimit|setpriv|taskset)$/;
+
 /** Paths as the step saw them, absolute, links resolved by the kernel where it said so. */
 export interface Opened {
   readonly read: ReadonlySet<string>;
@@ -33,15 +36,15 @@ export interface Opened {
 }
 
 /**
- * Reads a log. What the sandbox itself opened before it ran the command is left out: `starters` is how many times bubblewrap
- * is run on the way there.
+ * Reads a log, Latin-1. What the sandbox itself opened before it ran the command is left out: that is the first program after
+ * bubblewrap which is none of those that put limits on a process.
  */
-export function parseTrace(log: string, starters: number): Opened {
+export function parseTrace(log: string): Opened {
   const read = new Set<string>();
   const ran = new Set<string>();
   /** Processes of the sandbox itself: they are there before the command is. */
   const outside = new Set<string>();
-  let waiting = starters;
+  let wrapped = false;
   let inside = false;
   const unfinished = new Map<string, string>();
   for (const raw of log.split('\n')) {
@@ -57,8 +60,8 @@ export function parseTrace(log: string, starters: number): Opened {
     if (!inside) {
       outside.add(pid);
       if (executed === undefined) continue;
-      if (waiting > 0) waiting -= /\/bwrap$/.test(executed) ? 1 : 0;
-      else {
+      if (/\/bwrap$/.test(executed)) wrapped = true;
+      else if (wrapped && !LIMITERS.test(executed)) {
         inside = true;
         outside.delete(pid);
         ran.add(unescapeC(executed));

@@ -3,6 +3,7 @@
 
 import { homedir } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
+import type { AuditSummary } from '../builder/audited-build.ts';
 import type { BuildEvent, BuildRequest } from '../builder/build.ts';
 import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
@@ -23,6 +24,7 @@ export interface BuildInputs {
   readonly file: string;
   readonly out: string;
   readonly force: boolean;
+  readonly audit?: boolean | undefined;
   readonly builderId: string;
   readonly mirror?: string | undefined;
   /** Version of Waybill. */
@@ -57,6 +59,7 @@ async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
     lockBytes,
     out: inputs.out,
     replace: inputs.force,
+    ...(inputs.audit === true ? { audit: true as const } : {}),
     cache: cacheFolder(process.env, homedir()),
     builderId: inputs.builderId,
     toolVersion: inputs.toolVersion,
@@ -68,6 +71,7 @@ async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
 
 interface BuildOptions {
   readonly check?: true;
+  readonly audit?: true;
   readonly out: string;
   readonly force?: true;
   readonly builderId: string;
@@ -97,6 +101,10 @@ export function buildVerb(program: Command): void {
       '--check',
       'build twice under changed conditions; keep the build only if both gave the same bytes',
     )
+    .option(
+      '--audit',
+      'trace what steps open, and build again with nothing but the files that the SBOM names',
+    )
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
@@ -110,6 +118,7 @@ export function buildVerb(program: Command): void {
         file,
         out,
         force: force === true,
+        audit: options.audit === true,
         builderId,
         mirror,
         toolVersion,
@@ -165,6 +174,24 @@ async function printCheck(report: CheckReport): Promise<void> {
   printLine(`check       ${report.outputCount} outputs: ${verdict}`);
 }
 
+/** Paths of one package that are printed; `audit.json` has all. */
+const SHOWN_PATHS_MAX = 5;
+
+function printAudit({ openedCount, usedCount, unexplainedCount, unexplained, prune }: AuditSummary): void {
+  printLine(
+    `  audit       ${openedCount} files opened, ${usedCount} proved in use, ${unexplainedCount} read and unexplained`,
+  );
+  for (const { package: name, paths } of unexplained) {
+    const more = paths.length > SHOWN_PATHS_MAX ? `, ${paths.length - SHOWN_PATHS_MAX} more` : '';
+    printLine(`    ${name}: ${paths.slice(0, SHOWN_PATHS_MAX).join(', ')}${more}`);
+  }
+  const { passed, failed, reasons, keptCount, removedCount } = prune;
+  const verdict = failed.length === 0 ? 'the same outputs' : `not the same: ${reasons.join('; ')}`;
+  printLine(
+    `  pruned      ${keptCount} files kept, ${removedCount} removed; ${passed.length} of ${passed.length + failed.length} steps: ${verdict}`,
+  );
+}
+
 function print(summary: BuildSummary): void {
   const { image, sandbox } = summary;
   printLine(`${summary.product} ${summary.version}, built in ${(summary.durationMs / 1000).toFixed(1)} s`);
@@ -182,6 +209,7 @@ function print(summary: BuildSummary): void {
   }
   const ships = summary.ships.length === 0 ? 'nothing proved' : summary.ships.join(', ');
   printLine(`  SBOM        ${summary.sbom.file}, ${summary.sbom.sizeBytes} bytes; ships: ${ships}`);
+  if (summary.audit !== undefined) printAudit(summary.audit);
   printLine(`  statements  ${summary.statements.join(', ')} (unsigned: next, \`waybill attest\`)`);
   printLine(`  written to  ${summary.out}`);
 }

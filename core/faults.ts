@@ -104,6 +104,16 @@ export const CORE = faultsOf({
     meaning: 'A reference statement does not name exactly one CycloneDX document by digest.',
     remedy: 'Run `waybill build` and `waybill attest` again; see docs/spec/evidence-pack.md.',
   },
+  INTOTO_SCAI_MALFORMED: {
+    class: 'rejection',
+    meaning: 'An attribute report is not SCAI v0.3 with one attribute, its counts, evidence and producer.',
+    remedy: 'Build again with `waybill build --audit` of a current version; see docs/spec/audit.md.',
+  },
+  INTOTO_TEST_RESULT_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A test result is not in-toto test result v0.1, or its result contradicts its lists.',
+    remedy: 'Build again with `waybill build --audit` of a current version; see docs/spec/audit.md.',
+  },
   SLSA_VSA_MALFORMED: {
     class: 'rejection',
     meaning: 'A verification summary is not SLSA VSA v1.',

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// A build with `--audit`: traces read before the SBOM is made, the pruned build after it, and both results as unsigned statements
+// [docs/spec/audit.md §Statements].
+
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { buildAttributeReport } from '../core/intoto/scai.ts';
+import { formatStatement } from '../core/intoto/statement.ts';
+import { buildTestResult } from '../core/intoto/test-result.ts';
+import { type Audit, findUnexplained, formatAudit, readAudit, tracePath } from './audit.ts';
+import { runTool } from './host-tool.ts';
+import type { FinishedRun } from './output-folder.ts';
+import type { TakenOutput } from './outputs.ts';
+import { filesNamedBy, type PrunedBuild, pruneAndRebuild } from './prune.ts';
+import type { Shipped } from './shipped.ts';
+
+export interface AuditSummary {
+  readonly file: string;
+  readonly openedCount: number;
+  readonly usedCount: number;
+  readonly unexplainedCount: number;
+  /** By package: what was read and is not proved to be in use. */
+  readonly unexplained: readonly { readonly package: string; readonly paths: readonly string[] }[];
+  readonly prune: PrunedBuild;
+}
+
+export interface TracedBuild {
+  readonly audit: Audit;
+  /** Files that steps opened, by digest of their package. */
+  readonly opened: ReadonlyMap<string, readonly string[]>;
+}
+
+/** What the attribute of the SCAI statement is called. */
+export const AUDIT_ATTRIBUTE = 'WAYBILL_INPUTS_TRACED';
+const AUDIT_FILE = 'audit.json';
+
+/** Reads what the steps opened. */
+export async function readTraces(run: FinishedRun): Promise<TracedBuild> {
+  const steps = [...run.done].map(([name, { root }]) => ({ name, root, trace: tracePath(run.work, name) }));
+  const audit = await readAudit(steps);
+  const opened = [...audit.packages].map(
+    ([{ sha256 }, { ran, read }]) => [sha256, [...ran, ...read].sort()] as const,
+  );
+  return { audit, opened: new Map(opened) };
+}
+
+/** Builds the pruned build and puts both results into words. Statements by name without number. */
+export async function finishAudit(
+  run: FinishedRun,
+  { audit, opened }: TracedBuild,
+  made: { readonly image: TakenOutput; readonly sbom: Uint8Array; readonly shipped: Shipped | undefined },
+): Promise<{
+  bytes: Uint8Array;
+  summary: AuditSummary;
+  statements: readonly (readonly [string, Uint8Array])[];
+}> {
+  const used = made.shipped?.used ?? [];
+  const unexplained = findUnexplained(audit, used);
+  const count = (lists: readonly (readonly string[])[]) => lists.reduce((sum, { length }) => sum + length, 0);
+  const version = (await runTool('strace', ['--version'])).stdout.toString('utf8').split('\n')[0] ?? '';
+  const bytes = formatAudit(audit, unexplained, version);
+  run.request.onEvent?.({
+    kind: 'progress',
+    text: 'audit: building again with the files that the SBOM names',
+  });
+  const steps = [...run.done.values()].map(({ facts, root, result, again }) => ({
+    step: facts.step,
+    root,
+    outputs: result.outputs,
+    again,
+  }));
+  const prune = await pruneAndRebuild(steps, filesNamedBy(made.sbom), join(run.work, 'pruned'));
+  const counts = {
+    openedCount: count([...opened.values()]),
+    usedCount: used.length,
+    unexplainedCount: count(unexplained.map(({ paths }) => paths)),
+  };
+  const subjects = [{ name: made.image.file, sha256: made.image.sha256 }];
+  const file = (name: string, sha256: string) => ({ name, sha256 });
+  const report = buildAttributeReport({
+    subjects,
+    attribute: AUDIT_ATTRIBUTE,
+    conditions: counts,
+    evidence: { ...file(AUDIT_FILE, sha256(bytes)), mediaType: 'application/json' },
+    producerId: run.identity.builderId,
+  });
+  const tests = (names: readonly string[]) => names.map((name) => `prune-and-rebuild/${name}`);
+  const result = buildTestResult({
+    subjects,
+    result: prune.failed.length === 0 ? 'PASSED' : 'FAILED',
+    configuration: [
+      file('sbom.cdx.json', sha256(made.sbom)),
+      file('waybill.lock', run.identity.lockSha256),
+      file('waybill.yaml', run.identity.definitionSha256),
+    ],
+    passedTests: tests(prune.passed),
+    failedTests: tests(prune.failed),
+  });
+  const names = unexplained.map(({ package: { name }, paths }) => ({ package: name, paths }));
+  return {
+    bytes,
+    summary: { file: AUDIT_FILE, ...counts, unexplained: names, prune },
+    statements: [
+      ['audit.scai', formatStatement(report)],
+      ['prune.test-result', formatStatement(result)],
+    ],
+  };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
