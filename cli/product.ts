@@ -7,8 +7,15 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
 import { isProductName } from '../core/release/version.ts';
+import { releasesRole } from '../release/goods.ts';
 import { readPrivateKey, readPublicKey } from '../release/key-file.ts';
-import { addProduct, type NewProduct, type ProductChange, updateProduct } from '../release/product.ts';
+import {
+  addProduct,
+  checkStillSigned,
+  type NewProduct,
+  type ProductChange,
+  updateProduct,
+} from '../release/product.ts';
 import { Registry } from '../release/registry.ts';
 import { publishRole, signDraft } from '../release/roles.ts';
 import { readDevicePolicyFile } from './device-policy-file.ts';
@@ -23,7 +30,7 @@ const TARGETS_LIFETIME_DAYS = 365;
 interface Options {
   readonly devicePolicy?: string;
   readonly releasesKey?: readonly string[];
-  readonly releasesThreshold: string;
+  readonly releasesThreshold?: string;
   readonly offline: string;
   readonly registry: string;
   readonly root: string;
@@ -37,7 +44,7 @@ export interface ProductInputs {
   readonly devicePolicy?: string | undefined;
   /** Paths of public keys. */
   readonly releasesKeys?: readonly string[] | undefined;
-  readonly releasesThreshold: number;
+  readonly releasesThreshold?: number | undefined;
   readonly offlineFolder: string;
   readonly registry: string;
   readonly root: string;
@@ -59,7 +66,10 @@ export function productVerb(program: Command): void {
       .command(verb)
       .description(verb === 'add' ? 'Add a product.' : 'Change a product; what is not given stays as it is.')
       .argument('<name>', 'lower-case letters, digits and hyphens')
-      .option('--releases-threshold <n>', 'how many of the releases keys must sign', '1')
+      .option(
+        '--releases-threshold <n>',
+        `how many of the releases keys must sign (${verb === 'add' ? '1' : 'as many as before'} if not given)`,
+      )
       .option('--json', 'print one JSON document')
       .requiredOption('--offline <folder>', 'the folder with targets-<n>.pem')
       .requiredOption('--registry <url>', 'base URL of `waybill serve`')
@@ -81,7 +91,8 @@ export function productVerb(program: Command): void {
 
 async function run(verb: 'add' | 'update', product: string, options: Options): Promise<void> {
   const { devicePolicy, releasesKey, offline, registry, root } = options;
-  const releasesThreshold = Number(options.releasesThreshold);
+  const releasesThreshold =
+    options.releasesThreshold === undefined ? undefined : Number(options.releasesThreshold);
   const done = await interruptible((signal) =>
     changeProduct(verb, {
       ...{ product, devicePolicy, releasesKeys: releasesKey, releasesThreshold },
@@ -111,13 +122,20 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
       `expected a product name of lower-case letters, digits and hyphens, got ${quote(product)}`,
     );
   }
+  const { devicePolicy, releasesKeys, releasesThreshold } = inputs;
+  if (devicePolicy === undefined && releasesKeys === undefined && releasesThreshold === undefined) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      'expected --device-policy, --releases-key or --releases-threshold, got nothing to change',
+    );
+  }
   const url = registryUrl(inputs.registry);
-  const policy =
-    inputs.devicePolicy === undefined ? undefined : await readDevicePolicyFile(inputs.devicePolicy, product);
+  const policy = devicePolicy === undefined ? undefined : await readDevicePolicyFile(devicePolicy, product);
   const change: ProductChange = {
     product,
     devicePolicy: policy?.bytes,
-    releases: await releasesOf(inputs),
+    releasesKeys: await readReleasesKeys(inputs),
+    releasesThreshold: inputs.releasesThreshold,
   };
   const keys = await readTargetsKeys(inputs.offlineFolder);
   progress(`reading top-level targets from ${url}`);
@@ -129,6 +147,12 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
     now: new Date(),
     days: TARGETS_LIFETIME_DAYS,
   });
+  if (change.releasesKeys !== undefined || change.releasesThreshold !== undefined) {
+    const own = releasesRole(product);
+    if ((await client.delegatedRole(own)) !== undefined) {
+      checkStillSigned(product, metadata, await client.roleBytes(own));
+    }
+  }
   inputs.signal?.throwIfAborted();
   progress(`publishing targets version ${draft.version}`);
   await publishRole(new Registry(url, inputs.signal), 'targets', metadata, files);
@@ -141,19 +165,19 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
   };
 }
 
-function whole({ product, devicePolicy, releases }: ProductChange): NewProduct {
-  if (devicePolicy === undefined || releases === undefined) {
+function whole(change: ProductChange): NewProduct {
+  const { devicePolicy, releasesKeys } = change;
+  if (devicePolicy === undefined || releasesKeys === undefined) {
     throw CLI.reject('CLI_USAGE', 'expected --device-policy and --releases-key for a new product');
   }
-  return { product, devicePolicy, releases };
+  return { ...change, devicePolicy, releasesKeys };
 }
 
-async function releasesOf(inputs: ProductInputs): Promise<ProductChange['releases']> {
-  const { releasesKeys, releasesThreshold: threshold } = inputs;
+async function readReleasesKeys({ releasesKeys }: ProductInputs): Promise<readonly KeyObject[] | undefined> {
   if (releasesKeys === undefined) return undefined;
   const keys: KeyObject[] = [];
   for (const path of releasesKeys) keys.push(await readPublicKey(path, 'ed25519'));
-  return { keys, threshold };
+  return keys;
 }
 
 /** Every targets key of the offline folder; those that the root does not name are not used. @throws CLI_FILE_UNREADABLE */

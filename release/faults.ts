@@ -125,6 +125,14 @@ export const RELEASE = faultsOf({
     meaning: 'The keys given are not enough of those that may sign this role.',
     remedy: 'Sign with the keys that the role above names; `waybill key show` prints the id of a key.',
   },
+  RELEASE_KEYS_CUT_OFF: {
+    class: 'rejection',
+    meaning:
+      'With these keys the product would be left with metadata that nobody accepts and nobody can replace.',
+    remedy:
+      'Name the old keys and the new ones together, have the new ones sign with `waybill release --renew`, then name the new ones alone.',
+    usage: true,
+  },
   RELEASE_TARGET_LOST: {
     class: 'rejection',
     meaning: 'The registry asks for a file of an earlier version of the role, which it should have.',

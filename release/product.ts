@@ -3,7 +3,7 @@
 // delegation of its images and packs to its release managers' keys.
 
 import type { KeyObject } from 'node:crypto';
-import type { Targets } from '@tufjs/models';
+import { Metadata, MetadataKind, type Targets } from '@tufjs/models';
 import { quote } from '../core/faults.ts';
 import { devicePolicyName } from '../core/release/device-policy.ts';
 import { RELEASE } from './faults.ts';
@@ -16,14 +16,16 @@ export interface ProductChange {
   readonly product: string;
   /** The published form of the device policy. */
   readonly devicePolicy: Uint8Array | undefined;
-  /** Public keys (Ed25519) that may sign releases, and how many of them must. */
-  readonly releases: { readonly keys: readonly KeyObject[]; readonly threshold: number } | undefined;
+  /** Public keys (Ed25519) that may sign releases. */
+  readonly releasesKeys: readonly KeyObject[] | undefined;
+  /** How many of them must; 1 for a new product. */
+  readonly releasesThreshold: number | undefined;
 }
 
 /** A product from nothing: neither part may be absent. */
 export interface NewProduct extends ProductChange {
   readonly devicePolicy: Uint8Array;
-  readonly releases: NonNullable<ProductChange['releases']>;
+  readonly releasesKeys: readonly KeyObject[];
 }
 
 /** The next top-level targets with one more product. @throws RELEASE_PRODUCT_EXISTS, CEREMONY_THRESHOLD_INVALID */
@@ -51,7 +53,27 @@ export function updateProduct(
   return applyChange(current, change);
 }
 
-function applyChange(current: Targets, { product, devicePolicy, releases }: ProductChange) {
+/**
+ * A change of keys leaves the metadata that the product has signed by enough of those who may sign it: what nobody accepts
+ * any more, nobody could sign the next version of either. @throws RELEASE_KEYS_CUT_OFF
+ */
+export function checkStillSigned(product: string, nextTargets: Uint8Array, releases: Uint8Array): void {
+  const read = (bytes: Uint8Array) =>
+    Metadata.fromJSON(MetadataKind.Targets, JSON.parse(Buffer.from(bytes).toString()));
+  try {
+    read(nextTargets).verifyDelegate(releasesRole(product), read(releases));
+  } catch (cause) {
+    throw RELEASE.reject(
+      'RELEASE_KEYS_CUT_OFF',
+      `expected keys and threshold that the present metadata of ${releasesRole(product)} is signed with, ` +
+        `got others: ${quote(cause instanceof Error ? cause.message : String(cause))}`,
+      { cause },
+    );
+  }
+}
+
+function applyChange(current: Targets, change: ProductChange) {
+  const { product, devicePolicy, releasesKeys, releasesThreshold } = change;
   const draft = draftNext(current);
   const files: GoodsFile[] = [];
   if (devicePolicy !== undefined) {
@@ -59,21 +81,24 @@ function applyChange(current: Targets, { product, devicePolicy, releases }: Prod
     nameFile(draft, file);
     files.push(file);
   }
-  if (releases !== undefined) delegate(draft, product, releases.keys, releases.threshold);
+  if (releasesKeys !== undefined || releasesThreshold !== undefined) delegate(draft, change);
   return { draft, files };
 }
 
 /** Delegates the product's goods to the given keys alone; keys that no role names any more are dropped. */
-function delegate(draft: RoleDraft, product: string, keys: readonly KeyObject[], threshold: number): void {
-  const roleKeys = keys.map(roleKey);
-  const ids = [...new Set(roleKeys.map(({ keyId }) => keyId))];
+function delegate(draft: RoleDraft, { product, releasesKeys, releasesThreshold }: ProductChange): void {
+  const old = draft.delegations ?? { keys: {}, roles: [] };
+  const before = old.roles.find(({ name }) => name === releasesRole(product));
+  const roleKeys = releasesKeys?.map(roleKey) ?? [];
+  const ids =
+    releasesKeys === undefined ? (before?.keyids ?? []) : [...new Set(roleKeys.map(({ keyId }) => keyId))];
+  const threshold = releasesThreshold ?? before?.threshold ?? 1;
   if (!Number.isInteger(threshold) || threshold < 1 || threshold > ids.length) {
     throw RELEASE.reject(
       'CEREMONY_THRESHOLD_INVALID',
       `expected a threshold from 1 to the number of different keys, got ${threshold} of ${ids.length}`,
     );
   }
-  const old = draft.delegations ?? { keys: {}, roles: [] };
   const role = {
     name: releasesRole(product),
     keyids: ids,

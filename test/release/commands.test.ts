@@ -125,8 +125,16 @@ test.each<[string, () => readonly string[], RegExp]>([
   ],
   [
     'an offline folder that is not there',
-    () => ['product', 'update', 'optiboot', '--offline', house.path('gone'), ...registry()],
+    () => [
+      ...['product', 'update', 'optiboot', '--offline', house.path('gone'), ...registry()],
+      ...['--releases-threshold', '1'],
+    ],
     /CLI_FILE_UNREADABLE: .*gone/,
+  ],
+  [
+    'a change of nothing',
+    () => ['product', 'update', 'optiboot', '--offline', house.path('offline'), ...registry()],
+    /CLI_USAGE: .*nothing to change/,
   ],
   [
     'a threshold that the keys cannot meet',

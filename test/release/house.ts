@@ -117,7 +117,6 @@ export class House {
       product: 'optiboot',
       devicePolicy: this.path('device-policy.yaml'),
       releasesKeys: [this.path('releases.pub')],
-      releasesThreshold: 1,
       offlineFolder: this.path('offline'),
       registry: this.url,
       root: this.root,
