@@ -140,18 +140,27 @@ function checkInputs(
   for (const input of provenance.resolvedDependencies) {
     switch (input.annotations?.role) {
       case 'config':
-        checkConfig(input, content, at);
-        config.push(input.name ?? '');
+        // An input of that role is named by a package URL, the two files by name alone.
+        if (input.uri !== undefined) checkLocked(input, content.locked, at);
+        else {
+          checkConfig(input, content, at);
+          config.push(input.name ?? '');
+        }
         break;
       case 'material':
         checkMaterial(input, earlier, at);
         break;
       case 'source':
       case 'toolchain':
+      case 'blob':
+      case 'rootfs':
         checkLocked(input, content.locked, at);
         break;
       default:
-        throw unbound(`a role source, toolchain, config or material for ${label(input)}, got another`, at);
+        throw unbound(
+          `a role source, toolchain, config, blob, rootfs or material for ${label(input)}, got another`,
+          at,
+        );
     }
   }
   if (config.length !== 2 || !config.includes('waybill.lock') || !config.includes('waybill.yaml')) {

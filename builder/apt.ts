@@ -10,7 +10,7 @@ import { quote } from '../core/faults.ts';
 import type { DebianInput } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { runTool, type ToolResult } from './host-tool.ts';
-import type { LockedInput, LockedPackage } from './lock-file.ts';
+import type { LockedDebian, LockedPackage } from './lock-file.ts';
 
 /** What an archive must be for several inputs to share one download of its index. */
 export type Archive = Pick<
@@ -31,7 +31,7 @@ export class AptArchive {
   private constructor(
     archive: Archive,
     folder: string,
-    release: Pick<LockedInput, 'inReleaseSha256' | 'signers'>,
+    release: Pick<LockedDebian, 'inReleaseSha256' | 'signers'>,
     signal: AbortSignal | undefined,
   ) {
     this.archive = archive;
@@ -59,8 +59,15 @@ export class AptArchive {
     }
   }
 
-  /** The dependency closure of the named packages, in a system where nothing is installed. @throws LOCK_PACKAGE_UNKNOWN, LOCK_CLOSURE_UNRESOLVABLE */
-  async resolve(packages: readonly string[]): Promise<LockedPackage[]> {
+  /**
+   * The dependency closure of the named packages in a system where `installed` is there already and is left alone if it serves.
+   * @throws LOCK_PACKAGE_UNKNOWN, LOCK_CLOSURE_UNRESOLVABLE
+   */
+  async resolve(
+    packages: readonly string[],
+    installed: readonly LockedPackage[] = [],
+  ): Promise<LockedPackage[]> {
+    await writeFile(join(this.folder, 'status'), await this.#describeInstalled(installed));
     const result = await apt(this.folder, ['install', '--print-uris', '-qq', '-y', ...packages], this.signal);
     if (result.exitCode !== 0) {
       const unknown =
@@ -84,6 +91,30 @@ export class AptArchive {
       .split('\n')
       .filter((line) => line !== '');
     return lines.map((line) => parseUri(line, this.archive.mirror));
+  }
+
+  /** The status file of a system where these packages are installed. What the index holds no more is known by name and version alone. */
+  async #describeInstalled(installed: readonly LockedPackage[]): Promise<string> {
+    const stanzas: (string | undefined)[] = [];
+    for (const { name, version } of installed) {
+      const environment = { APT_CONFIG: join(this.folder, 'apt.conf') };
+      const shown = await runTool('apt-cache', ['show', `${name}=${version}`], {
+        signal: this.signal,
+        environment,
+      });
+      const stanza = shown.exitCode === 0 ? shown.stdout.toString('utf8').split('\n\n')[0] : undefined;
+      stanzas.push(stanza?.startsWith(`Package: ${name}\n`) === true ? stanza : undefined);
+    }
+    // Relations that lead to a package without any would look broken: then none is told, and versions alone count.
+    const whole = stanzas.every((stanza) => stanza !== undefined);
+    const relations = /^(?:Pre-Depends|Depends|Breaks|Conflicts):.*\n(?:[ \t].*\n)*/gm;
+    return installed
+      .map(({ name, version, architecture }, i) => {
+        const bare = `Package: ${name}\nVersion: ${version}\nArchitecture: ${architecture}\nMaintainer: none`;
+        const stanza = `${stanzas[i] ?? bare}\nStatus: install ok installed\n\n`;
+        return whole ? stanza : stanza.replace(relations, '');
+      })
+      .join('');
   }
 
   async close(): Promise<void> {
@@ -189,7 +220,7 @@ async function readRelease(
   folder: string,
   archive: Archive,
   signal: AbortSignal | undefined,
-): Promise<Pick<LockedInput, 'inReleaseSha256' | 'signers'>> {
+): Promise<Pick<LockedDebian, 'inReleaseSha256' | 'signers'>> {
   const lists = join(folder, 'lists');
   const file = (await readdir(lists)).find((name) => name.endsWith('_InRelease'));
   if (file === undefined) {

@@ -5,21 +5,17 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import { BuildInputs } from './build-inputs.ts';
 import { tracePath } from './audit.ts';
 import type { Conditions } from './conditions.ts';
 import type { BuildDefinition, StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
-import { fetchPackages } from './fetch.ts';
-import { checkLock, type Lock, type LockedPackage } from './lock-file.ts';
-import { findMirror } from './mirror.ts';
+import { checkLock, type Lock } from './lock-file.ts';
 import { type BuildSummary, type DoneStep, outputOf, writeFolder } from './output-folder.ts';
-import { packageUrl } from './package-url.ts';
 import { probeSandbox } from './preflight.ts';
 import { removeTree } from './remove-tree.ts';
-import { joinPackages, openRoot, type StepRoot } from './root.ts';
 import type { BuildIdentity, StepFacts } from './statements.ts';
 import { runStep, type StepContext } from './step.ts';
-import { ContentStore } from './store.ts';
 import { sweepLeftovers } from './sweep.ts';
 
 export interface BuildRequest {
@@ -36,7 +32,15 @@ export interface BuildRequest {
   readonly cache: string;
   readonly builderId: string;
   readonly toolVersion: string;
+  /** Folder of the definition, where folders of inputs start; the current one by default. */
+  readonly folder?: string;
   readonly mirror?: string | undefined;
+  /** An archive base that keeps older packages than the mirror. */
+  readonly snapshot?: string | undefined;
+  /** A folder that keeps every input by digest: read first, and completed. */
+  readonly archive?: string | undefined;
+  /** Base URL of a registry that may have inputs by digest. */
+  readonly registry?: string | undefined;
   /** Trace what steps open, and build again with nothing but that. */
   readonly audit?: true | undefined;
   /** What is otherwise than always around the steps, for `waybill build --check`. */
@@ -58,10 +62,8 @@ interface Run {
   readonly beside: string;
   /** Work folders of the steps, under the cache. */
   readonly work: string;
-  readonly store: ContentStore;
-  readonly roots: Map<string, StepRoot>;
+  readonly inputs: BuildInputs;
   readonly done: Map<string, DoneStep>;
-  fetchedSizeBytes: number;
 }
 
 /**
@@ -88,17 +90,20 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
       lockSha256: sha256(request.lockBytes),
     },
     beside: join(dirname(out), `.${basename(out)}.${id}.new`),
+    inputs: new BuildInputs(request),
     work: join(request.conditions?.workFolder ?? join(request.cache, 'work'), id),
-    store: new ContentStore(request.cache),
-    roots: new Map(),
     done: new Map(),
-    fetchedSizeBytes: 0,
   };
   try {
     await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
     await sweepLeftovers(request.cache);
+    await run.inputs.prepare();
     for (const step of request.definition.steps) await runOne(run, step);
-    const summary = await writeFolder({ ...run, packageFile: (entry) => packageFile(run, entry) });
+    const summary = await writeFolder({
+      ...run,
+      fetchedSizeBytes: run.inputs.fetchedSizeBytes,
+      packageFile: (entry) => run.inputs.packageFile(entry),
+    });
     await replaceOut(run.beside, out);
     return { ...summary, out, durationMs: Math.round(performance.now() - startedMs) };
   } catch (failure) {
@@ -152,12 +157,22 @@ export async function replaceOut(beside: string, out: string): Promise<void> {
 async function runOne(run: Run, step: StepDefinition): Promise<void> {
   const { request } = run;
   const progress = (text: string) => request.onEvent?.({ kind: 'progress', text });
-  const facts = describeStep(run, step);
-  const root = await rootOf(run, facts);
+  const facts: StepFacts = {
+    step,
+    outputs: [],
+    ...run.inputs.describe(step),
+    materials: step.materials.map((material) => outputOf(run.done, material).sha256),
+  };
+  const root = await run.inputs.openRoot(
+    step,
+    facts.packages.map(({ entry }) => entry),
+  );
+  const inputs = await run.inputs.openMounts(step);
   progress(`step ${step.name}`);
   try {
     const context: StepContext = {
       root,
+      inputs,
       sourceDateEpoch: request.definition.sourceDateEpoch,
       folder: join(run.work, step.name),
       outputs: join(run.beside, 'outputs'),
@@ -173,88 +188,11 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
     const bare = { ...step, outputs: step.outputs.map(({ file, path }) => ({ file, path })) };
     const again: DoneStep['again'] = (changes) =>
       runStep(bare, { ...context, ...changes, trace: undefined, listWork: false });
-    run.done.set(step.name, { facts: { ...facts, outputs }, root, result, again });
+    run.done.set(step.name, { facts: { ...facts, outputs }, root, mounted: inputs, result, again });
   } catch (failure) {
     request.onEvent?.({ kind: 'failed', step: step.name });
     throw failure;
   }
-}
-
-/** Packages with roles, and the digests of materials, of a step that is about to run. */
-function describeStep(run: Run, step: StepDefinition): StepFacts {
-  const { definition, lock } = run.request;
-  const inputs = definition.inputs.filter(({ name }) => step.inputs.includes(name));
-  const named = new Set(inputs.flatMap((input) => (input.role === 'source' ? input.packages : [])));
-  const lists = inputs.map((input) => lock.inputs.find(({ name }) => name === input.name)?.packages ?? []);
-  const distribution = new Map<LockedPackage, string>();
-  for (const [i, input] of inputs.entries()) {
-    for (const entry of lists[i] ?? []) distribution.set(entry, input.distribution);
-  }
-  return {
-    step,
-    outputs: [],
-    packages: joinPackages(lists).map((entry) => ({
-      entry,
-      url: packageUrl(distribution.get(entry) ?? 'debian', entry),
-      role: named.has(entry.name) ? 'source' : 'toolchain',
-    })),
-    materials: step.materials.map((material) => outputOf(run.done, material).sha256),
-  };
-}
-
-/** The root of a step, checked once a build. */
-async function rootOf(run: Run, facts: StepFacts): Promise<StepRoot> {
-  const { request } = run;
-  const packages = facts.packages.map(({ entry }) => entry);
-  const key = packages.map(({ sha256 }) => sha256).join();
-  const known = run.roots.get(key);
-  if (known !== undefined) return known;
-  const progress = (text: string) => request.onEvent?.({ kind: 'progress', text });
-  const root = await openRoot(packages, {
-    cache: request.cache,
-    store: run.store,
-    signal: request.signal,
-    onProgress: progress,
-    fetch: (wanted) => fetchWanted(run, wanted),
-  });
-  run.roots.set(key, root);
-  return root;
-}
-
-/** Makes sure that the store holds packages. */
-async function fetchWanted(run: Run, wanted: readonly LockedPackage[]): Promise<void> {
-  const { request } = run;
-  let shownMs = 0;
-  const fetched = await fetchPackages(run.store, wanted, {
-    mirrorOf: mirrors(request),
-    signal: request.signal,
-    onProgress: ({ count, of, sizeBytes }) => {
-      if (count < of && performance.now() - shownMs < 1000) return;
-      shownMs = performance.now();
-      const text = `fetched ${count} of ${of} packages, ${(sizeBytes / 1e6).toFixed(1)} MB`;
-      request.onEvent?.({ kind: 'progress', text });
-    },
-  });
-  run.fetchedSizeBytes += fetched.fetchedSizeBytes;
-}
-
-/** The file of a package, fetched again if the cache has lost it. */
-async function packageFile(run: Run, entry: LockedPackage): Promise<string> {
-  await fetchWanted(run, [entry]);
-  return run.store.path(entry.sha256);
-}
-
-/** Finds the mirror of a package's input, once an input. */
-function mirrors(request: BuildRequest): (entry: LockedPackage) => Promise<string> {
-  const found = new Map<string, Promise<string>>();
-  return (entry) => {
-    const holder = request.lock.inputs.find(({ packages }) => packages.includes(entry));
-    const input = request.definition.inputs.find(({ name }) => name === holder?.name);
-    if (input === undefined) throw new Error(`package ${entry.name} of no input`);
-    const mirror = found.get(input.name) ?? findMirror(input, request);
-    found.set(input.name, mirror);
-    return mirror;
-  };
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -8,6 +8,7 @@ import type { Json } from '../core/encoding/strict-json.ts';
 import { quote, type Rejection } from '../core/faults.ts';
 import { isProductName, isVersion } from '../core/release/version.ts';
 import { BUILDER } from './faults.ts';
+import { type MountedInput, type OciInput, parseDeclared } from './inputs/declared.ts';
 import { type DeclaredComponent, type DeclaredHardware, parseComponents, parseHardware } from './parts.ts';
 import { type AskedLimits, parseLimits } from './resource-limits.ts';
 
@@ -23,6 +24,13 @@ export interface DebianInput {
   /** Absolute, or relative to the folder of the definition. */
   readonly keyring: string;
   readonly packages: readonly string[];
+}
+
+export type InputDefinition = DebianInput | MountedInput | OciInput;
+
+/** True for an input that makes up, or is part of, the root file system of a step; others are at /inputs/<name>. */
+export function isRootInput(input: InputDefinition): input is DebianInput | OciInput {
+  return input.kind === 'debian' || input.kind === 'oci';
 }
 
 /** One output of one step: `<step>/<file>`. */
@@ -66,7 +74,7 @@ export interface BuildDefinition {
   /** Seconds since 1970. */
   readonly sourceDateEpoch: number;
   /** Sorted by name. */
-  readonly inputs: readonly DebianInput[];
+  readonly inputs: readonly InputDefinition[];
   /** In an order in which they can run; otherwise as written. */
   readonly steps: readonly StepDefinition[];
   readonly image: OutputReference;
@@ -150,14 +158,23 @@ export function parseDefinition(root: DocumentNode): BuildDefinition {
 /** Digest of the inputs part: what a lock was made from [docs/spec/lock.md]. */
 export function inputsSha256(definition: BuildDefinition): string {
   const inputs: Record<string, Json> = {};
-  for (const { name, components, packages, ...input } of definition.inputs) {
-    inputs[name] = { ...input, components: [...components].sort(), packages: [...packages].sort() };
-  }
+  for (const input of definition.inputs) inputs[input.name] = describeInput(input);
   return createHash('sha256').update(canonicalJsonBytes(inputs)).digest('hex');
 }
 
-function parseInput([name, node]: readonly [string, DocumentNode]): readonly [string, DebianInput] {
+/** An input as the lock repeats it: every member but its name, lists in their order. */
+export function describeInput(input: InputDefinition): Record<string, Json> {
+  if (input.kind !== 'debian') {
+    const { name: _, ...rest } = input;
+    return { ...rest } as Record<string, Json>;
+  }
+  const { name: _, components, packages, ...rest } = input;
+  return { ...rest, components: [...components].sort(), packages: [...packages].sort() };
+}
+
+function parseInput([name, node]: readonly [string, DocumentNode]): readonly [string, InputDefinition] {
   if (!NAME.test(name)) throw node.wrong(`expected a name of lower-case letters, digits and hyphens`);
+  if (node.field('kind').value !== 'debian') return [name, parseDeclared(name, node)];
   node.only('kind', 'role', 'distribution', 'suite', 'components', 'architecture', 'keyring', 'packages');
   const word = (of: DocumentNode, what: string) => of.matching(/^[a-z0-9][a-z0-9-]{0,62}$/, what);
   const list = (of: DocumentNode, pattern: RegExp, what: string) =>
@@ -283,9 +300,25 @@ function distinctReferences(nodes: readonly DocumentNode[]): OutputReference[] {
 
 type Outputs = ReadonlyMap<string, readonly OutputDefinition[]>;
 
-function checkStepNames(node: DocumentNode, inputs: ReadonlyMap<string, unknown>, outputs: Outputs): void {
-  for (const input of node.field('inputs').elements()) {
-    if (!inputs.has(input.string())) throw unknown(input, 'an input', [...inputs.keys()]);
+function checkStepNames(
+  node: DocumentNode,
+  inputs: ReadonlyMap<string, InputDefinition>,
+  outputs: Outputs,
+): void {
+  const used = node
+    .field('inputs')
+    .elements()
+    .map((input) => {
+      const found = inputs.get(input.string());
+      if (found === undefined) throw unknown(input, 'an input', [...inputs.keys()]);
+      return found;
+    });
+  const roots = used.filter(isRootInput);
+  if (roots.length === 0) {
+    throw node.field('inputs').wrong('expected a root file system: an input of kind debian or oci');
+  }
+  if (roots.length > 1 && roots.some(({ kind }) => kind === 'oci')) {
+    throw node.field('inputs').wrong('expected one image, or Debian packages, as root file system, got both');
   }
   for (const material of node.optional('materials')?.elements() ?? []) checkReference(material, outputs);
 }

@@ -39,6 +39,12 @@ export const BUILDER = faultsOf({
     meaning: 'waybill.lock was made from other inputs than waybill.yaml names.',
     remedy: 'Run `waybill lock`, look at what changed, and keep both files together.',
   },
+  LOCK_UPGRADE_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'What is to be upgraded is no input of waybill.yaml and no locked package of one.',
+    remedy: 'Give `--upgrade <input>` or `--upgrade <input>/<package>`.',
+    usage: true,
+  },
   LOCK_MIRROR_UNKNOWN: {
     class: 'rejection',
     meaning: 'No mirror is known for the distribution and suite of an input.',
@@ -80,8 +86,8 @@ export const BUILDER = faultsOf({
   },
   FETCH_UNREACHABLE: {
     class: 'unavailable',
-    meaning: 'A package could not be fetched from the mirror.',
-    remedy: 'Check the network and the mirror, then run the command again; what was fetched is kept.',
+    meaning: 'An input could not be fetched from where it was locked.',
+    remedy: 'Check the network and the server, then run the command again; what was fetched is kept.',
   },
   FETCH_TRUNCATED: {
     class: 'unavailable',
@@ -90,25 +96,78 @@ export const BUILDER = faultsOf({
   },
   FETCH_GONE: {
     class: 'rejection',
-    meaning: 'The mirror does not have the package that the lock names.',
+    meaning: 'What the lock names is no longer where it was locked.',
     remedy:
-      'Run `waybill lock` for the current versions, or give a mirror that keeps old ones with --mirror.',
+      'Give what still has it: --snapshot for old packages, --archive or --registry for any input; or run `waybill lock`.',
   },
   FETCH_TOO_LARGE: {
     class: 'rejection',
     meaning: 'A download is larger than the lock says.',
-    remedy: 'Do not use this mirror.',
+    remedy: 'Do not use this server.',
   },
   FETCH_DIGEST_MISMATCH: {
     class: 'rejection',
     meaning: 'A download is not the file that the lock pins.',
     remedy:
-      'Do not use this mirror; if the archive itself changed the file, find out why before locking again.',
+      'Do not use this server; if the origin itself changed the file, find out why before locking again.',
   },
   FETCH_STORE_UNWRITABLE: {
     class: 'unavailable',
     meaning: 'The content store under the cache folder cannot be written.',
     remedy: 'Free space or set XDG_CACHE_HOME to a writable folder, then run the command again.',
+  },
+  INPUT_ARCHIVE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'An input that is to be unpacked is not an archive that Waybill can read, or is damaged.',
+    remedy: 'Name a tar (plain, gzip, xz, bzip2 or zstd) or zip archive of files, folders and links.',
+  },
+  INPUT_ARCHIVE_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'An input expands to more files or bytes than any firmware needs.',
+    remedy: 'Do not use this archive; if it is right, split it.',
+  },
+  INPUT_PATH_ESCAPES: {
+    class: 'rejection',
+    meaning: 'An input holds a path that leads out of it, or through one of its own links.',
+    remedy: 'Do not use this input: nothing that is packed honestly looks like that.',
+  },
+  INPUT_PATH_TWICE: {
+    class: 'rejection',
+    meaning: 'An input holds two files of one path, so that readers may disagree on what is in it.',
+    remedy: 'Have the archive packed again with each file once.',
+  },
+  INPUT_LINK_ESCAPES: {
+    class: 'rejection',
+    meaning: 'A symbolic link of an input leads out of it.',
+    remedy: 'Replace the link by what it points to, or take in the folder that holds both.',
+  },
+  INPUT_FOLDER_UNREADABLE: {
+    class: 'rejection',
+    meaning:
+      'A folder that waybill.yaml names is missing, or holds something other than files, folders and links.',
+    remedy: 'Correct the path, or remove the socket, pipe or device that the message names.',
+    usage: true,
+  },
+  INPUT_FOLDER_CHANGING: {
+    class: 'unavailable',
+    meaning: 'A file of a folder changed while it was read.',
+    remedy: 'Wait until nothing writes to the folder, then run the command again.',
+  },
+  INPUT_GIT_UNUSABLE: {
+    class: 'rejection',
+    meaning:
+      'A git repository does not hold the commit, revision or submodule asked for, or may not be used.',
+    remedy: 'Correct url and commit; a location must start with https://, ssh:// or file://.',
+  },
+  INPUT_IMAGE_UNUSABLE: {
+    class: 'rejection',
+    meaning: 'A container image is not one that Waybill can use as root file system.',
+    remedy: 'Name an image of the platform asked for by the digest of its manifest or index.',
+  },
+  INPUT_WEST_UNUSABLE: {
+    class: 'rejection',
+    meaning: 'A west manifest cannot be resolved to projects and commits.',
+    remedy: 'Correct the manifest at the place named in the message.',
   },
   SANDBOX_TOOL_MISSING: {
     class: 'unavailable',

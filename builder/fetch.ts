@@ -1,18 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetching locked packages into the store. The only file of the builder that opens a socket.
+// Fetching what is locked into the store, by digest, from wherever it still is. The only file of the builder that opens a
+// socket of its own (git, apt and ssh open theirs).
 
 import { createReadStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Rejection, Unavailable } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
-import type { ContentStore } from './store.ts';
+import type { ContentStore, Pinned } from './store.ts';
 
-export interface FetchOptions {
-  /** Gives the mirror of a package; asked only if something has to be fetched. Ends in a slash. */
-  readonly mirrorOf: (entry: LockedPackage) => Promise<string>;
+/** Where a blob can be had: a location, or something that makes its bytes. */
+export type Place = URL | ((signal: AbortSignal | undefined) => AsyncIterable<Uint8Array>);
+
+/** A blob that a build needs. */
+export interface Wanted extends Pinned {
+  /** Names it in messages. */
+  readonly what: string;
+  /** Best first; asked only if something has to be fetched. */
+  readonly places: () => Promise<readonly Place[]>;
+}
+
+export interface BlobOptions {
+  /** A local archive: read before anything else, and given everything that was fetched. */
+  readonly archive?: ContentStore | undefined;
+  /** A registry that keeps blobs by digest, asked when no place has it. Ends in a slash. */
+  readonly registry?: string | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Longest silence of a mirror. */
+  /** Longest silence of a server. */
   readonly stallTimeoutMs?: number;
   readonly onProgress?: (done: {
     readonly count: number;
@@ -21,22 +35,63 @@ export interface FetchOptions {
   }) => void;
 }
 
+export interface FetchOptions extends BlobOptions {
+  /** Gives the mirror of a package; asked only if something has to be fetched. Ends in a slash. */
+  readonly mirrorOf: (entry: LockedPackage) => Promise<string>;
+  /** An archive base that keeps older versions, asked when the mirror has a package no more. Ends in a slash. */
+  readonly snapshot?: string | undefined;
+}
+
 /** Downloads at once; a mirror is shared with others. */
 const CONCURRENCY = 4;
 
+/** A package as a blob. */
+export function wantedPackage(
+  entry: LockedPackage,
+  options: Pick<FetchOptions, 'mirrorOf' | 'snapshot'>,
+): Wanted {
+  const { sha256, sizeBytes, name, version } = entry;
+  const encoded = entry.path.split('/').map(encodeURIComponent).join('/');
+  return {
+    sha256,
+    sizeBytes,
+    what: `${name} ${version}`,
+    places: async () => {
+      const bases = [await options.mirrorOf(entry), options.snapshot];
+      return bases.flatMap((base) => (base === undefined ? [] : [new URL(encoded, base)]));
+    },
+  };
+}
+
 /**
  * Makes sure that the store holds every package, by digest. What is there already is hashed again, not fetched.
- * @throws FETCH_UNREACHABLE, FETCH_TRUNCATED, FETCH_GONE, FETCH_TOO_LARGE, FETCH_DIGEST_MISMATCH, FETCH_STORE_UNWRITABLE
+ * @throws as `fetchBlobs`
  */
-export async function fetchPackages(
+export function fetchPackages(
   store: ContentStore,
   packages: readonly LockedPackage[],
   options: FetchOptions,
 ): Promise<{ readonly fetchedSizeBytes: number }> {
-  const missing: LockedPackage[] = [];
-  for (const entry of packages) {
+  return fetchBlobs(
+    store,
+    packages.map((entry) => wantedPackage(entry, options)),
+    options,
+  );
+}
+
+/**
+ * Makes sure that the store, and the archive if there is one, hold every blob, by digest.
+ * @throws FETCH_UNREACHABLE, FETCH_TRUNCATED, FETCH_GONE, FETCH_TOO_LARGE, FETCH_DIGEST_MISMATCH, FETCH_STORE_UNWRITABLE
+ */
+export async function fetchBlobs(
+  store: ContentStore,
+  wanted: readonly Wanted[],
+  options: BlobOptions,
+): Promise<{ readonly fetchedSizeBytes: number }> {
+  const missing: Wanted[] = [];
+  for (const blob of new Map(wanted.map((one) => [one.sha256, one])).values()) {
     options.signal?.throwIfAborted();
-    if (!(await store.holds(entry))) missing.push(entry);
+    if (!(await store.holds(blob))) missing.push(blob);
   }
   // One failure stops the other downloads, and is the one reported.
   const stop = new AbortController();
@@ -45,9 +100,9 @@ export async function fetchPackages(
   let count = 0;
   let fetchedSizeBytes = 0;
   const work = async () => {
-    for (let entry = waiting.shift(); entry !== undefined; entry = waiting.shift()) {
-      await fetchPackage(store, entry, { ...options, signal });
-      fetchedSizeBytes += entry.sizeBytes;
+    for (let blob = waiting.shift(); blob !== undefined; blob = waiting.shift()) {
+      await fetchBlob(store, blob, { ...options, signal });
+      fetchedSizeBytes += blob.sizeBytes;
       options.onProgress?.({ count: ++count, of: missing.length, sizeBytes: fetchedSizeBytes });
     }
   };
@@ -61,35 +116,121 @@ export async function fetchPackages(
   options.signal?.throwIfAborted();
   if (stop.signal.aborted) throw stop.signal.reason;
   for (const end of ended) if (end.status === 'rejected') throw end.reason;
+  await archiveBlobs(store, wanted, options.archive);
   return { fetchedSizeBytes };
 }
 
-async function fetchPackage(store: ContentStore, entry: LockedPackage, options: FetchOptions): Promise<void> {
-  const what = `${entry.name} ${entry.version}`;
-  const encoded = entry.path.split('/').map(encodeURIComponent).join('/');
-  const url = new URL(encoded, await options.mirrorOf(entry));
+/** Copies into an archive what it does not hold yet. */
+async function archiveBlobs(
+  store: ContentStore,
+  wanted: readonly Wanted[],
+  archive: ContentStore | undefined,
+): Promise<void> {
+  if (archive === undefined) return;
+  for (const blob of wanted) {
+    if (await archive.holds(blob)) continue;
+    await archive.take(blob, blob.what, createReadStream(store.path(blob.sha256)));
+  }
+}
+
+/** Tries the archive, then each place in turn, then the registry; if none has it, what the first place said is reported. */
+async function fetchBlob(store: ContentStore, wanted: Wanted, options: BlobOptions): Promise<void> {
+  if (options.archive !== undefined && (await options.archive.holds(wanted))) {
+    await store.take(wanted, wanted.what, createReadStream(options.archive.path(wanted.sha256)));
+    return;
+  }
+  const failures: unknown[] = [];
+  const attempt = async (place: Place): Promise<boolean> => {
+    try {
+      await take(store, wanted, place, options);
+      return true;
+    } catch (failure) {
+      options.signal?.throwIfAborted();
+      failures.push(failure);
+      // Another place may have what this one has not; a place that lies is a reason to stop.
+      const code = (failure as { code?: string }).code ?? '';
+      if (!['FETCH_GONE', 'FETCH_UNREACHABLE', 'INPUT_GIT_UNUSABLE', 'LOCK_MIRROR_UNKNOWN'].includes(code))
+        throw failure;
+      return false;
+    }
+  };
+  const places = await wanted.places().catch((failure: unknown) => {
+    if (options.registry === undefined) throw failure;
+    failures.push(failure);
+    return [];
+  });
+  for (const place of places) if (await attempt(place)) return;
+  const { registry } = options;
+  if (registry !== undefined && (await attempt(new URL(`api/v1/blobs/${wanted.sha256}`, registry)))) return;
+  throw failures[0];
+}
+
+async function take(store: ContentStore, wanted: Wanted, place: Place, options: BlobOptions): Promise<void> {
+  const { what } = wanted;
+  const file = place instanceof URL && place.protocol === 'file:';
   try {
-    await store.take(entry, what, url.protocol === 'file:' ? readMirror(url) : download(url, what, options));
+    await store.take(wanted, what, open(place, what, options));
   } catch (cause) {
     if (cause instanceof Rejection || cause instanceof Unavailable) throw cause;
     options.signal?.throwIfAborted();
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (url.protocol === 'file:' && code === 'ENOENT') throw gone(what, code);
-    const reason = (cause as { cause?: { code?: string } }).cause?.code ?? code ?? (cause as Error).message;
-    // undici reports a body that ends before its Content-Length this way.
-    if (reason === 'UND_ERR_SOCKET' || reason === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
-      throw BUILDER.unavailable(
-        'FETCH_TRUNCATED',
-        `expected ${entry.sizeBytes} bytes of ${what}, got fewer`,
-        {
-          cause,
-        },
-      );
-    }
-    throw BUILDER.unavailable('FETCH_UNREACHABLE', `expected ${what} from the mirror, got ${reason}`, {
+    throw asFetchFault(cause, what, file);
+  }
+}
+
+/**
+ * Takes in a blob that no lock pins yet. If `sha256` is given the blob must have it.
+ * @throws as `fetchBlobs`
+ */
+export async function addBlob(
+  store: ContentStore,
+  what: string,
+  place: Place,
+  options: Pick<BlobOptions, 'signal' | 'stallTimeoutMs'> & {
+    readonly sha256?: string;
+    readonly sizeBytesMax?: number;
+  },
+): Promise<Pinned> {
+  const file = place instanceof URL && place.protocol === 'file:';
+  let added: Pinned;
+  try {
+    added = await store.add(what, open(place, what, options), options.sizeBytesMax);
+  } catch (cause) {
+    if (cause instanceof Rejection || cause instanceof Unavailable) throw cause;
+    options.signal?.throwIfAborted();
+    throw asFetchFault(cause, what, file);
+  }
+  if (options.sha256 !== undefined && added.sha256 !== options.sha256) {
+    throw BUILDER.reject(
+      'FETCH_DIGEST_MISMATCH',
+      `expected ${what} with SHA-256 ${options.sha256}, got ${added.sha256}`,
+    );
+  }
+  return added;
+}
+
+function open(
+  place: Place,
+  what: string,
+  options: Pick<BlobOptions, 'signal' | 'stallTimeoutMs'>,
+): AsyncIterable<Uint8Array> {
+  if (typeof place === 'function') return place(options.signal);
+  return place.protocol === 'file:' ? readMirror(place) : download(place, what, options);
+}
+
+/** What the platform says of a failed download, in our words. */
+function asFetchFault(cause: unknown, what: string, file: boolean): unknown {
+  const code = (cause as NodeJS.ErrnoException).code;
+  if (file && code === 'ENOENT') return gone(what, code);
+  const reason = (cause as { cause?: { code?: string } }).cause?.code ?? code ?? (cause as Error).message;
+  // undici reports a body that ends before its Content-Length this way.
+  if (reason === 'UND_ERR_SOCKET' || reason === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
+    return BUILDER.unavailable('FETCH_TRUNCATED', `expected ${what} whole, got fewer bytes than announced`, {
       cause,
     });
   }
+  return BUILDER.unavailable('FETCH_UNREACHABLE', `expected ${what}, got ${reason}`, {
+    cause,
+  });
 }
 
 function gone(what: string, got: string): Rejection {
@@ -101,7 +242,11 @@ async function* readMirror(url: URL): AsyncIterable<Uint8Array> {
 }
 
 /** The body of a response, with a limit on silence rather than on the whole: packages may be large and networks slow. */
-async function* download(url: URL, what: string, options: FetchOptions): AsyncIterable<Uint8Array> {
+export async function* download(
+  url: URL,
+  what: string,
+  options: Pick<BlobOptions, 'signal' | 'stallTimeoutMs'> & { readonly headers?: Record<string, string> },
+): AsyncGenerator<Uint8Array> {
   const stalled = new AbortController();
   const timeoutMs = options.stallTimeoutMs ?? 30_000;
   const stall = () =>
@@ -111,7 +256,10 @@ async function* download(url: URL, what: string, options: FetchOptions): AsyncIt
   let timer = setTimeout(stall, timeoutMs);
   const signal = AbortSignal.any([stalled.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   try {
-    const response = await fetch(url, { signal, headers: { 'accept-encoding': 'identity' } });
+    const response = await fetch(url, {
+      signal,
+      headers: { 'accept-encoding': 'identity', ...options.headers },
+    });
     if (response.status === 404 || response.status === 410) throw gone(what, `status ${response.status}`);
     if (!response.ok || response.body === null) {
       throw BUILDER.unavailable(

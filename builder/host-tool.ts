@@ -8,21 +8,25 @@ import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 
 const PACKAGE_OF = {
+  'apt-cache': 'apt',
   'apt-get': 'apt',
   bwrap: 'bubblewrap',
+  bzip2: 'bzip2',
   chmod: 'coreutils',
   'dpkg-deb': 'dpkg',
+  git: 'git',
   gpgv: 'gpgv',
   mkfifo: 'coreutils',
   mount: 'mount',
   prlimit: 'util-linux',
-  strace: 'strace',
   setpriv: 'util-linux',
   sh: 'dash',
-  rm: 'coreutils',
-  tar: 'tar',
+  strace: 'strace',
   taskset: 'util-linux',
   unshare: 'util-linux',
+  rm: 'coreutils',
+  tar: 'tar',
+  xz: 'xz-utils',
 } as const;
 
 export type HostTool = keyof typeof PACKAGE_OF;

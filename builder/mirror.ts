@@ -9,6 +9,8 @@ import { runTool } from './host-tool.ts';
 export interface MirrorChoice {
   /** `--mirror` or WAYBILL_MIRROR. */
   readonly mirror?: string | undefined;
+  /** `--snapshot` or WAYBILL_SNAPSHOT: an archive base that keeps versions which the mirror has no more. */
+  readonly snapshot?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +40,8 @@ export async function findMirror(input: DebianInput, choice: MirrorChoice): Prom
   );
 }
 
-function checkMirror(text: string): string {
+/** A base URL, ending in a slash. @throws LOCK_MIRROR_UNKNOWN */
+export function checkMirror(text: string): string {
   let url: URL | undefined;
   try {
     url = new URL(text);

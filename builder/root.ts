@@ -2,21 +2,18 @@
 // The root file system of a step: the locked packages of its inputs, unpacked once into the cache and read-only ever
 // after. Keyed by the packages' digests; made in a temporary folder and renamed; checked on each use.
 
-import { createHash, randomBytes } from 'node:crypto';
-import { chmodSync, lstatSync, lutimesSync, readdirSync, utimesSync } from 'node:fs';
-import { lstat, mkdir, readFile, realpath, rename, symlink, utimes, writeFile } from 'node:fs/promises';
+import { utimesSync } from 'node:fs';
+import { lstat, mkdir, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
 import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
-import { removeTree } from './remove-tree.ts';
-import { giveToStepUser } from './step-user.ts';
+import { openTree } from './sealed-tree.ts';
 import { type ContentStore, hashFile } from './store.ts';
 import { unpackPackage } from './unpack.ts';
 
 /** Raised when the same packages would give another tree, so that old cached roots are not used. */
-const LAYOUT = 3;
+const LAYOUT = 4;
 
 /** A root file system that was checked just now. */
 export interface StepRoot {
@@ -45,12 +42,6 @@ export async function readRootFile(root: StepRoot, path: string): Promise<Buffer
   }
 }
 
-interface RootIndex {
-  /** Digest over what lstat says of each file of the tree. */
-  readonly sealSha256: string;
-  readonly files: Readonly<Record<string, readonly string[]>>;
-}
-
 /** The packages of several inputs as one set, sorted by name. @throws SANDBOX_ROOT_CONFLICT */
 export function joinPackages(lists: readonly (readonly LockedPackage[])[]): LockedPackage[] {
   const joined = new Map<string, LockedPackage>();
@@ -72,87 +63,28 @@ export function joinPackages(lists: readonly (readonly LockedPackage[])[]): Lock
  * @throws SANDBOX_ROOT_CONFLICT, SANDBOX_ROOT_UNPACKABLE, SANDBOX_TOOL_MISSING, and what `fetch` throws
  */
 export async function openRoot(packages: readonly LockedPackage[], options: RootOptions): Promise<StepRoot> {
-  const key = createHash('sha256')
-    .update(
-      canonicalJsonBytes({ layout: LAYOUT, packages: packages.map(({ name, sha256 }) => [name, sha256]) }),
-    )
-    .digest('hex');
-  const folder = join(options.cache, 'roots', key);
-  const cached = await readRoot(folder, packages);
-  if (cached !== undefined) return cached;
-  await options.fetch(packages);
-  options.onProgress?.(`unpacking ${packages.length} packages`);
-  const beside = join(options.cache, 'roots', `new-${randomBytes(8).toString('hex')}`);
-  try {
-    await makeRoot(beside, packages, options);
-    const theirs = await placeRoot(beside, folder, packages);
-    if (theirs !== undefined) return theirs;
-  } finally {
-    await removeTree(beside);
-  }
-  const made = await readRoot(folder, packages);
-  if (made === undefined) {
-    throw BUILDER.unavailable('SANDBOX_ROOT_UNPACKABLE', 'expected the tree just made, got another');
-  }
-  return made;
-}
-
-/** Puts a new tree in its place. If another build was faster its tree is used, which steps may be running on already. */
-async function placeRoot(
-  beside: string,
-  folder: string,
-  packages: readonly LockedPackage[],
-): Promise<StepRoot | undefined> {
-  if (await renameTo(beside, folder)) return undefined;
-  const theirs = await readRoot(folder, packages);
-  if (theirs !== undefined) return theirs;
-  // Damaged, and yet a step may be running on it: set aside for the sweep, which goes by this time.
-  const now = new Date();
-  await utimes(folder, now, now).catch(ignoreAbsence);
-  await rename(folder, `${beside}-old`).catch(ignoreAbsence);
-  await renameTo(beside, folder);
-  return undefined;
-}
-
-/** False if there is a folder already: one cannot be renamed over another. */
-async function renameTo(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to);
-    return true;
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    throw cause;
-  }
-}
-
-function ignoreAbsence(cause: NodeJS.ErrnoException): void {
-  if (cause.code !== 'ENOENT') throw cause;
-}
-
-/** The cached tree, or undefined if it is not there or is not as it was left. */
-async function readRoot(folder: string, packages: readonly LockedPackage[]): Promise<StepRoot | undefined> {
-  let index: RootIndex;
-  try {
-    index = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8')) as RootIndex;
-    if (index.sealSha256 !== sealTree(join(folder, 'root'))) return undefined;
-  } catch {
-    // Missing or damaged: it is made again from packages that are hashed again.
-    return undefined;
-  }
+  const tree = await openTree<Record<string, string[]>>({
+    cache: options.cache,
+    key: { layout: LAYOUT, packages: packages.map(({ name, sha256 }) => [name, sha256]) },
+    prepare: () => options.fetch(packages),
+    make: async (folder) => {
+      options.onProgress?.(`unpacking ${packages.length} packages`);
+      return makeRoot(folder, packages, options);
+    },
+    time: 0,
+  });
   const owners = new Map<string, LockedPackage>();
-  for (const entry of packages) for (const path of index.files[entry.name] ?? []) owners.set(path, entry);
-  return { folder: join(folder, 'root'), owners };
+  for (const entry of packages) for (const path of tree.index[entry.name] ?? []) owners.set(path, entry);
+  return { folder: tree.folder, owners };
 }
 
+/** Returns the files of each package. */
 async function makeRoot(
-  folder: string,
+  root: string,
   packages: readonly LockedPackage[],
   options: RootOptions,
-): Promise<void> {
-  const root = join(folder, 'root');
-  await mkdir(root, { recursive: true });
-  const files: Record<string, readonly string[]> = {};
+): Promise<Record<string, string[]>> {
+  const files: Record<string, string[]> = {};
   const claimed = new Map<string, string>();
   // base-files brings the links of a merged /usr, which must be there before anything goes through them.
   const first = packages.filter((entry) => entry.name === 'base-files');
@@ -177,10 +109,7 @@ async function makeRoot(
     }
   }
   await completeRoot(root);
-  normalizeTree(root);
-  giveToStepUser(root);
-  const index: RootIndex = { sealSha256: sealTree(root), files };
-  await writeFile(join(folder, 'index.json'), JSON.stringify(index));
+  return files;
 }
 
 /** What maintainer scripts would have made and steps cannot do without, and the places that a sandbox mounts on. */
@@ -189,7 +118,7 @@ async function completeRoot(root: string): Promise<void> {
     const [merged, top] = await Promise.all([exists(join(root, 'usr', name)), exists(join(root, name))]);
     if (merged && !top) await symlink(`usr/${name}`, join(root, name));
   }
-  for (const name of ['proc', 'dev', 'tmp', 'build', 'materials', 'etc']) {
+  for (const name of ['proc', 'dev', 'tmp', 'build', 'materials', 'inputs', 'etc']) {
     await mkdir(join(root, name), { recursive: true });
   }
   await writeFile(join(root, 'etc/passwd'), 'build:x:1000:1000:build:/build:/bin/sh\n');
@@ -200,41 +129,4 @@ async function completeRoot(root: string): Promise<void> {
 
 async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
-}
-
-/** The same tree whoever unpacked it: no privileged bits, everything readable by all, folder times fixed, one owner. */
-function normalizeTree(folder: string): void {
-  for (const path of walk(folder)) {
-    const stat = lstatSync(path);
-    if (stat.isSymbolicLink()) {
-      lutimesSync(path, 0, 0);
-      continue;
-    }
-    const mode = (stat.mode & 0o755) | (stat.isDirectory() ? 0o755 : 0o444);
-    if ((stat.mode & 0o7777) !== mode) chmodSync(path, mode);
-    if (stat.isDirectory()) utimesSync(path, 0, 0);
-  }
-}
-
-/** What lstat says of every file, as one digest. Change times cannot be set, so content cannot change unseen. */
-function sealTree(folder: string): string {
-  const hash = createHash('sha256');
-  for (const path of walk(folder)) {
-    const stat = lstatSync(path, { bigint: true });
-    // A folder's change time moves when a sandbox mounts on it or a link to it is made; its list of names does not.
-    const changed = stat.isDirectory() ? '' : `${stat.ctimeNs} ${stat.ino} ${stat.size}`;
-    hash.update(`${path.slice(folder.length)}\0${stat.mode} ${stat.mtimeNs} ${changed}\n`);
-  }
-  return hash.digest('hex');
-}
-
-/** The folder itself and everything below it, parents before children, in a fixed order. */
-function* walk(folder: string): Generator<string> {
-  yield folder;
-  const entries = readdirSync(folder, { withFileTypes: true });
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* walk(path);
-    else yield path;
-  }
 }

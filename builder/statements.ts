@@ -24,6 +24,8 @@ export interface StepFacts {
     readonly url: string;
     readonly role: 'source' | 'toolchain';
   }[];
+  /** Inputs of other kinds, with their roles. */
+  readonly dependencies: readonly ResourceDescriptor[];
   /** Digest of each material, in the order of the step's `materials`. */
   readonly materials: readonly string[];
 }
@@ -60,6 +62,7 @@ export function formatProvenance(
       step: facts.step.name,
       resolvedDependencies: [
         ...packages,
+        ...facts.dependencies,
         config('waybill.yaml', identity.definitionSha256),
         config('waybill.lock', identity.lockSha256),
         ...materials,

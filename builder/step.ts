@@ -14,6 +14,8 @@ import { runInSandbox, type SandboxResult } from './sandbox.ts';
 
 export interface StepContext {
   readonly root: StepRoot;
+  /** Folders that appear at /inputs/<name>. */
+  readonly inputs: readonly { readonly name: string; readonly folder: string }[];
   readonly sourceDateEpoch: number;
   /** A folder of the step's own on the host; gone when the build ends. */
   readonly folder: string;
@@ -67,6 +69,7 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     root: context.root.folder,
     work,
     materials,
+    inputs: context.inputs,
     command: step.command,
     environment: step.environment,
     sourceDateEpoch: context.sourceDateEpoch,

@@ -4,7 +4,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BUILDER } from './faults.ts';
 
 /** Waybill's cache folder [XDG-basedir-0.8 §Environment variables]: a relative XDG_CACHE_HOME is ignored, as that asks. */
@@ -19,12 +19,20 @@ export interface Pinned {
   readonly sizeBytes: number;
 }
 
+/** What nobody stated a size of may have, at most. */
+const ADDED_MAX = 32 * 1024 ** 3;
+
 export class ContentStore {
   readonly folder: string;
 
   /** `cache` is Waybill's cache folder. */
-  constructor(cache: string) {
-    this.folder = join(cache, 'store', 'sha256');
+  constructor(cache: string, below = 'store') {
+    this.folder = join(cache, below, 'sha256');
+  }
+
+  /** A store that somebody keeps, in the same form without the cache around it: `<folder>/sha256/…`. */
+  static archive(folder: string): ContentStore {
+    return new ContentStore(folder, '.');
   }
 
   /** Where a file is, or would be. */
@@ -49,19 +57,37 @@ export class ContentStore {
    * @throws FETCH_TOO_LARGE, FETCH_TRUNCATED, FETCH_DIGEST_MISMATCH, FETCH_STORE_UNWRITABLE, and what `chunks` throws
    */
   async take(pinned: Pinned, what: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    const path = this.path(pinned.sha256);
+    await this.#write(chunks, pinned.sizeBytes, what, (sizeBytes, sha256) =>
+      checkTaken(pinned, what, sizeBytes, sha256),
+    );
+  }
+
+  /**
+   * Takes in what nothing pins yet: a digest comes out. Only for making a lock.
+   * @throws FETCH_TOO_LARGE, FETCH_STORE_UNWRITABLE, and what `chunks` throws
+   */
+  async add(what: string, chunks: AsyncIterable<Uint8Array>, sizeBytesMax = ADDED_MAX): Promise<Pinned> {
+    return this.#write(chunks, sizeBytesMax, what, () => undefined);
+  }
+
+  async #write(
+    chunks: AsyncIterable<Uint8Array>,
+    sizeBytesMax: number,
+    what: string,
+    check: (sizeBytes: number, sha256: string) => void,
+  ): Promise<Pinned> {
     const beside = join(this.folder, `new-${randomBytes(8).toString('hex')}`);
     const hash = createHash('sha256');
     let sizeBytes = 0;
     try {
-      const file = await store(() => mkdirThenOpen(join(this.folder, pinned.sha256.slice(0, 2)), beside));
+      const file = await store(() => mkdirThenOpen(this.folder, beside));
       try {
         for await (const chunk of chunks) {
           sizeBytes += chunk.length;
-          if (sizeBytes > pinned.sizeBytes) {
+          if (sizeBytes > sizeBytesMax) {
             throw BUILDER.reject(
               'FETCH_TOO_LARGE',
-              `expected ${pinned.sizeBytes} bytes of ${what}, got more than that`,
+              `expected ${sizeBytesMax} bytes of ${what}, got more than that`,
             );
           }
           hash.update(chunk);
@@ -71,8 +97,12 @@ export class ContentStore {
       } finally {
         await file.close();
       }
-      checkTaken(pinned, what, sizeBytes, hash.digest('hex'));
+      const sha256 = hash.digest('hex');
+      check(sizeBytes, sha256);
+      const path = this.path(sha256);
+      await store(() => mkdir(dirname(path), { recursive: true }));
       await store(() => rename(beside, path));
+      return { sha256, sizeBytes };
     } finally {
       // What went wrong before is what matters, not that tidying up went wrong for the same reason.
       await rm(beside, { force: true }).catch(() => undefined);

@@ -9,7 +9,7 @@ import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import type { BuildSummary } from '../builder/output-folder.ts';
 import { cacheFolder } from '../builder/store.ts';
-import { mirrorOption, readDefinition } from './definition-file.ts';
+import { hostOption, mirrorOption, readDefinition } from './definition-file.ts';
 import { readInput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
@@ -27,6 +27,9 @@ export interface BuildInputs {
   readonly audit?: boolean | undefined;
   readonly builderId: string;
   readonly mirror?: string | undefined;
+  readonly snapshot?: string | undefined;
+  readonly archive?: string | undefined;
+  readonly registry?: string | undefined;
   /** Version of Waybill. */
   readonly toolVersion: string;
   readonly progress: (text: string) => void;
@@ -63,7 +66,11 @@ async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
     cache: cacheFolder(process.env, homedir()),
     builderId: inputs.builderId,
     toolVersion: inputs.toolVersion,
+    folder: opened.folder,
     mirror: mirrorOption(inputs.mirror),
+    snapshot: hostOption(inputs.snapshot, 'WAYBILL_SNAPSHOT'),
+    archive: hostOption(inputs.archive, 'WAYBILL_ARCHIVE'),
+    registry: inputs.registry,
     signal: inputs.signal,
     onEvent: showEvents(inputs.progress),
   };
@@ -76,6 +83,9 @@ interface BuildOptions {
   readonly force?: true;
   readonly builderId: string;
   readonly mirror?: string;
+  readonly snapshot?: string;
+  readonly archive?: string;
+  readonly registry?: string;
   readonly json?: true;
 }
 
@@ -98,6 +108,15 @@ export function buildVerb(program: Command): void {
       "where to fetch from (http, https or file); default WAYBILL_MIRROR, else the host's apt sources",
     )
     .option(
+      '--snapshot <url>',
+      'archive base that keeps packages which the mirror has no more; default WAYBILL_SNAPSHOT',
+    )
+    .option(
+      '--archive <folder>',
+      'read every input from here first, and keep every one here, by digest; default WAYBILL_ARCHIVE',
+    )
+    .option('--registry <url>', 'registry that is asked by digest for inputs that are gone elsewhere')
+    .option(
       '--check',
       'build twice under changed conditions; keep the build only if both gave the same bytes',
     )
@@ -112,7 +131,7 @@ export function buildVerb(program: Command): void {
         'Packages and unpacked roots are kept under $XDG_CACHE_HOME/waybill (default ~/.cache/waybill).',
     )
     .action(async (file: string, options: BuildOptions) => {
-      const { out, force, builderId, mirror } = options;
+      const { out, force, builderId, mirror, snapshot, archive, registry } = options;
       const toolVersion = program.version() ?? '';
       const inputs = {
         file,
@@ -121,6 +140,9 @@ export function buildVerb(program: Command): void {
         audit: options.audit === true,
         builderId,
         mirror,
+        snapshot,
+        archive,
+        registry,
         toolVersion,
         progress: printProgress,
       };

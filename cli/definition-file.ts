@@ -24,5 +24,10 @@ export async function readDefinition(path: string): Promise<DefinitionFile> {
 
 /** `--mirror`, else WAYBILL_MIRROR, else nothing, which leaves it to the host's apt sources. */
 export function mirrorOption(option: string | undefined): string | undefined {
-  return option ?? (process.env.WAYBILL_MIRROR || undefined);
+  return hostOption(option, 'WAYBILL_MIRROR');
+}
+
+/** The addresses that only a host knows: an option, else the environment, else none. */
+export function hostOption(option: string | undefined, variable: string): string | undefined {
+  return option ?? (process.env[variable] || undefined);
 }

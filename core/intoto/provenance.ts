@@ -19,7 +19,7 @@ export const PROVENANCE_TYPE = 'https://slsa.dev/provenance/v1';
 export const HERMETIC_STEP_BUILD_TYPE = 'https://waybill.example/build-types/hermetic-step/v1';
 
 /** How an input took part [docs/spec/build-type.md §Roles]; annotation `role` of a resolved dependency. */
-export type InputRole = 'source' | 'toolchain' | 'config' | 'material';
+export type InputRole = 'source' | 'toolchain' | 'config' | 'blob' | 'rootfs' | 'material';
 
 /** The provenance of one step. */
 export interface StepProvenance {

@@ -20,7 +20,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type BuildRequest, build } from '../../builder/build.ts';
 import { inputsSha256 } from '../../builder/definition.ts';
 import { lockInputs } from '../../builder/lock.ts';
-import { formatLock, type Lock } from '../../builder/lock-file.ts';
+import { debianInputs, formatLock, type Lock } from '../../builder/lock-file.ts';
 import { listWorkFiles } from '../../builder/outputs.ts';
 import { parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { parseSbomReference } from '../../core/intoto/reference.ts';
@@ -153,7 +153,7 @@ describe('a build', () => {
       ['waybill:step/make/a.elf', 'material'],
     ]);
     const digests = provenance.resolvedDependencies.map((dependency) => dependency.sha256);
-    expect(digests.slice(0, 2)).toEqual(asked.lock.inputs[0]?.packages.map((locked) => locked.sha256));
+    expect(digests.slice(0, 2)).toEqual(debianInputs(asked.lock)[0]?.packages.map((locked) => locked.sha256));
     expect(digests.slice(2)).toEqual([
       sha256(asked.definitionBytes),
       sha256(asked.lockBytes),

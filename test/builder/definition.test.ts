@@ -103,7 +103,7 @@ describe('a bad definition is refused where it is bad', () => {
     ['version: 1.2.3', 'version: v1', 'DEFINITION_MALFORMED', '3:10'],
     ['version: 1.2.3', 'version: 1.2', 'DEFINITION_MALFORMED', '3:10'],
     ['sourceDateEpoch: 1700000000', 'sourceDateEpoch: soon', 'DEFINITION_MALFORMED', '4:18'],
-    ['    kind: debian', '    kind: oci', 'DEFINITION_MALFORMED', '7:11'],
+    ['    kind: debian', '    kind: rpm', 'DEFINITION_MALFORMED', '7:11'],
     ['role: toolchain', 'role: tool', 'DEFINITION_MALFORMED', '8:11'],
     ['suite: bookworm', 'suite: bookworm [trusted=yes]', 'DEFINITION_MALFORMED', '10:12'],
     ['components: [main]', 'components: []', 'DEFINITION_MALFORMED', '11:17'],

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { lockInputs } from '../../builder/lock.ts';
-import { checkLock, formatLock, type Lock, parseLock } from '../../builder/lock-file.ts';
+import { checkLock, debianInputs, formatLock, type Lock, parseLock } from '../../builder/lock-file.ts';
 import { ARCHITECTURE, type Archive, makeArchive } from './archive.ts';
 import { readYaml, stepYaml, yamlOver } from './definitions.ts';
 
@@ -37,7 +37,7 @@ const code = (promise: Promise<unknown>) =>
 describe('resolving', () => {
   test('gives the closure alone, as the archive has it, whatever the host has', async () => {
     const lock = await lockOf(['app']);
-    const [input] = lock.inputs;
+    const [input] = debianInputs(lock);
     expect(input?.packages.map(({ name, version }) => `${name} ${version}`).sort()).toEqual([
       'app 2:1.0+x~y-1',
       'coreutils 0.1',
@@ -148,7 +148,7 @@ describe('a lock', () => {
     const outdated = (change: () => void) =>
       expect(change).toThrow(expect.objectContaining({ code: 'LOCK_OUTDATED' }));
     outdated(() => checkLock(definitionOf(['app', 'unrelated']), lock));
-    const [input] = lock.inputs;
+    const [input] = debianInputs(lock);
     if (input === undefined) throw new Error('no input');
     const without = { ...input, packages: input.packages.filter(({ name }) => name !== 'app') };
     outdated(() => checkLock(definitionOf(['app']), { ...lock, inputs: [without] }));

@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fetchPackages } from '../../builder/fetch.ts';
 import { lockInputs } from '../../builder/lock.ts';
-import type { LockedPackage } from '../../builder/lock-file.ts';
+import { debianInputs, type LockedPackage } from '../../builder/lock-file.ts';
 import { joinPackages, openRoot, type StepRoot } from '../../builder/root.ts';
 import { runInSandbox, type SandboxRun } from '../../builder/sandbox.ts';
 import { ContentStore } from '../../builder/store.ts';
@@ -35,7 +35,7 @@ let root: StepRoot;
 const lockedOf = async (names: readonly string[]) => {
   const definition = readYaml(yamlOver(archive, stepYaml('true'), { packages: names }));
   const lock = await lockInputs(definition, { folder: '/', mirror: archive.url });
-  return joinPackages(lock.inputs.map((input) => input.packages));
+  return joinPackages(debianInputs(lock).map((input) => input.packages));
 };
 const open = (entries: readonly LockedPackage[]) =>
   openRoot(entries, {

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inputs of a build under way: what each step may see of them, fetched by digest and laid out once.
+
+import { resolve } from 'node:path';
+import type { ResourceDescriptor } from '../core/intoto/statement.ts';
+import type { BuildRequest } from './build.ts';
+import type { DebianInput, InputDefinition, StepDefinition } from './definition.ts';
+import { type BlobOptions, fetchBlobs, type Wanted, wantedPackage } from './fetch.ts';
+import { wantedBlobs } from './inputs/blobs.ts';
+import { dependenciesOf } from './inputs/dependencies.ts';
+import { folderDifferences } from './inputs/folder.ts';
+import { openInput } from './inputs/mount.ts';
+import { openImageRoot } from './inputs/oci.ts';
+import { debianInputs, type LockedInput, type LockedPackage, outdated } from './lock-file.ts';
+import { checkMirror, findMirror } from './mirror.ts';
+import { packageUrl } from './package-url.ts';
+import { joinPackages, openRoot, type StepRoot } from './root.ts';
+import type { StepFacts } from './statements.ts';
+import { ContentStore, hashFile } from './store.ts';
+
+/** An input with what is locked of it. */
+interface Pair {
+  readonly input: InputDefinition;
+  readonly locked: LockedInput;
+}
+
+export class BuildInputs {
+  fetchedSizeBytes = 0;
+  readonly #request: BuildRequest;
+  readonly #store: ContentStore;
+  readonly #archive: ContentStore | undefined;
+  readonly #roots = new Map<string, StepRoot>();
+  readonly #mounts = new Map<string, string>();
+  readonly #mirrors = new Map<string, Promise<string>>();
+
+  /** The lock has been checked against the definition. */
+  constructor(request: BuildRequest) {
+    this.#request = request;
+    this.#store = new ContentStore(request.cache);
+    this.#archive = request.archive === undefined ? undefined : ContentStore.archive(request.archive);
+  }
+
+  /**
+   * What must be so before the first step: folders beside the definition are as locked, and an archive, if there is one, holds
+   * every input. @throws LOCK_OUTDATED, INPUT_…, FETCH_…
+   */
+  async prepare(): Promise<void> {
+    await checkFolders(this.#request.lock.inputs, this.#request.folder ?? '.');
+    if (this.#archive === undefined) return;
+    await this.#fetch(this.#request.lock.inputs.flatMap((locked) => this.#wantedOf(locked)));
+  }
+
+  /** Packages with roles, and dependencies of other kinds, of a step. @throws SANDBOX_ROOT_CONFLICT */
+  describe(step: StepDefinition): Pick<StepFacts, 'packages' | 'dependencies'> {
+    const pairs = this.#pairsOf(step);
+    const named = new Set<string>();
+    const distribution = new Map<LockedPackage, string>();
+    const lists: (readonly LockedPackage[])[] = [];
+    const dependencies: ResourceDescriptor[] = [];
+    for (const { input, locked } of pairs) {
+      if (input.kind === 'debian' && locked.kind === 'debian') {
+        if (input.role === 'source') for (const name of input.packages) named.add(name);
+        for (const entry of locked.packages) distribution.set(entry, input.distribution);
+        lists.push(locked.packages);
+      } else if (input.kind !== 'debian' && locked.kind !== 'debian') {
+        dependencies.push(...dependenciesOf(input, locked));
+      }
+    }
+    const packages = joinPackages(lists).map((entry) => ({
+      entry,
+      url: packageUrl(distribution.get(entry) ?? 'debian', entry),
+      role: named.has(entry.name) ? ('source' as const) : ('toolchain' as const),
+    }));
+    return { packages, dependencies };
+  }
+
+  /** The root file system of a step, checked once a build. @throws SANDBOX_ROOT_…, FETCH_…, INPUT_… */
+  async openRoot(step: StepDefinition, packages: readonly LockedPackage[]): Promise<StepRoot> {
+    const image = this.#pairsOf(step).find(({ locked }) => locked.kind === 'oci')?.locked;
+    const key = image?.name ?? packages.map(({ sha256 }) => sha256).join();
+    const known = this.#roots.get(key);
+    if (known !== undefined) return known;
+    const { cache, signal } = this.#request;
+    const store = this.#store;
+    const root =
+      image?.kind === 'oci'
+        ? await openImageRoot(image, { cache, store, fetch: () => this.#fetch(this.#wantedOf(image)) })
+        : await openRoot(packages, {
+            cache,
+            store,
+            signal,
+            onProgress: (text) => this.#progress(text),
+            fetch: (wanted) => this.#fetch(wanted.map((entry) => this.#wantedPackage(entry))),
+          });
+    this.#roots.set(key, root);
+    return root;
+  }
+
+  /** The folders that a step sees at /inputs/<name>. @throws FETCH_…, INPUT_… */
+  async openMounts(step: StepDefinition): Promise<{ readonly name: string; readonly folder: string }[]> {
+    const mounts: { name: string; folder: string }[] = [];
+    for (const { input, locked } of this.#pairsOf(step)) {
+      if (input.kind === 'debian' || input.kind === 'oci') continue;
+      if (locked.kind === 'debian' || locked.kind === 'oci') continue;
+      let folder = this.#mounts.get(input.name);
+      if (folder === undefined) {
+        const fetch = () => this.#fetch(this.#wantedOf(locked));
+        folder = await openInput(input, locked, { cache: this.#request.cache, store: this.#store, fetch });
+        this.#mounts.set(input.name, folder);
+      }
+      mounts.push({ name: input.name, folder });
+    }
+    return mounts;
+  }
+
+  /** The file of a package, fetched again if the cache has lost it. @throws FETCH_… */
+  async packageFile(entry: LockedPackage): Promise<string> {
+    await this.#fetch([this.#wantedPackage(entry)]);
+    return this.#store.path(entry.sha256);
+  }
+
+  #pairsOf(step: StepDefinition): Pair[] {
+    const { definition, lock } = this.#request;
+    return definition.inputs
+      .filter(({ name }) => step.inputs.includes(name))
+      .map((input) => {
+        const locked = lock.inputs.find(({ name }) => name === input.name);
+        if (locked === undefined) throw new Error(`input ${input.name} was checked to be locked`);
+        return { input, locked };
+      });
+  }
+
+  #wantedOf(locked: LockedInput): Wanted[] {
+    if (locked.kind === 'debian') return locked.packages.map((entry) => this.#wantedPackage(entry));
+    return wantedBlobs(locked, this.#request.folder ?? '.');
+  }
+
+  #wantedPackage(entry: LockedPackage): Wanted {
+    const { snapshot } = this.#request;
+    return wantedPackage(entry, {
+      mirrorOf: (one) => this.#mirrorOf(one),
+      snapshot: snapshot === undefined ? undefined : checkMirror(snapshot),
+    });
+  }
+
+  /** The mirror of a package's input, found once an input. */
+  #mirrorOf(entry: LockedPackage): Promise<string> {
+    const { lock, definition } = this.#request;
+    const holder = debianInputs(lock).find(({ packages }) => packages.includes(entry));
+    const input = definition.inputs.find(
+      (one): one is DebianInput => one.kind === 'debian' && one.name === holder?.name,
+    );
+    if (input === undefined) throw new Error(`package ${entry.name} of no input`);
+    const mirror = this.#mirrors.get(input.name) ?? findMirror(input, this.#request);
+    this.#mirrors.set(input.name, mirror);
+    return mirror;
+  }
+
+  async #fetch(wanted: readonly Wanted[]): Promise<void> {
+    const { registry, signal } = this.#request;
+    let shownMs = 0;
+    const options: BlobOptions = {
+      archive: this.#archive,
+      registry: registry === undefined ? undefined : checkMirror(registry),
+      signal,
+      onProgress: ({ count, of, sizeBytes }) => {
+        if (count < of && performance.now() - shownMs < 1000) return;
+        shownMs = performance.now();
+        this.#progress(`fetched ${count} of ${of} inputs, ${(sizeBytes / 1e6).toFixed(1)} MB`);
+      },
+    };
+    this.fetchedSizeBytes += (await fetchBlobs(this.#store, wanted, options)).fetchedSizeBytes;
+  }
+
+  #progress(text: string): void {
+    this.#request.onEvent?.({ kind: 'progress', text });
+  }
+}
+
+/**
+ * Refuses what lies beside the definition and is not as it was locked: folders and west manifests. One that is gone may still be in
+ * an archive. @throws LOCK_OUTDATED, INPUT_FOLDER_UNREADABLE
+ */
+export async function checkFolders(inputs: readonly LockedInput[], base: string): Promise<void> {
+  for (const locked of inputs) {
+    if (locked.kind === 'folder') {
+      const found = (await folderDifferences(locked, base)) ?? [];
+      if (found.length > 0) throw outdated(found.map((text) => `folder ${locked.name}: ${text}`));
+    }
+    const manifest = locked.definition?.manifest;
+    if (locked.kind !== 'west' || typeof manifest !== 'string' || locked.definition?.url !== undefined)
+      continue;
+    const digest = await hashFile(resolve(base, manifest)).catch(() => locked.manifestSha256);
+    if (digest !== locked.manifestSha256) throw outdated([`input ${locked.name}: ${manifest} changed`]);
+  }
+}
