@@ -49,7 +49,9 @@ export interface WorkFile {
 
 export class InputFiles {
   readonly #steps: readonly EvidenceStep[];
+  readonly #found = new Map<string, Promise<InputFile | undefined>>();
   #byDigest: Promise<ReadonlyMap<string, InputFile>> | undefined;
+  #origins: ReadonlyMap<string, WorkFile> | undefined;
 
   /** `steps` in the order in which they ran. */
   constructor(steps: readonly EvidenceStep[]) {
@@ -57,7 +59,15 @@ export class InputFiles {
   }
 
   /** The input's file that a path in a step's sandbox is, or is a copy of. */
-  async find(step: string, path: string): Promise<InputFile | undefined> {
+  find(step: string, path: string): Promise<InputFile | undefined> {
+    // Every section of every object asks for the same headers.
+    const key = `${step}\0${path}`;
+    const found = this.#found.get(key) ?? this.#find(step, path);
+    this.#found.set(key, found);
+    return found;
+  }
+
+  async #find(step: string, path: string): Promise<InputFile | undefined> {
     const known = this.#steps.find(({ name }) => name === step);
     if (known === undefined) return undefined;
     const made = this.workFile(step, path);
@@ -96,11 +106,10 @@ export class InputFiles {
   /** The first step that had this very file, copied or not: who made an object knows where its sources were. */
   origin(file: WorkFile): WorkFile {
     const digest = this.#digestOf(file);
-    for (const { name, workFiles } of digest === undefined ? [] : this.#steps) {
-      if (name === file.step) break;
-      for (const [path, sha256] of workFiles) if (sha256 === digest) return { step: name, path };
-    }
-    return file;
+    this.#origins ??= indexOrigins(this.#steps);
+    // The file's own step comes after the one that is found, or is it: then the path asked for is as good as another.
+    const origin = digest === undefined ? undefined : this.#origins.get(digest);
+    return origin === undefined || origin.step === file.step ? file : origin;
   }
 
   #digestOf({ step, path }: WorkFile): string | undefined {
@@ -136,6 +145,17 @@ export class InputFiles {
     }
     return index;
   }
+}
+
+/** The first step, and its first path, of each content. */
+function indexOrigins(steps: readonly EvidenceStep[]): Map<string, WorkFile> {
+  const origins = new Map<string, WorkFile>();
+  for (const { name, workFiles } of steps) {
+    for (const [path, sha256] of workFiles) {
+      if (!origins.has(sha256)) origins.set(sha256, { step: name, path });
+    }
+  }
+  return origins;
 }
 
 /** Regular files below a folder, sorted. */

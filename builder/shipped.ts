@@ -101,6 +101,8 @@ export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
 }
 
 type FileFacts = Required<Pick<Occurrence, 'sha256'>> & Pick<Occurrence, 'licence'>;
+/** A depfile's rule, with the step that the depfile is of. */
+type Rule = DependencyRule & { readonly step: string };
 type Owner = LockedPackage | DeclaredComponent | string;
 
 /** Claims on bytes of one image, as they are made. */
@@ -110,7 +112,8 @@ class Claims {
   readonly #runs: SourceRuns;
   readonly #files: InputFiles;
   readonly #used = new UsedFiles();
-  readonly #rules: ReadonlyMap<string, DependencyRule & { readonly step: string }>;
+  readonly #rules: ReadonlyMap<string, Rule>;
+  readonly #ruleOfObject = new Map<string, Promise<Rule | undefined>>();
   readonly #occurrences = new Map<Owner, Map<string, Occurrence>>();
   readonly #opaque = new Set<Owner>();
   readonly #facts = new Map<string, FileFacts>();
@@ -254,7 +257,13 @@ class Claims {
   }
 
   /** The depfile's rule that made an object, whose prerequisites then count as used. */
-  async #ruleOf(object: string): Promise<(DependencyRule & { readonly step: string }) | undefined> {
+  #ruleOf(object: string): Promise<Rule | undefined> {
+    const known = this.#ruleOfObject.get(object) ?? this.#findRule(object);
+    this.#ruleOfObject.set(object, known);
+    return known;
+  }
+
+  async #findRule(object: string): Promise<Rule | undefined> {
     const made = this.#files.workFile(this.#evidence.linkStep, absolute(object));
     if (made === undefined) return undefined;
     const origin = this.#files.origin(made);
