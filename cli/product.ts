@@ -139,7 +139,7 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
   };
   const keys = await readTargetsKeys(inputs.offlineFolder);
   progress(`reading top-level targets from ${url}`);
-  const { client } = await openTrust({ registryUrl: url, rootPath: inputs.root });
+  const { client } = await openTrust({ registryUrl: url, rootPath: inputs.root, evenExpired: true });
   const current = client.role('targets');
   const { draft, files } =
     verb === 'add' ? addProduct(current, whole(change)) : updateProduct(current, change);
@@ -149,7 +149,7 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
   });
   if (change.releasesKeys !== undefined || change.releasesThreshold !== undefined) {
     const own = releasesRole(product);
-    if ((await client.delegatedRole(own)) !== undefined) {
+    if ((await client.delegatedRole(own, { evenExpired: true })) !== undefined) {
       checkStillSigned(product, metadata, await client.roleBytes(own));
     }
   }

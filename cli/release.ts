@@ -169,7 +169,7 @@ async function openDesk(inputs: ReleaseInputs): Promise<Desk> {
   if (trust.client.signersOf(role) === undefined) {
     throw RELEASE.reject('RELEASE_PRODUCT_UNKNOWN', `expected a delegation to ${role}, found none`);
   }
-  const current = await trust.client.delegatedRole(role);
+  const current = await trust.client.delegatedRole(role, { evenExpired: true });
   const index =
     current === undefined
       ? emptyIndex(product)

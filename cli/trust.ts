@@ -50,6 +50,8 @@ export function registryUrl(text: string): string {
 export async function openTrust(options: {
   readonly registryUrl: string;
   readonly rootPath: string;
+  /** For those who sign top-level targets anew. */
+  readonly evenExpired?: true;
 }): Promise<Trust> {
   const root = await readInput(options.rootPath);
   const url = registryUrl(options.registryUrl);
@@ -57,7 +59,7 @@ export async function openTrust(options: {
   const state = process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
   const stateFolder = join(state, 'waybill', 'tuf', id);
   const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: Date.now() });
-  await client.refresh();
+  await client.refresh(options);
   const trustedRoot = () => client.trustMaterial('trusted_root.json');
   return {
     client,

@@ -32,7 +32,8 @@ export const PEERS = faultsOf({
   TUF_ROLE_EXPIRED: {
     class: 'rejection',
     meaning: 'A role has expired: the repository is frozen, or its operator forgot to sign again.',
-    remedy: 'Check the clock; otherwise ask the operator to sign the role again.',
+    remedy:
+      'Check the clock; otherwise the role must be signed again: `waybill release --renew`, `waybill product update`.',
   },
   TUF_METADATA_DIGEST: {
     class: 'rejection',

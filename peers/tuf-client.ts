@@ -43,6 +43,11 @@ export interface TargetPlace {
   readonly sizeBytes: number;
 }
 
+/** Looser than [TUF-1.0.34 §5.6.5]: whoever signs the next version of a targets role may start from one that has expired. */
+export interface Expiry {
+  readonly evenExpired?: true;
+}
+
 export class TufClient {
   private readonly options: TufClientOptions;
   private readonly base: string;
@@ -53,7 +58,11 @@ export class TufClient {
     this.base = `${options.registryUrl.replace(/\/+$/, '')}/tuf`;
     this.store = store;
     // The library reads the clock in its constructor; the caller's instant counts.
-    (store as unknown as { referenceTime: Date }).referenceTime = new Date(options.nowMs);
+    this.setClock(options.nowMs);
+  }
+
+  private setClock(nowMs: number): void {
+    (this.store as unknown as { referenceTime: Date }).referenceTime = new Date(nowMs);
   }
 
   /**
@@ -78,11 +87,11 @@ export class TufClient {
    * @throws TUF_UNREACHABLE, TUF_METADATA_MALFORMED, TUF_SIGNATURE_THRESHOLD, TUF_VERSION_ROLLBACK, TUF_ROLE_EXPIRED,
    * TUF_METADATA_DIGEST, TUF_STATE_UNWRITABLE
    */
-  async refresh(): Promise<void> {
+  async refresh(whose: Expiry = {}): Promise<void> {
     await this.updateRoot();
     await this.updateTimestamp();
     await this.updateSnapshot();
-    await this.updateTargets('targets', 'root');
+    await this.updateTargets('targets', 'root', whose);
     this.refuseGoodsAtTop();
   }
 
@@ -127,7 +136,7 @@ export class TufClient {
     if (this.store.snapshot?.signed.meta[`${own}.json`] === undefined) {
       throw PEERS.reject('TUF_ROLE_MISSING', `the product ${quote(product)} has no release yet`);
     }
-    await this.updateTargets(own, 'targets');
+    await this.updateTargets(own, 'targets', {});
     return this.place(this.role(own).targets[name], name, own);
   }
 
@@ -154,9 +163,9 @@ export class TufClient {
   }
 
   /** Loads a delegated role without asking for a target; undefined if the snapshot does not know it. */
-  async delegatedRole(name: string): Promise<TargetsRole | undefined> {
+  async delegatedRole(name: string, whose: Expiry = {}): Promise<TargetsRole | undefined> {
     if (this.store.snapshot?.signed.meta[`${name}.json`] === undefined) return undefined;
-    await this.updateTargets(name, 'targets');
+    await this.updateTargets(name, 'targets', whose);
     return this.role(name);
   }
 
@@ -230,9 +239,17 @@ export class TufClient {
     await writeKept(this.options.stateFolder, 'snapshot', bytes);
   }
 
-  private async updateTargets(name: string, delegator: string): Promise<void> {
+  private async updateTargets(name: string, delegator: string, { evenExpired }: Expiry): Promise<void> {
     if (this.store.getRole(name) !== undefined) return;
-    const load = (buffer: Buffer): void => this.store.updateDelegatedTargets(buffer, name, delegator);
+    const load = (buffer: Buffer): void => {
+      // The roles above were checked by the caller's clock when they were loaded.
+      this.setClock(evenExpired === true ? 0 : this.options.nowMs);
+      try {
+        this.store.updateDelegatedTargets(buffer, name, delegator);
+      } finally {
+        this.setClock(this.options.nowMs);
+      }
+    };
     if (await this.loadKept(name, load)) return;
     const meta = this.store.snapshot?.signed.meta[`${name}.json`];
     const bytes = await this.required(

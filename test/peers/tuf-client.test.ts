@@ -188,6 +188,19 @@ describe('metadata', () => {
     await expect(goods(await refreshed())).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
   });
 
+  test('who signs a targets role anew starts from an expired one, under roles that have not', async () => {
+    for (const role of ['targets', OWN]) forge.roles.get(role).expires = '2026-05-31T23:59:59Z';
+    forge.publish('targets', OWN);
+    const client = await open();
+    await client.refresh({ evenExpired: true });
+    await expect(client.delegatedRole(OWN)).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
+    expect((await client.delegatedRole(OWN, { evenExpired: true }))?.version).toBe(3);
+    await expect(refreshed()).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
+    forge.roles.get('snapshot').expires = '2026-05-31T23:59:59Z';
+    forge.publishSnapshot();
+    await expect((await open()).refresh({ evenExpired: true })).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
+  });
+
   test('what was seen once is not unseen: timestamp, snapshot and delegated role do not go back', async () => {
     const before = new Map(forge.files);
     forge.publish('targets', OWN);
