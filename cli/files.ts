@@ -4,7 +4,16 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument as parseYaml } from 'yaml';
+import {
+  type Document,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument as parseYaml,
+} from 'yaml';
 import { DocumentNode } from '../core/encoding/document.ts';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { utf8, utf8Decode } from '../core/encoding/utf8.ts';
@@ -69,10 +78,11 @@ export function openYaml(
   const document = parseYaml(text, {
     lineCounter: lines,
     strict: true,
-    uniqueKeys: true,
+    // The library compares every key with every other; ours takes a step for each.
+    uniqueKeys: false,
     prettyErrors: false,
   });
-  const problem = document.errors[0] ?? document.warnings[0];
+  const problem = document.errors[0] ?? document.warnings[0] ?? strayKey(document);
   if (problem !== undefined) throw refuse(`expected YAML: ${problem.message}`, place(problem.pos[0]));
   const locate = (pointer: string): string => place(offsetOf(document.contents, pointer));
   let json: string;
@@ -84,6 +94,30 @@ export function openYaml(
   const parsed = parseStrictJson(utf8(json));
   if ('problem' in parsed) throw refuse(`expected plain YAML values, got ${parsed.problem}`, path);
   return new DocumentNode(parsed.value, { refuse, locate });
+}
+
+/** A key that is given twice, however it is written, or is no word or number; or a document that calls itself no YAML 1.2. */
+function strayKey(document: Document): { message: string; pos: [number, number] } | undefined {
+  const at = (node: unknown, message: string) => {
+    const [start = 0, end = 0] = (node as Node | null)?.range ?? [];
+    return { message, pos: [start, end] as [number, number] };
+  };
+  if (document.directives?.yaml.version !== '1.2') return at(document.contents, 'a document of version 1.2');
+  const waiting: unknown[] = [document.contents];
+  while (waiting.length > 0) {
+    const node = waiting.pop();
+    if (isSeq(node)) for (const item of node.items) waiting.push(item);
+    if (!isMap(node)) continue;
+    const seen = new Set<string>();
+    for (const { key, value } of node.items) {
+      if (!isScalar(key)) return at(key, 'keys that are words or numbers');
+      const name = String(key.value ?? '');
+      if (seen.has(name)) return at(key, `each key once, got ${quote(name)} twice`);
+      seen.add(name);
+      waiting.push(value);
+    }
+  }
+  return undefined;
 }
 
 /** Offset of the node that a JSON pointer names, or of its nearest parent. */

@@ -73,3 +73,22 @@ test('aliases, text that is not UTF-8 and endless documents are refused', () => 
   expect(() => openYaml('p.yaml', new Uint8Array(1024 * 1024 + 1).fill(0x20))).toThrow(/1 MiB of UTF-8/);
   expect(openYaml('p.yaml', utf8('a: 1\n')).field('a').integer()).toBe(1);
 });
+
+test('a key stands once, however it is written, and is a word or a number; the version is 1.2', () => {
+  const whole = (document: ReturnType<typeof openYaml>) => document.value;
+  expect(faultOf('a: 1\nb:\n  c: 1\n  c: 2\n', whole)).toEqual([
+    'p.yaml:4:3: "c: 2"',
+    'expected YAML: each key once, got "c" twice',
+  ]);
+  expect(faultOf('- {1: a, "1": b}\n', whole)[1]).toContain('got "1" twice');
+  expect(faultOf('? {a: 1}\n: 2\n', whole)[1]).toContain('keys that are words or numbers');
+  // In YAML 1.1 this would be `true`.
+  expect(faultOf('%YAML 1.1\n---\na: yes\n', whole)[1]).toContain('version 1.2');
+  expect(openYaml('p.yaml', utf8('%YAML 1.2\n---\na: yes\n')).field('a').string()).toBe('yes');
+});
+
+test('many keys and many elements take time in proportion', () => {
+  const keys = Array.from({ length: 15_000 }, (_, i) => `k${i}: 1\n`).join('');
+  expect(openYaml('p.yaml', utf8(keys)).members()).toHaveLength(15_000);
+  expect(openYaml('p.yaml', utf8(`[${'1,'.repeat(130_000)}1]`)).elements()).toHaveLength(130_001);
+}, 20_000);
