@@ -8,6 +8,7 @@ import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { clockLibrary } from './fixed-answers.ts';
+import { describeMissing, findMissing } from './missing-input.ts';
 import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
 import { readRootFile, type StepRoot } from './root.ts';
 import { runInSandbox, type SandboxResult } from './sandbox.ts';
@@ -83,7 +84,7 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     onLog: context.onLog,
   });
   const durationMs = Math.round(performance.now() - startedMs);
-  refuseFailure(step, result);
+  refuseFailure(step, result, context.root);
   const outputs = await takeOutputs(step, work, join(context.outputs, step.name), context.sourceDateEpoch);
   return {
     outputs,
@@ -94,7 +95,7 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
   };
 }
 
-function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxResult): void {
+function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxResult, root: StepRoot): void {
   if (exitCode === 0) return;
   const last = quote(log.trim().split('\n').at(-1) ?? '');
   if (over === 'work') {
@@ -114,7 +115,7 @@ function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxRes
     exitCode === 128 + 25 ? `a file over ${step.outputSizeBytesMax} bytes` : `exit code ${exitCode}`;
   throw BUILDER.reject(
     'STEP_FAILED',
-    `expected step ${step.name} to succeed, got ${got}; its log ends with ${last}`,
+    `expected step ${step.name} to succeed, got ${got}; its log ends with ${last}${describeMissing(findMissing(log, root))}`,
   );
 }
 

@@ -25,7 +25,7 @@ import { listWorkFiles } from '../../builder/outputs.ts';
 import { parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { parseSbomReference } from '../../core/intoto/reference.ts';
 import { parseStatement } from '../../core/intoto/statement.ts';
-import { type Archive, makeArchive, TOOLBOX } from './archive.ts';
+import { ARCHITECTURE, type Archive, makeArchive, TOOLBOX } from './archive.ts';
 import { readYaml, stepYaml, type YamlOptions, yamlOver } from './definitions.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'waybill-build-'));
@@ -251,6 +251,36 @@ describe('a build', () => {
         code: 'STEP_PUBLISHED_MISSING',
       });
     }
+  });
+});
+
+test('a step whose inputs hold libfaketime has its clock, and says so', async () => {
+  const library = `usr/lib/${ARCHITECTURE}-test/faketime/libfaketime.so.1`;
+  archive.publish([{ name: 'libfaketime', files: { [library]: 'a library in name only' } }]);
+  const packages = ['toolbox', 'libfaketime'];
+  const { out } = await make(stepYaml('env | grep FAKETIME >image.bin; echo $LD_PRELOAD >>image.bin'), {
+    packages,
+  });
+  const read = (path: string) => readFileSync(join(out, path));
+  expect(read('outputs/make/image.bin').toString().split('\n')).toEqual(
+    expect.arrayContaining([
+      'FAKETIME=@1700000000',
+      'FAKETIME_FMT=%s',
+      'FAKETIME_DONT_FAKE_MONOTONIC=1',
+      `/${library}`,
+    ]),
+  );
+  const provenance = parseStepProvenance(parseStatement(read('statements/01-make.provenance.json')));
+  expect(provenance.sandbox.clock).toBe('libfaketime');
+  expect(provenance.resolvedDependencies.map(({ uri }) => uri?.replace(/@.*/, ''))).toContain(
+    'pkg:deb/waybill-test/libfaketime',
+  );
+});
+
+test('a failed step names what it did not have', async () => {
+  await expect(make(stepYaml('cat nosuch.h || nosuchtool'))).rejects.toMatchObject({
+    code: 'STEP_FAILED',
+    message: expect.stringMatching(/it did not find "nosuch\.h", "nosuchtool"/),
   });
 });
 
