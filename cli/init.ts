@@ -183,7 +183,8 @@ async function formatConfig(inputs: InitInputs): Promise<string> {
   const url = new URL(inputs.url);
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
   // Behind TLS of another server, ours listens on loopback.
-  const listen = url.protocol === 'https:' ? { host: '127.0.0.1', port: 8410 } : { host: url.hostname, port };
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const listen = url.protocol === 'https:' ? { host: '127.0.0.1', port: 8410 } : { host, port };
   const issuers = inputs.issuers === undefined ? undefined : await openIssuers(inputs.issuers);
   return [
     '# `waybill serve` reads this file when it starts; docs/spec/registry-api.md says what each member means.',
@@ -241,7 +242,8 @@ export function initVerb(program: Command): void {
     )
     .action(async (folder: string, options: Options) => {
       const url = baseUrl(options.url);
-      const done = await interruptible((signal) => init({ ...options, folder, url, signal }));
+      const org = organization(options.org);
+      const done = await interruptible((signal) => init({ ...options, folder, url, org, signal }));
       if (options.json === true) printJson(done);
       else print(done);
     });
@@ -258,9 +260,19 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
+/** Names certificates for good, which hold 64 characters of it [RFC5280 §A.1 ub-organization-name]. */
+function organization(text: string): string {
+  if (/^[^\p{C}\p{Z}](?:[^\p{C}]{0,62}[^\p{C}\p{Z}])?$/u.test(text)) return text;
+  throw CLI.reject(
+    'CLI_USAGE',
+    `expected --org to be a name of 1 to 64 characters without line breaks, got ${quote(text)}`,
+  );
+}
+
 function baseUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username || url.search || url.hash) {
+  const isAddress = url !== undefined && /^https?:$/.test(url.protocol) && url.port !== '0';
+  if (!isAddress || url.username || url.search || url.hash) {
     throw CLI.reject('CLI_USAGE', `expected --url to be an http or https address, got ${quote(text)}`);
   }
   return url.href.replace(/\/+$/, '');

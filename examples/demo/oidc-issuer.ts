@@ -93,7 +93,8 @@ export async function startIssuer(
   const jwks = { keys: [{ ...jwk, kid, use: 'sig', alg: 'RS256' }] };
 
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    const asked = new URL(request.url ?? '/', url);
+    const asked = URL.parse(request.url ?? '/', url);
+    if (asked === null) return reply(response, 404, { message: 'no such page' });
     if (request.method !== 'GET') return reply(response, 405, { message: 'only GET' });
     if (asked.pathname === '/.well-known/openid-configuration') return reply(response, 200, discovery);
     if (asked.pathname === '/.well-known/jwks') return reply(response, 200, jwks);

@@ -79,6 +79,8 @@ describe('init', () => {
     );
     const behindTls = await readConfigFile(join(home, 'tls'));
     expect(behindTls.listen).toEqual({ host: '127.0.0.1', port: 8410 });
+    await init(inputs({ folder: join(home, 'six'), offline: join(home, 'off6'), url: 'http://[::1]:8410' }));
+    expect((await readConfigFile(join(home, 'six'))).listen).toEqual({ host: '::1', port: 8410 });
   });
 
   it('takes issuers from a file, and refuses those that would let in anybody', async () => {
@@ -128,7 +130,12 @@ describe('init', () => {
   it('says on the command line what is wrong with its options', async () => {
     const run = (...more: string[]) =>
       main(['node', 'waybill', 'init', join(home, 'd'), '--offline', join(home, 'o'), ...more], '0.0.0');
-    expect(await run('--url', 'nonsense')).toBe(2);
+    for (const url of ['nonsense', 'http://user@127.0.0.1', 'http://127.0.0.1/#a', 'http://127.0.0.1:0']) {
+      expect(await run('--url', url)).toBe(2);
+    }
+    for (const org of ['', ' ', 'a\nb', 'a ', 'x'.repeat(65)]) {
+      expect(await run('--url', 'http://127.0.0.1:1', '--org', org)).toBe(2);
+    }
     expect(await run('--url', 'http://127.0.0.1:1', '--root-keys', '0')).toBe(2);
     expect(await run()).toBe(2);
     expect(await readdir(home)).toEqual([]);
