@@ -10,7 +10,7 @@ import { formatStatement } from '../core/intoto/statement.ts';
 import { buildVerificationSummary } from '../core/intoto/vsa.ts';
 import { LIMITS } from '../core/limits.ts';
 import { parseReleaseIndex, releaseIndexName } from '../core/release/release-index.ts';
-import { releaseUri } from '../core/release/version.ts';
+import { compareVersions, releaseUri } from '../core/release/version.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
 import type { TufClient } from '../peers/tuf-client.ts';
 import type { Decision } from '../policy/case.ts';
@@ -102,6 +102,8 @@ function print({ decision, summary }: GateResult): void {
 export async function gate(inputs: GateInputs): Promise<GateResult> {
   const { progress, signal } = inputs;
   const url = registryUrl(inputs.registry);
+  // Refuses what is no version, whether or not the policy asks the rule that compares it.
+  compareVersions(inputs.productVersion, '0');
   const policyBytes = await readInput(inputs.policy);
   const policy = openPolicy(inputs.policy, policyBytes);
   const key = await readPrivateKey(inputs.key, 'p256');

@@ -82,6 +82,12 @@ export function quote(foreign: string): string {
   return printable(JSON.stringify(cut));
 }
 
+/** Several things for a message, five at most: whoever signs a document decides how many are in it. */
+export function several(things: readonly string[]): string {
+  const more = things.length - 5;
+  return more > 0 ? `${things.slice(0, 5).join(', ')} and ${more} more` : things.join(', ');
+}
+
 /** core's codes. */
 export const CORE = faultsOf({
   INTOTO_STATEMENT_MALFORMED: {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which release a device wants, and whether what is offered is that release [docs/spec/device.md §Order of an update]. Pure.
 
-import { quote } from '../core/faults.ts';
+import { quote, several } from '../core/faults.ts';
 import type { DevicePolicy } from '../core/release/device-policy.ts';
 import type { EvidencePack } from '../core/release/pack.ts';
 import type { Denial, Release, ReleaseFile, ReleaseIndex } from '../core/release/release-index.ts';
@@ -205,5 +205,5 @@ export function checkVersionFloor(
 }
 
 function list(items: readonly string[]): string {
-  return items.map((item) => quote(item)).join(', ');
+  return several(items.map(quote));
 }

@@ -2,7 +2,7 @@
 // The gate's decision as a device believes it [SLSA-v1.2 §VSA] [docs/spec/device.md §Order of an update]. Pure.
 
 import { base64Encode } from '../core/encoding/base64.ts';
-import { quote } from '../core/faults.ts';
+import { quote, several } from '../core/faults.ts';
 import { parseVerificationSummary, type VerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
 import type { TrustedGate } from '../core/release/device-policy.ts';
 import { releaseUri } from '../core/release/version.ts';
@@ -90,7 +90,7 @@ function checkSubject(summary: VerificationSummary, imageSha256: string): void {
   if (digests.length !== 1 || digests[0] !== imageSha256) {
     throw DEVICE.reject(
       'UPDATE_SUMMARY_SUBJECT',
-      `expected the one subject sha256:${imageSha256}, got ${digests.map((digest) => `sha256:${digest}`).join(', ')}`,
+      `expected the one subject sha256:${imageSha256}, got ${several(digests.map((digest) => `sha256:${digest}`))}`,
     );
   }
 }

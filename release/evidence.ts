@@ -2,7 +2,7 @@
 // Collecting the evidence of an image from a registry [docs/spec/policy.md §Evidence]: from the image to the provenance of
 // the step that made it, to its materials, to theirs. Each bundle is verified here; a lie of the registry has its own code.
 
-import { Rejection } from '../core/faults.ts';
+import { Rejection, several } from '../core/faults.ts';
 import { PROVENANCE_TYPE } from '../core/intoto/provenance.ts';
 import { REBUILD_TYPE } from '../core/intoto/rebuild.ts';
 import { REFERENCE_TYPE } from '../core/intoto/reference.ts';
@@ -73,7 +73,7 @@ function typeOf(fetched: FetchedBundle, artifact: string): string {
     throw RELEASE.reject(
       'EVIDENCE_SUBJECT_ABSENT',
       `asked for bundles about sha256:${artifact}, got sha256:${fetched.sha256}, which is about ` +
-        statement.subjects.map(({ sha256 }) => `sha256:${sha256}`).join(', '),
+        several(statement.subjects.map(({ sha256 }) => `sha256:${sha256}`)),
     );
   }
   return statement.predicateType;

@@ -4,7 +4,7 @@
 
 import type { KeyObject } from 'node:crypto';
 import { Metadata, Targets } from '@tufjs/models';
-import { quote } from '../core/faults.ts';
+import { quote, several } from '../core/faults.ts';
 import { RELEASE } from './faults.ts';
 import type { GoodsFile } from './goods.ts';
 import type { Registry } from './registry.ts';
@@ -106,7 +106,7 @@ export async function publishRole(
   if (still.length > 0) {
     throw RELEASE.reject(
       'RELEASE_REGISTRY_ANSWER_MALFORMED',
-      `uploaded every file that was asked for, and the registry still asks for ${still.map((f) => quote(f.name)).join(', ')}`,
+      `uploaded every file that was asked for, and the registry still asks for ${several(still.map((f) => quote(f.name)))}`,
     );
   }
 }

@@ -2,7 +2,7 @@
 // The gate's word for a release [SLSA-v1.2 §VSA]: among what the registry keeps about the image, the newest summary that
 // devices will accept under the product's device policy.
 
-import { quote, Rejection } from '../core/faults.ts';
+import { quote, Rejection, several } from '../core/faults.ts';
 import { parseStatement } from '../core/intoto/statement.ts';
 import { parseVerificationSummary, type VerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
 import type { TrustedGate } from '../core/release/device-policy.ts';
@@ -56,7 +56,7 @@ export function chooseSummary(
   found.sort((a, b) => b.summary.timeVerifiedMs - a.summary.timeVerifiedMs || order(a, b));
   const [newest] = found;
   if (newest !== undefined) return newest;
-  const seen = reasons.length === 0 ? 'found no summary' : `found ${reasons.join('; ')}`;
+  const seen = reasons.length === 0 ? 'found no summary' : `found ${several(reasons)}`;
   throw RELEASE.reject(
     'RELEASE_SUMMARY_MISSING',
     `expected a summary PASSED of ${quote(wanted.gate.verifierId)} for ${releaseUri(wanted.product, wanted.version)}, ` +

@@ -5,7 +5,7 @@
 import { parseBom } from '../cyclonedx/bom.ts';
 import { canonicalJsonBytes } from '../encoding/canonical-json.ts';
 import { hexEncode } from '../encoding/hex.ts';
-import { CORE, quote } from '../faults.ts';
+import { CORE, quote, several } from '../faults.ts';
 import { PROVENANCE_TYPE, parseStepProvenance, type StepProvenance } from '../intoto/provenance.ts';
 import { parseSbomReference, REFERENCE_TYPE, type SbomReference } from '../intoto/reference.ts';
 import { formatResourceDescriptor, type ResourceDescriptor } from '../intoto/statement.ts';
@@ -131,7 +131,7 @@ export function checkChain(
     throw CORE.reject(
       'CHAIN_IMAGE_NOT_PRODUCED',
       `expected step ${quote(last.step)} to have made sha256:${release.imageSha256}, it made ` +
-        last.products.map((product) => `${quote(product.name)} sha256:${product.sha256}`).join(', '),
+        several(last.products.map((product) => `${quote(product.name)} sha256:${product.sha256}`)),
     );
   }
   return steps;
@@ -266,7 +266,7 @@ export function checkSbomBinding(
     throw CORE.reject(
       'SBOM_NOT_BOUND',
       `expected the SBOM to describe sha256:${referenced.imageSha256}, it describes ${quote(bom.subject.name)} ` +
-        (bom.subject.sha256.map((digest) => `sha256:${digest}`).join(', ') || 'without a SHA-256 digest'),
+        (several(bom.subject.sha256.map((digest) => `sha256:${digest}`)) || 'without a SHA-256 digest'),
     );
   }
   return bom.components.length;

@@ -8,7 +8,7 @@ import { DocumentNode, parseDocument, parseInstantMs } from '../../core/encoding
 import { hexDecode, hexEncode } from '../../core/encoding/hex.ts';
 import { parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { utf8, utf8Decode, utf8Encode } from '../../core/encoding/utf8.ts';
-import { CORE, quote } from '../../core/faults.ts';
+import { CORE, quote, several } from '../../core/faults.ts';
 import { LIMITS } from '../../core/limits.ts';
 
 const json = (text: string) => parseStrictJson(utf8(text));
@@ -247,6 +247,12 @@ test('names that a place is made of are foreign text too', () => {
   const root = new DocumentNode({ '\u001b[2J': 1, a: { ['x'.repeat(500)]: 1 } }, { refuse });
   expect(() => root.only('a')).toThrow(expect.objectContaining({ at: '/\\u001b[2J' }));
   expect(() => root.field('a').only()).toThrow(expect.objectContaining({ at: `/a/${'x'.repeat(197)}…` }));
+});
+
+test('of many things a message names five', () => {
+  expect(several([])).toBe('');
+  expect(several(['a', 'b', 'c', 'd', 'e'])).toBe('a, b, c, d, e');
+  expect(several(Array(7000).fill('a'))).toBe('a, a, a, a, a and 6995 more');
 });
 
 test('foreign text in messages is quoted, escaped and cut', () => {

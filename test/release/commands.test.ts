@@ -114,6 +114,16 @@ test.each<[string, () => readonly string[], RegExp]>([
     /CLI_USAGE: expected sha256: and 64/,
   ],
   [
+    'a version that is none',
+    () => ['gate', ...registry(), ...gateOptions('x'), '--product-version', '8.1.0?x#'],
+    /RELEASE_VERSION_MALFORMED/,
+  ],
+  [
+    'an image that is a folder',
+    () => ['gate', ...registry(), ...gateOptions(house.folder)],
+    /CLI_FILE_UNREADABLE: .*EISDIR/,
+  ],
+  [
     'an image that is not there',
     () => ['gate', ...registry(), ...gateOptions(house.path('none.bin'))],
     /CLI_FILE_UNREADABLE: .*none\.bin/,
