@@ -3,6 +3,7 @@
 // [docs/spec/build-check.md §What is changed].
 
 import { access, constants, mkdtemp, statfs } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 /** What a sandbox does otherwise than always; an absent member is as always. */
@@ -58,7 +59,7 @@ export async function changedConditions(cache: string): Promise<Conditions> {
     timeZone: 'CHK-11',
     locale: 'C.UTF-8',
     umask: '027',
-    otherCpus: true,
+    ...(availableParallelism() > 1 ? { otherCpus: true } : {}),
     ...(workFolder === undefined ? {} : { workFolder }),
   };
 }

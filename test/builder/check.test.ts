@@ -13,12 +13,13 @@ import { type Archive, makeArchive, TOOLBOX } from './archive.ts';
 import { readYaml, stepYaml, yamlOver } from './definitions.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'waybill-check-'));
+const PACKAGES = ['toolbox', 'rival'];
 let archive: Archive;
 let lock: Lock;
 beforeAll(async () => {
   mkdirSync(join(base, 'outs'));
-  archive = makeArchive([TOOLBOX]);
-  const definition = readYaml(yamlOver(archive, stepYaml('true')));
+  archive = makeArchive([TOOLBOX, { name: 'rival', files: { 'usr/share/rival.bin': 'same\n' } }]);
+  const definition = readYaml(yamlOver(archive, stepYaml('true'), { packages: PACKAGES }));
   lock = await lockInputs(definition, { folder: '/', mirror: archive.url });
 });
 afterAll(() => {
@@ -27,8 +28,8 @@ afterAll(() => {
 });
 
 let outs = 0;
-async function check(command: string) {
-  const text = yamlOver(archive, stepYaml(command));
+async function check(command: string, more = '') {
+  const text = yamlOver(archive, stepYaml(command, more), { packages: PACKAGES });
   const out = join(base, 'outs', `out-${++outs}`);
   const report = await checkBuild({
     definition: readYaml(text),
@@ -55,6 +56,13 @@ test('a build that nothing leaks into is kept, as `build` would have written it'
   expect(report.summary?.out).toBe(report.out);
   expect(readFileSync(join(report.out, 'products/image.bin'), 'utf8')).toBe('always the same\n');
   expect([...report.changed, ...report.unchanged]).toHaveLength(7);
+}, 60_000);
+
+test('what somebody else published is compared in each build, and explained if only the second differs', async () => {
+  const published = '        published: { package: rival, path: usr/share/rival.bin }\n';
+  expect(await check('echo same >image.bin', published)).toMatchObject({ reproducible: true });
+  const leak = await check('test "$USER" = build && echo same >image.bin || echo else >image.bin', published);
+  expect(leak).toMatchObject({ reproducible: false, differences: [{ cause: 'host' }] });
 }, 60_000);
 
 const LEAKS: readonly (readonly [string, string, string, RegExp | undefined])[] = [
