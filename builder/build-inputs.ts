@@ -45,7 +45,8 @@ export class BuildInputs {
    * every input. @throws LOCK_OUTDATED, INPUT_…, FETCH_…
    */
   async prepare(): Promise<void> {
-    await checkFolders(this.#request.lock.inputs, this.#request.folder ?? '.');
+    const { lock, folder } = this.#request;
+    if (folder !== undefined) await checkFolders(lock.inputs, folder);
     if (this.#archive === undefined) return;
     await this.#fetch(this.#request.lock.inputs.flatMap((locked) => this.#wantedOf(locked)));
   }
@@ -132,7 +133,7 @@ export class BuildInputs {
 
   #wantedOf(locked: LockedInput): Wanted[] {
     if (locked.kind === 'debian') return locked.packages.map((entry) => this.#wantedPackage(entry));
-    return wantedBlobs(locked, this.#request.folder ?? '.');
+    return wantedBlobs(locked, this.#request.folder);
   }
 
   #wantedPackage(entry: LockedPackage): Wanted {

@@ -32,8 +32,8 @@ export interface BuildRequest {
   readonly cache: string;
   readonly builderId: string;
   readonly toolVersion: string;
-  /** Folder of the definition, where folders of inputs start; the current one by default. */
-  readonly folder?: string;
+  /** Folder of the definition, where folders of inputs start. Without it they come from the store, an archive or a registry. */
+  readonly folder?: string | undefined;
   readonly mirror?: string | undefined;
   /** An archive base that keeps older packages than the mirror. */
   readonly snapshot?: string | undefined;

@@ -19,7 +19,7 @@ import type { VerifiedBundle } from '../core/verify/verified.ts';
 import { type ClaimedBuild, fetchNamed, findClaimedBuild } from '../release/build-evidence.ts';
 import type { EvidenceSource } from '../release/evidence.ts';
 import { Registry } from '../release/registry.ts';
-import { mirrorOption } from './definition-file.ts';
+import { hostOption, mirrorOption } from './definition-file.ts';
 import { openYaml, readInput, writeOutput } from './files.ts';
 import { readDigest } from './image.ts';
 import { interruptible } from './interrupt.ts';
@@ -123,6 +123,9 @@ async function buildAgain(
     builderId: rebuilderId,
     toolVersion,
     mirror: mirrorOption(mirror),
+    snapshot: hostOption(undefined, 'WAYBILL_SNAPSHOT'),
+    archive: hostOption(undefined, 'WAYBILL_ARCHIVE'),
+    registry: inputs.registry,
     signal,
     onEvent: (event) => {
       if (event.kind === 'progress') progress(event.text);

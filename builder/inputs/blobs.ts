@@ -10,17 +10,17 @@ import { GitObjects } from './git.ts';
 import type { LockedCommit, LockedMounted, LockedOci } from './locked.ts';
 import { imageBlobs } from './oci.ts';
 
-/** The blobs of one input. `base` is the folder of the definition. */
-export function wantedBlobs(input: LockedMounted | LockedOci, base: string): Wanted[] {
+/** The blobs of one input. `base` is the folder of the definition, if there is one. */
+export function wantedBlobs(input: LockedMounted | LockedOci, base: string | undefined): Wanted[] {
   switch (input.kind) {
     case 'file':
       return [fileBlob(input, `file ${input.name}`)];
     case 'folder': {
       const { sha256, sizeBytes, name } = input;
-      const folder = resolve(base, input.path);
+      const folder = base === undefined ? undefined : resolve(base, input.path);
       const what = `folder ${name}`;
       const pack: Place = async function* () {
-        if ((await lstat(folder).catch(() => undefined)) === undefined) {
+        if (folder === undefined || (await lstat(folder).catch(() => undefined)) === undefined) {
           throw BUILDER.reject('FETCH_GONE', `expected ${what} beside the definition, got none`);
         }
         yield* packFolder(folder, name);

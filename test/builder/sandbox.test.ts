@@ -87,7 +87,7 @@ const say = async (command: string) => (await run(command)).log.trim();
 describe('a root', () => {
   test('holds the packages alone, with the places to mount on and one user', () => {
     expect(readdirSync(root.folder).filter((name) => !['lib', 'lib64', 'usr'].includes(name))).toEqual(
-      ['bin', 'build', 'dev', 'etc', 'materials', 'proc', 'sbin', 'tmp'].filter((name) =>
+      ['bin', 'build', 'dev', 'etc', 'inputs', 'materials', 'proc', 'sbin', 'tmp'].filter((name) =>
         existsSync(join(root.folder, name)),
       ),
     );
