@@ -2,9 +2,10 @@
 // `waybill trace`: asks a registry where a package is used and prints the answer as a table.
 
 import type { Command } from 'commander';
-import { parseDocument } from '../core/encoding/document.ts';
+import { type DocumentNode, parseDocument } from '../core/encoding/document.ts';
 import type { Json } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
+import { LIMITS } from '../core/limits.ts';
 import { STORE } from '../registry/store-faults.ts';
 import type { Trace, TracedImage } from '../registry/trace.ts';
 import { interruptible } from './interrupt.ts';
@@ -25,7 +26,7 @@ export async function trace(purl: string, registry: string, signal?: AbortSignal
       signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
     });
     status = response.status;
-    body = new Uint8Array(await response.arrayBuffer());
+    body = await readBody(response);
   } catch (cause) {
     signal?.throwIfAborted();
     const inner = (cause as Error).cause as NodeJS.ErrnoException | undefined;
@@ -52,20 +53,59 @@ export async function trace(purl: string, registry: string, signal?: AbortSignal
   );
 }
 
+/** The body, read no further than an answer may be long; the reader of documents refuses what is longer. */
+async function readBody(response: Response): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    chunks.push(chunk);
+    sizeBytes += chunk.length;
+    if (sizeBytes > LIMITS.jsonSizeBytes) break;
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
 function read(body: Uint8Array): Trace {
   const refuse = (message: string, at: string) => STORE.reject('REGISTRY_ANSWER_MALFORMED', message, { at });
   const root = parseDocument(body, { refuse }).only('purl', 'shipsIn', 'builtWith');
-  for (const list of ['shipsIn', 'builtWith']) {
-    for (const image of root.field(list).elements()) {
-      image.field('imageSha256').sha256();
-      image.field('releases').elements();
-      image.field('devices').elements();
-    }
-  }
+  root.field('purl').string();
+  for (const list of ['shipsIn', 'builtWith']) root.field(list).elements().forEach(checkImage);
   // What is printed must not repaint the terminal.
   if (/[\p{C}\u2028\u2029]/u.test(allText(root.value)))
     throw refuse('expected plain text, got control characters', '/');
   return root.value as unknown as Trace;
+}
+
+/** Everything that is printed must be there; members that are not are let through, as later registries may tell more. */
+function checkImage(image: DocumentNode): void {
+  image.field('imageSha256').sha256();
+  checkTexts(image, ['product', 'version', 'component']);
+  if (image.optional('role') !== undefined) checkTexts(image.field('usedIn'), ['step']);
+  const build = image.optional('build');
+  if (build !== undefined) {
+    checkTexts(build, ['invocationId', 'step', 'signedAt']);
+    build.field('logIndex').integer();
+    const signer = build.field('signer');
+    if (signer.field('kind').word('key', 'certificate') === 'certificate')
+      checkTexts(signer, ['identity', 'issuer']);
+  }
+  for (const release of image.field('releases').elements()) {
+    checkTexts(release, ['version']);
+    const withdrawn = release.optional('withdrawn');
+    if (withdrawn !== undefined) checkTexts(withdrawn, ['deniedAt', 'reason']);
+  }
+  for (const device of image.field('devices').elements()) {
+    checkTexts(device, ['deviceId', 'outcome', 'reportedAt']);
+    device.field('current').boolean();
+  }
+}
+
+/** An image that no attested step made has neither product nor version: those may be empty. */
+function checkTexts(node: DocumentNode, names: readonly string[]): void {
+  for (const name of names) {
+    const text = node.field(name);
+    if (text.value !== '') text.string();
+  }
 }
 
 function allText(value: Json): string {

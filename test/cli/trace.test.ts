@@ -77,6 +77,35 @@ it.each([
   });
 });
 
+it.each([
+  { releases: [null] },
+  { devices: [{ deviceId: 'a' }] },
+  { build: {} },
+  { build: { ...image.build, signer: { kind: 'certificate' } } },
+  { build: { ...image.build, logIndex: 'many' } },
+  { product: 7 },
+  { role: 'source', usedIn: undefined },
+  { releases: [{ version: '1', withdrawn: {} }] },
+])('refuses an image with %j', async (change) => {
+  const body = JSON.stringify({ purl: 'x', shipsIn: [], builtWith: [{ ...image, ...change }] });
+  const url = await answering(200, body);
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  expect(await main(['node', 'waybill', 'trace', PURL, '--registry', url], '0.0.0')).toBe(1);
+});
+
+it('does not read an answer without end', async () => {
+  server = createServer((_request, response) => {
+    const more = () => {
+      while (response.write(Buffer.alloc(1 << 20, 0x20)));
+    };
+    response.on('drain', more);
+    more();
+  });
+  await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  await expect(trace(PURL, url)).rejects.toMatchObject({ code: 'REGISTRY_ANSWER_MALFORMED' });
+});
+
 it('prints a table for people and JSON for programs', async () => {
   const url = await answering(200, JSON.stringify({ purl: PURL, shipsIn: [], builtWith: [image] }));
   const printed: string[] = [];
