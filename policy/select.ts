@@ -35,10 +35,9 @@ function isReadable(bundle: VerifiedBundle): boolean {
   }
 }
 
-/** What counts, and what was set aside. */
+/** What counts; the rest is set aside. */
 export interface Selection<E> {
   readonly used: readonly E[];
-  readonly setAside: readonly E[];
 }
 
 /**
@@ -55,9 +54,8 @@ export function selectSteps(
     step.version === version &&
     isTrustedBuilder(step.builderId, step.bundle.signer, policy);
   const answered = new Set(found.filter(counts).map(({ step }) => step));
-  return partition(found, (step) => {
-    return counts(step) || (policy.steps.includes(step.step) && !answered.has(step.step));
-  });
+  const blamed = (step: StepEvidence) => policy.steps.includes(step.step) && !answered.has(step.step);
+  return { used: found.filter((step) => counts(step) || blamed(step)) };
 }
 
 /** The SBOM references of trusted builders; all of them where no trusted builder made any. */
@@ -65,9 +63,5 @@ export function selectReferences(found: readonly SbomEvidence[], policy: Policy)
   const counts = (reference: SbomEvidence) =>
     isTrustedBuilder(reference.attesterId, reference.bundle.signer, policy);
   const answered = found.some(counts);
-  return partition(found, (reference) => counts(reference) || !answered);
-}
-
-function partition<E>(all: readonly E[], used: (element: E) => boolean): Selection<E> {
-  return { used: all.filter(used), setAside: all.filter((element) => !used(element)) };
+  return { used: found.filter((reference) => counts(reference) || !answered) };
 }

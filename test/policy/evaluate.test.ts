@@ -23,6 +23,7 @@ import {
   soundCase,
   step,
   strangerSigner,
+  trusted,
 } from './evidence.ts';
 
 const DAY_MS = 86_400_000;
@@ -295,6 +296,49 @@ test('a rebuild that agrees is no contradiction', () => {
   expect(decision.bundles).toContain(again.sha256);
 });
 
+test('a policy without rules passes nothing', () => {
+  expect(evaluate(soundCase({ policy: { ...examplePolicy, rules: [] } })).result).toBe('DENIED');
+});
+
+test('a statement about the image and something else is one about the image', () => {
+  const both = [{ name: 'optiboot.hex', sha256: sha256('hex') }, ...image.products];
+  const evidence = [
+    step(compile),
+    step({ ...image, products: both }),
+    refers({ ...reference, subjects: both }),
+  ];
+  const decision = evaluate(soundCase({ evidence }));
+  expect(failures(decision)).toEqual({});
+  const [present] = decision.rules;
+  expect(present).toMatchObject({ id: 'evidence-present', bundles: { length: 2 } });
+});
+
+test('of several builders each is known, and what one of them says must be understood', () => {
+  const second = { ...trusted, builderId: 'https://second.example' };
+  const policy = { ...examplePolicy, builders: [second, trusted] };
+  const decision = evaluate(soundCase({ policy, evidence: [...twoPredicates, nextProvenance] }));
+  expect(failures(decision)).toEqual({ 'evidence-consistent': 'POLICY_PREDICATE_UNKNOWN' });
+});
+
+test('what a trusted builder says about other matters is set aside', () => {
+  const predicateType = 'https://in-toto.io/attestation/scai/v0.3';
+  const matter = asBundle({ subjects: image.products, predicateType, predicate: {} });
+  const decision = evaluate(soundCase({ evidence: [...twoPredicates, matter] }));
+  expect(decision.result).toBe('PASSED');
+  expect(decision.setAside).toEqual([matter.sha256]);
+  expect(explain(decision)).toContain('  note  1 further bundle set aside');
+});
+
+test('signatures of exactly the allowed age, and of a clock exactly as far ahead as is allowed, are fresh', () => {
+  const policy = { ...examplePolicy, evidenceMaxAgeDays: 30 };
+  for (const signedAtMs of [NOW_MS - 30 * DAY_MS, NOW_MS + 300_000]) {
+    const evidence = [step(compile, { signedAtMs }), step(image), refers(reference)];
+    const decision = evaluate(soundCase({ policy, evidence }));
+    expect(decision.result).toBe('PASSED');
+    expect(decision.notAsked).not.toContain('maximum age of evidence');
+  }
+});
+
 test('a rule that the policy leaves out is not asked, and the decision says so', () => {
   const policy = { ...examplePolicy, rules: RULE_IDS.filter((id) => id !== 'sbom-bound') };
   const decision = evaluate(soundCase({ policy, sbom: undefined }));
@@ -358,6 +402,9 @@ test('the explanation shows each rule with verdict, reason, code and remedy', ()
   expect(text).toContain(
     'fail  version-higher       POLICY_VERSION_NOT_HIGHER: expected a version higher than 9',
   );
+  expect(text.match(/what to do: /g)).toEqual(['what to do: ']);
   expect(text).toContain('what to do: Choose a higher version');
+  expect(text).not.toContain('undefined');
+  expect(text).not.toContain('set aside');
   expect(text).toContain('DENIED: 7 of 8 rules hold, policy https://waybill.example/policies/optiboot/v1');
 });

@@ -89,6 +89,7 @@ test.each([
   ['a word instead of rules', 'rules: all', 'rules: most', /expected `all` or a list of rules/],
   ['rules left out', 'rules: all', '', /expected a member "rules"/],
   ['an unknown member', 'rules: all', 'rules: all\nruels: all', /unknown member "ruels"/],
+  ['witnesses that nobody can count yet', 'witnesses: none', 'witnesses: any', /expected "none", got "any"/],
   ['a silent absence of witnesses', 'witnesses: none', '', /expected a member "witnesses"/],
   [
     'a silent absence of a maximum age',
