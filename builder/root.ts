@@ -6,6 +6,7 @@ import { utimesSync } from 'node:fs';
 import { lstat, mkdir, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
+import { linkAlternatives } from './alternatives.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
 import { openTree } from './sealed-tree.ts';
@@ -13,7 +14,7 @@ import { type ContentStore, hashFile } from './store.ts';
 import { unpackPackage } from './unpack.ts';
 
 /** Raised when the same packages would give another tree, so that old cached roots are not used. */
-const LAYOUT = 4;
+const LAYOUT = 5;
 
 /** A root file system that was checked just now. */
 export interface StepRoot {
@@ -109,6 +110,10 @@ async function makeRoot(
     }
   }
   await completeRoot(root);
+  const stored = packages.map(({ name, sha256 }) => ({ name, file: options.store.path(sha256) }));
+  for (const [name, links] of await linkAlternatives(root, stored)) {
+    files[name] = [...(files[name] ?? []), ...links];
+  }
   return files;
 }
 

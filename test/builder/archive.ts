@@ -27,6 +27,8 @@ export interface PackageContent {
   readonly depends?: string;
   /** Text by path without leading slash. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Maintainer script. */
+  readonly postinst?: string;
   /** Links by path. */
   readonly links?: Readonly<Record<string, string>>;
   /** Host files that are packed as they are, with the libraries they need. */
@@ -118,6 +120,8 @@ function pack(pool: string, content: PackageContent): void {
     'Description: made by a test',
   ];
   writeFileSync(put('DEBIAN/control'), `${control.join('\n')}\n`);
+  if (content.postinst !== undefined)
+    writeFileSync(put('DEBIAN/postinst'), content.postinst, { mode: 0o755 });
   mkdirSync(pool, { recursive: true });
   const file = join(pool, `${name}_${version.replace(/^\d+:/, '')}_${ARCHITECTURE}.deb`);
   execFileSync('dpkg-deb', ['--build', '--root-owner-group', '-Znone', tree, file], {
