@@ -7,17 +7,20 @@ import { PEERS } from './faults.ts';
 export interface DownloadLimits {
   readonly sizeBytesMax: number;
   readonly timeoutMs: number;
+  /** What it means if the file is longer. */
+  readonly tooLong: 'TUF_METADATA_MALFORMED' | 'TUF_TARGET_DIGEST';
 }
+
+class TooLong extends Error {}
 
 /**
  * Fetches a URL whole; 404 and 403 return undefined, as TUF asks for roots [TUF-1.0.34 §5.3.3].
- * @throws TUF_UNREACHABLE, TUF_METADATA_MALFORMED (longer than allowed)
+ * @throws TUF_UNREACHABLE, and `tooLong`
  */
 export async function download(url: string, limits: DownloadLimits): Promise<Uint8Array | undefined> {
-  let response: Response;
   const chunks: Uint8Array[] = [];
   try {
-    response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(limits.timeoutMs) });
+    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(limits.timeoutMs) });
     if (response.status === 404 || response.status === 403) {
       await response.body?.cancel();
       return undefined;
@@ -26,18 +29,19 @@ export async function download(url: string, limits: DownloadLimits): Promise<Uin
     let size = 0;
     for await (const chunk of response.body) {
       size += chunk.length;
-      if (size > limits.sizeBytesMax) break;
+      if (size > limits.sizeBytesMax) throw new TooLong();
       chunks.push(chunk);
     }
-    if (size > limits.sizeBytesMax) chunks.length = 0;
-    else return new Uint8Array(Buffer.concat(chunks));
+    return new Uint8Array(Buffer.concat(chunks));
   } catch (cause) {
+    if (cause instanceof TooLong) {
+      throw PEERS.reject(
+        limits.tooLong,
+        `expected at most ${limits.sizeBytesMax} bytes from ${quote(url)}, got more`,
+      );
+    }
     throw PEERS.unavailable('TUF_UNREACHABLE', `could not fetch ${quote(url)}: ${reason(cause)}`, { cause });
   }
-  throw PEERS.reject(
-    'TUF_METADATA_MALFORMED',
-    `expected at most ${limits.sizeBytesMax} bytes from ${quote(url)}, got more`,
-  );
 }
 
 function reason(cause: unknown): string {

@@ -10,7 +10,7 @@ import { BadVersionError, EqualVersionError, ExpiredMetadataError } from 'tuf-js
 import { TrustedMetadataStore } from 'tuf-js/dist/store.js';
 import { DocumentNode } from '../core/encoding/document.ts';
 import { type Json, parseStrictJson } from '../core/encoding/strict-json.ts';
-import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { download } from './download.ts';
 import { PEERS } from './faults.ts';
 import { readKept, writeKept } from './kept-metadata.ts';
@@ -190,7 +190,11 @@ export class TufClient {
         `expected a target of at most ${sizeBytesMax} bytes, got ${place.sizeBytes}`,
       );
     }
-    const bytes = await download(place.url, { sizeBytesMax: place.sizeBytes, timeoutMs: TIMEOUT_MS });
+    const bytes = await download(place.url, {
+      sizeBytesMax: place.sizeBytes,
+      timeoutMs: TIMEOUT_MS,
+      tooLong: 'TUF_TARGET_DIGEST',
+    });
     if (bytes === undefined)
       throw PEERS.unavailable('TUF_UNREACHABLE', `the repository does not have ${quote(place.url)}`);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -272,7 +276,11 @@ export class TufClient {
   }
 
   private async fetchMetadata(name: string, sizeBytesMax: number): Promise<Uint8Array | undefined> {
-    return download(`${this.base}/${name}`, { sizeBytesMax, timeoutMs: TIMEOUT_MS });
+    return download(`${this.base}/${name}`, {
+      sizeBytesMax,
+      timeoutMs: TIMEOUT_MS,
+      tooLong: 'TUF_METADATA_MALFORMED',
+    });
   }
 
   private async required(name: string, sizeBytesMax: number): Promise<Uint8Array> {
@@ -324,7 +332,6 @@ function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T
   try {
     return step(Buffer.from(bytes));
   } catch (cause) {
-    if (cause instanceof Rejection || cause instanceof Unavailable) throw cause;
     throw PEERS.reject(
       codeOf(cause),
       `${quote(role)}: ${quote(cause instanceof Error ? cause.message : String(cause))}`,
