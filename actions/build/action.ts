@@ -12,6 +12,7 @@ import { Annotations } from './annotations.ts';
 import { type CheckRun, createCheckRun, placeOf } from './check-run.ts';
 import { type ActionInputs, readInputs } from './inputs.ts';
 import { failureMarkdown, successMarkdown } from './markdown.ts';
+import { plainText } from './plain-text.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -55,15 +56,20 @@ async function buildAndAttest(
         builderId,
         mirror,
         toolVersion,
-        progress: info,
+        progress: say,
         signal,
       }),
     );
     const attested = await grouped('Attest', () =>
-      attest({ folder: out, registry, root, audience, env, progress: info, signal }),
+      attest({ folder: out, registry, root, audience, env, progress: say, signal }),
     );
     return reportOf(attested);
   });
+}
+
+/** Progress, which quotes the log of a step that fails. */
+function say(text: string): void {
+  info(plainText(text));
 }
 
 async function grouped<T>(title: string, work: () => Promise<T>): Promise<T> {
