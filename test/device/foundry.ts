@@ -16,6 +16,8 @@ import { type EvidencePack, formatPack, type PackedBundle } from '../../core/rel
 import type { ReleaseIndex } from '../../core/release/release-index.ts';
 import { releaseUri } from '../../core/release/version.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
+import { issueCertificate } from '../../registry/ca/certificate-authority.ts';
+import type { Identity } from '../../registry/ca/github-identity.ts';
 import { createLogKey, openLogKey } from '../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../registry/log/signature-log.ts';
@@ -112,6 +114,12 @@ export class Foundry {
     const { startMs, org } = this.trust.material;
     const text = Buffer.from(buildSigningConfig({ url: this.trust.url, org, startMs })).toString();
     return utf8(text.replace(`${this.trust.url}/log`, `${this.logUrl}/log`));
+  }
+
+  /** A certificate of the authority in any name, logged as it should be. */
+  certify(identity: Identity, spki: Uint8Array): Promise<readonly string[]> {
+    const { services, ctLog } = this.trust;
+    return issueCertificate({ authority: services.ca, ctLog, clock: () => Date.now() }, identity, spki);
   }
 
   /** A token of the CI's workflow. */

@@ -67,16 +67,22 @@ test('says who signed, what, when and where it is logged', () => {
   expect(verify(byGate).signer).toEqual({ kind: 'key', publicKey: publicKeyDer(foundry.gateKey) });
 });
 
-/** Signs with a given key under a certificate, as the field's client lets one do. */
+/** Signs with a given key under a certificate of the CI, as the field's client lets one do. */
 async function signCertified(key: KeyObject): Promise<Uint8Array> {
-  const { authorityUrl, logUrl, timestampUrl } = parseSigningServices(foundry.signingConfig(), Date.now());
+  const { authorityUrl } = parseSigningServices(foundry.signingConfig(), Date.now());
   const publicKey = createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
   const keyHolder: Signer = {
     sign: async (data) => ({ signature: sign('sha256', data, key), key: { $case: 'publicKey', publicKey } }),
   };
   const identityProvider = { getToken: () => foundry.ciToken() };
+  return signWith(new FulcioSigner({ fulcioBaseURL: authorityUrl, identityProvider, keyHolder }));
+}
+
+/** Logs, dates and bundles what a signer signs. */
+async function signWith(signer: Signer): Promise<Uint8Array> {
+  const { logUrl, timestampUrl } = parseSigningServices(foundry.signingConfig(), Date.now());
   const builder = new DSSEBundleBuilder({
-    signer: new FulcioSigner({ fulcioBaseURL: authorityUrl, identityProvider, keyHolder }),
+    signer,
     witnesses: [
       new RekorWitness({ rekorBaseURL: logUrl, majorApiVersion: 2 }),
       new TSAWitness({ tsaBaseURL: timestampUrl }),
@@ -209,6 +215,24 @@ describe('refuses', () => {
       timestampVerificationData.rfc3161Timestamps = [];
     });
     expect(() => verify(dated, stolen)).toThrow(coded('SIGSTORE_TIMESTAMP_REFUSED'));
+  });
+
+  test('a certificate of the authority that does not say who issued the identity', async () => {
+    const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const san = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
+    const [certificate = ''] = await foundry.certify({ san, extensions: [] }, publicKeyDer(key));
+    const nameless = await signWith({
+      sign: async (data) => ({
+        signature: sign('sha256', data, key),
+        key: { $case: 'x509Certificate', certificate },
+      }),
+    });
+    expect(() => verify(nameless)).toThrow(
+      expect.objectContaining({
+        code: 'SIGSTORE_CERTIFICATE_REFUSED',
+        message: expect.stringContaining('subject alternative name and issuer'),
+      }),
+    );
   });
 
   test('a key that nobody listed, and a listed key under a foreign signature', () => {
