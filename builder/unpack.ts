@@ -80,6 +80,8 @@ function startPipeline(file: string, root: string) {
   unpack.stdout.pipe(extract.stdin);
   // When one of the two fails the pipe between them breaks; the exit codes say so.
   extract.stdin.on('error', () => unpack.kill('SIGKILL'));
+  // Nobody reads on then; what was not read would keep the end of dpkg-deb from being noticed.
+  extract.stdin.on('close', () => unpack.stdout.destroy());
   return { unpack, extract };
 }
 
