@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { link, mkdir, readFile, rm, symlink } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { downloadImage } from '../../device/download.ts';
 import { nodeFiles, nodeHost } from '../../device/node-host.ts';
@@ -107,6 +108,9 @@ describe('a slot', () => {
       coded('SLOT_UNWRITABLE'),
     );
     expect(closed).toBe(1);
+    const gone = await nodeFiles.openSlot(slot);
+    await gone.abandon();
+    await expect(gone.finish()).rejects.toEqual(coded('SLOT_UNWRITABLE'));
   });
 });
 
@@ -153,6 +157,17 @@ describe('a download', () => {
   test.each(Object.keys(dead))('that %s gives no verdict', async (how) => {
     const url = await serve(dead[how] as RequestListener);
     await expect(take(url)).rejects.toEqual(coded('UPDATE_DOWNLOAD_INTERRUPTED'));
+  });
+
+  test('may take its time as long as something comes', async () => {
+    const url = await serve(async (_, response) => {
+      for await (const piece of inPieces(image, 50_000)) {
+        response.write(piece);
+        await pause(300);
+      }
+      response.end();
+    });
+    expect(await take(url, never, 1200)).toEqual({ sha256: sha256(image), sizeBytes: image.length });
   });
 
   test('that falls silent is given up', async () => {

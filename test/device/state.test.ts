@@ -153,6 +153,26 @@ describe('records', () => {
     await expect(readActive(nodeFiles, folder)).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
   });
 
+  test('a record with something beside it, or of a size that no record has, is damaged', async () => {
+    await rm(copyPath(paths.active));
+    const text = await readFile(paths.active, 'utf8');
+    await writeFile(paths.active, text.replace(/}$/, ',"more":1}'));
+    await expect(readActive(nodeFiles, folder)).rejects.toEqual(coded('DEVICE_STATE_DAMAGED'));
+    await writeFile(paths.active, text);
+    await truncate(paths.active, 16 * 1024 * 1024 + 1);
+    expect(await nodeFiles.read(paths.active)).toEqual(new Uint8Array());
+    await truncate(paths.active, 16 * 1024 * 1024);
+    expect((await nodeFiles.read(paths.active))?.length).toBe(16 * 1024 * 1024);
+  });
+
+  test('a write that fails leaves nothing beside', async () => {
+    const before = await readdir(folder);
+    await expect(nodeFiles.write(`${folder}/slots`, Buffer.from('x'))).rejects.toEqual(
+      coded('DEVICE_STATE_UNWRITABLE'),
+    );
+    expect(await readdir(folder)).toEqual(before);
+  });
+
   test('a missing active record is a fault, not a device without image', async () => {
     await rm(paths.active);
     await rm(copyPath(paths.active));

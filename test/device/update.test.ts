@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The road as far as repository and index lead it, what is reported about it, and what a device does when nobody answers.
-// The links after the pack are tried on whole releases in test/e2e.
+// The links after the pack are tried in whole-road.test.ts.
 
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { formatPack } from '../../core/release/pack.ts';
-import { enrolDevice } from '../../device/enrolment.ts';
 import { nodeFiles, nodeHost } from '../../device/node-host.ts';
 import { writeRecord } from '../../device/records.ts';
 import { QUEUE_MAX, queuedCounters, queueReport } from '../../device/reports.ts';
@@ -15,7 +14,7 @@ import { devicePaths, readActive, readIdentity, writeActive } from '../../device
 import { readStatus } from '../../device/status.ts';
 import { type UpdateResult, updateDevice } from '../../device/update.ts';
 import { hostWith } from './folder.ts';
-import { devicePolicy, House, listed, OWN, sha256, TOKEN } from './house.ts';
+import { devicePolicy, House, listed, OWN, sha256 } from './house.ts';
 
 const coded = (code: string) => expect.objectContaining({ code });
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));
@@ -316,6 +315,22 @@ describe('reports', () => {
     expect((await house.known()).lastReport).toMatchObject({ imageSha256: sha256(''), version: '0' });
   });
 
+  test('about what was refused say nothing of the image before', async () => {
+    const folder = await house.device();
+    const active = await readActive(nodeFiles, folder);
+    await writeActive(nodeFiles, folder, { ...active, previousSha256: sha256('older') });
+    await refusal(folder);
+    expect((await house.known()).lastReport).not.toHaveProperty('previousSha256');
+  });
+
+  test('are files with a number for a name; others are none', async () => {
+    const folder = await house.device();
+    for (const name of ['x.json', '01.json', '1.json.new', '7.json']) {
+      await nodeFiles.write(join(devicePaths(folder).reports, name), bytes('{}'));
+    }
+    expect(await queuedCounters(nodeFiles, folder)).toEqual([7]);
+  });
+
   test('do not fill the medium', async () => {
     const folder = await house.device();
     const [identity, active] = [await readIdentity(nodeFiles, folder), await readActive(nodeFiles, folder)];
@@ -327,38 +342,5 @@ describe('reports', () => {
     }
     const waiting = await queuedCounters(nodeFiles, folder);
     expect([waiting.length, waiting[0], waiting.at(-1)]).toEqual([QUEUE_MAX, 4, QUEUE_MAX + 3]);
-  });
-});
-
-describe('enrolment', () => {
-  test('registers the key once, and again without harm', async () => {
-    const folder = await house.device({}, false);
-    expect((await readStatus(folder, nodeHost())).enrolled).toBe(false);
-    await enrolDevice(folder, TOKEN, nodeHost());
-    await enrolDevice(folder, TOKEN, nodeHost());
-    expect(house.asked).toEqual(['POST /api/v1/devices 201', 'POST /api/v1/devices 200']);
-    expect((await readStatus(folder, nodeHost())).enrolled).toBe(true);
-    expect(await house.known()).toMatchObject({ product: 'optiboot', hardwareId: 'atmega328p' });
-  });
-
-  test('with a wrong token is refused, with the registry’s reason and without the token', async () => {
-    const folder = await house.device({}, false);
-    const failure = await enrolDevice(folder, 'wrong-secret', nodeHost()).catch((cause: unknown) => cause);
-    expect(failure).toEqual(coded('DEVICE_ENROLMENT_REFUSED'));
-    expect((failure as Error).message).toContain('DEVICE_ENROL_UNAUTHORIZED');
-    expect((failure as Error).message).not.toContain('wrong-secret');
-    expect((await readStatus(folder, nodeHost())).enrolled).toBe(false);
-  });
-
-  test('without a registry is not settled, and keeps no token', async () => {
-    const folder = await house.device({}, false);
-    await house.fall();
-    await expect(enrolDevice(folder, TOKEN, nodeHost())).rejects.toEqual(
-      coded('DEVICE_REGISTRY_UNREACHABLE'),
-    );
-    for (const name of await readdir(folder, { recursive: true })) {
-      const path = join(folder, name);
-      if ((await stat(path)).isFile()) expect(await readFile(path, 'latin1')).not.toContain(TOKEN);
-    }
   });
 });
