@@ -2,7 +2,7 @@
 // The portable cryptography against the platform's.
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { portableCrypto } from '../../core/crypto.ts';
+import { portableCrypto, verifyP256Digest } from '../../core/crypto.ts';
 
 const message = new Uint8Array([1, 2, 3]);
 
@@ -29,6 +29,30 @@ test('P-256 accepts what the platform signs, high S included, and refuses everyt
     format: 'der',
   });
   expect(portableCrypto.verifyP256(new Uint8Array(other), message, new Uint8Array(70))).toBe(false);
+});
+
+test('a P-256 key has one spelling: another head, or a point in short form, is none', () => {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+  const signature = new Uint8Array(sign('sha256', message, privateKey));
+  for (let at = 0; at < 26; at++) {
+    const bent = Uint8Array.from(spki, (byte, i) => (i === at ? byte ^ 1 : byte));
+    expect(portableCrypto.verifyP256(bent, message, signature)).toBe(false);
+  }
+  const short = [...spki.slice(0, 26), 2 + ((spki.at(-1) as number) & 1), ...spki.slice(27, 59)];
+  expect(portableCrypto.verifyP256(new Uint8Array(short), message, signature)).toBe(false);
+});
+
+test('P-256 over a digest accepts what the platform signs, and no digest of another length', () => {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+  const signature = new Uint8Array(sign('sha256', message, privateKey));
+  const digest = portableCrypto.sha256(message);
+  expect(verifyP256Digest(spki, digest, signature)).toBe(true);
+  expect(verifyP256Digest(spki, portableCrypto.sha256(digest), signature)).toBe(false);
+  // ECDSA itself cuts a longer digest off.
+  expect(verifyP256Digest(spki, new Uint8Array([...digest, 0]), signature)).toBe(false);
+  expect(verifyP256Digest(spki, digest.slice(1), signature)).toBe(false);
 });
 
 test('Ed25519 accepts what the platform signs and refuses everything else', () => {
