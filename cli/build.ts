@@ -9,8 +9,7 @@ import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import type { BuildSummary } from '../builder/output-folder.ts';
 import { cacheFolder } from '../builder/store.ts';
-import { hostOption, mirrorOption, readDefinition } from './definition-file.ts';
-import { readInput } from './files.ts';
+import { hostOption, mirrorOption, readDefinition, readLockFile } from './definition-file.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 
@@ -53,7 +52,7 @@ export async function checkFile(inputs: BuildInputs): Promise<CheckReport> {
 
 async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
   const opened = await readDefinition(inputs.file);
-  const lockBytes = await readInput(opened.lockPath);
+  const lockBytes = await readLockFile(opened);
   const lock = parseLock(lockBytes, opened.lockPath);
   return {
     definition: opened.definition,

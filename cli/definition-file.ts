@@ -22,6 +22,11 @@ export async function readDefinition(path: string): Promise<DefinitionFile> {
   return { path, folder, bytes, definition, lockPath: join(folder, 'waybill.lock') };
 }
 
+/** Reads the lock of a definition. @throws CLI_FILE_UNREADABLE */
+export function readLockFile(opened: DefinitionFile): Promise<Uint8Array> {
+  return readInput(opened.lockPath, ', which `waybill lock` makes');
+}
+
 /** `--mirror`, else WAYBILL_MIRROR, else nothing, which leaves it to the host's apt sources. */
 export function mirrorOption(option: string | undefined): string | undefined {
   return hostOption(option, 'WAYBILL_MIRROR');

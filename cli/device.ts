@@ -16,19 +16,16 @@ import { registryUrl } from './trust.ts';
 
 const EXAMPLE = `
 Example:
-  $ waybill device init ./dev-1 --root root.json --registry http://127.0.0.1:8440 \\
-      --product optiboot --hardware-id atmega328p --version-floor 8.0.0
-  $ waybill device enrol ./dev-1 --token-file enrolment-token
-  $ waybill device update ./dev-1
-  ok  metadata  targets version 2, good until 2027-01-31T12:00:00Z
-  …
-  installed 8.1.0 in slot b
-`;
+  waybill device init device --root root.json --registry http://127.0.0.1:8410 \\
+    --product optiboot --hardware-id atmega328p --version-floor 8.0.0
+  waybill device enrol device --token-file enrolment.token
+  waybill device update device`;
 
 /** Adds `waybill device` with its subcommands. */
 export function deviceVerb(program: Command): void {
   const device = program
     .command('device')
+    .summary('make, register and update a device')
     .description('Make, register and update a device; it verifies the whole chain before it installs.')
     .addHelpText('after', EXAMPLE);
   addInit(device);
@@ -63,6 +60,7 @@ function addInit(device: Command): void {
     .option('--initial-image <file>', 'the image that the factory installs')
     .option('--initial-version <version>', 'its version')
     .option('--json', 'print one JSON document')
+    .addHelpText('after', EXAMPLE)
     .action(async (folder: string, options: InitOptions) => {
       const identity = await makeDevice(
         folder,
@@ -103,7 +101,7 @@ function addEnrol(device: Command): void {
     .argument('<folder>', 'the device')
     .requiredOption('--token-file <file>', 'file with the enrolment token that the registry gave out')
     .option('--json', 'print one JSON document')
-    .addHelpText('after', '\nExample:\n  $ waybill device enrol ./dev-1 --token-file enrolment-token\n')
+    .addHelpText('after', '\nExample:\n  waybill device enrol device --token-file enrolment.token')
     .action(async (folder: string, options: { readonly tokenFile: string; readonly json?: true }) => {
       const token = Buffer.from(await readInput(options.tokenFile))
         .toString('utf8')
@@ -126,7 +124,7 @@ function addUpdate(device: Command): void {
     )
     .argument('<folder>', 'the device')
     .option('--json', 'print one JSON document')
-    .addHelpText('after', '\nExample:\n  $ waybill device update ./dev-1\n')
+    .addHelpText('after', '\nExample:\n  waybill device update device')
     .action(async (folder: string, options: { readonly json?: true }) => {
       const result = await watchedUpdate(folder, options.json === true);
       if (options.json) printJson(updateDocument(result));
@@ -188,7 +186,7 @@ function addStatus(device: Command): void {
     .description('Show who the device is, what is installed, and whether the slot still holds it.')
     .argument('<folder>', 'the device')
     .option('--json', 'print one JSON document')
-    .addHelpText('after', '\nExample:\n  $ waybill device status ./dev-1\n')
+    .addHelpText('after', '\nExample:\n  waybill device status device')
     .action(async (folder: string, options: { readonly json?: true }) => {
       const status = await readStatus(folder, nodeHost());
       if (options.json) printJson(status);

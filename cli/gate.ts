@@ -75,7 +75,7 @@ export function gateVerb(program: Command): void {
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
-      '\nExample:\n  waybill gate --registry http://127.0.0.1:8440 --root root.json --policy policy.yaml \\\n' +
+      '\nExample:\n  waybill gate --registry http://127.0.0.1:8410 --root root.json --policy policy.yaml \\\n' +
         '    --product-version 8.1.0 --image optiboot.bin --key gate.pem',
     )
     .action(async (options: Omit<GateInputs, 'progress' | 'signal'> & { json?: true }) => {

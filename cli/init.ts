@@ -245,7 +245,7 @@ export function initVerb(program: Command): void {
       const org = organization(options.org);
       const done = await interruptible((signal) => init({ ...options, folder, url, org, signal }));
       if (options.json === true) printJson(done);
-      else print(done);
+      else print(done, options.issuers === undefined);
     });
 }
 
@@ -278,7 +278,7 @@ function baseUrl(text: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-function print(done: InitResult): void {
+function print(done: InitResult, needsIssuer: boolean): void {
   printLine(`Registry made in ${done.folder}`);
   printLine('  config.yaml   where to listen, whose tokens count; read at start');
   printLine('  keys/         online keys, mode 0600, and enrolment.token for devices');
@@ -293,5 +293,6 @@ function print(done: InitResult): void {
   );
   printLine('  of them can replace every other key.');
   printLine();
-  printLine(`Next: list your CI's token issuer in config.yaml, then run: waybill serve ${done.folder}`);
+  const first = needsIssuer ? "list your CI's token issuer in config.yaml, then " : '';
+  printLine(`Next: ${first}run: waybill serve ${done.folder}`);
 }

@@ -14,8 +14,8 @@ import {
   parseLock,
 } from '../builder/lock-file.ts';
 import { ContentStore, cacheFolder } from '../builder/store.ts';
-import { type DefinitionFile, mirrorOption, readDefinition } from './definition-file.ts';
-import { readInput, writeOutput } from './files.ts';
+import { type DefinitionFile, mirrorOption, readDefinition, readLockFile } from './definition-file.ts';
+import { writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
 
@@ -73,7 +73,7 @@ async function check(opened: DefinitionFile, options: LockOptions): Promise<void
 }
 
 async function readLock(opened: DefinitionFile): Promise<Lock> {
-  return parseLock(await readInput(opened.lockPath), opened.lockPath);
+  return parseLock(await readLockFile(opened), opened.lockPath);
 }
 
 function resolving(opened: DefinitionFile, options: LockOptions, signal: AbortSignal): Resolving {

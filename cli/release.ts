@@ -94,9 +94,9 @@ export function releaseVerb(program: Command): void {
     .addHelpText(
       'after',
       '\nExamples:\n' +
-        '  waybill release --registry http://127.0.0.1:8440 --root root.json --product optiboot \\\n' +
+        '  waybill release --registry http://127.0.0.1:8410 --root root.json --product optiboot \\\n' +
         '    --product-version 8.1.0 --image optiboot.bin --key releases.pem\n' +
-        '  waybill release --registry http://127.0.0.1:8440 --root root.json --product optiboot \\\n' +
+        '  waybill release --registry http://127.0.0.1:8410 --root root.json --product optiboot \\\n' +
         "    --withdraw sha256:… --reason 'bricks revision B' --key releases.pem",
     )
     .action(async (options: Options) => {

@@ -47,7 +47,10 @@ export function serveVerb(program: Command): void {
       try {
         const address = await listen(app, config.listen);
         if (options.json === true) printJson({ address, url: config.url, pid: process.pid });
-        else printLine(`waybill serve: ready at ${address} (clients use ${config.url})`);
+        else {
+          const same = address === config.url;
+          printLine(`waybill serve: ready at ${address}${same ? '' : ` (clients use ${config.url})`}`);
+        }
         await stopped();
         printProgress('stopping: finishing requests under way');
       } finally {

@@ -48,7 +48,7 @@ export const DEVICE = faultsOf({
   DEVICE_REGISTRY_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
-    remedy: 'Check the address and the network, then run the command again.',
+    remedy: 'Check the address, the network and that `waybill serve` runs there, then run the command again.',
   },
   DEVICE_ENROLMENT_REFUSED: {
     class: 'rejection',

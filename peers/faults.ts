@@ -7,7 +7,7 @@ export const PEERS = faultsOf({
   TUF_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The update repository could not be reached or did not answer in time.',
-    remedy: 'Check the address and the network, and try again.',
+    remedy: 'Check the address, the network and that `waybill serve` runs there, then try again.',
   },
   TUF_STATE_UNWRITABLE: {
     class: 'unavailable',

@@ -103,7 +103,8 @@ export class DocumentNode {
   /** A non-empty string. */
   string(): string {
     if (typeof this.value !== 'string' || this.value === '') {
-      throw this.wrong(`expected a string, got ${this.got()}`);
+      const bare = typeof this.value === 'number' || typeof this.value === 'boolean';
+      throw this.wrong(`expected a string, got ${bare ? `${this.value} without quotes` : this.got()}`);
     }
     return this.value;
   }

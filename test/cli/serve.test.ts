@@ -78,7 +78,7 @@ describe('serve', () => {
     timeout: 60_000,
   }, async () => {
     const serving = await ready(serve());
-    expect(serving.said().out).toBe(`waybill serve: ready at ${made.url} (clients use ${made.url})\n`);
+    expect(serving.said().out).toBe(`waybill serve: ready at ${made.url}\n`);
     const health = await fetch(`${made.url}/healthz`);
     expect(await health.json()).toEqual({ status: 'ok' });
     expect(health.headers.get('x-content-type-options')).toBe('nosniff');
