@@ -22,6 +22,8 @@ const LIMITS = {
   snapshot: 2_000_000,
   targets: 5_000_000,
   rootRotations: 256,
+  /** Members of anything that a role lists [docs/spec/tuf-repository.md §Roles]. */
+  listed: 1024,
 };
 const TIMEOUT_MS = 20_000;
 
@@ -342,7 +344,7 @@ function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T
 
 /**
  * Version and expiry in the one form of [TUF-1.0.34 §4.2.1]. Stricter than tuf-js, which takes fractions for versions and whatever
- * `Date` makes something of for times.
+ * `Date` makes something of for times; and which takes time with the square of what is listed.
  */
 function checkHead(role: string, metadata: Json): void {
   const refuse = (message: string, at: string) =>
@@ -350,6 +352,15 @@ function checkHead(role: string, metadata: Json): void {
   const signed = new DocumentNode(metadata, { refuse }).field('signed');
   signed.field('version').integer(1);
   signed.field('expires').instantMs();
+  const delegations = signed.optional('delegations');
+  for (const listed of [
+    ...['targets', 'meta', 'keys'].map((name) => signed.optional(name)),
+    ...['keys', 'roles'].map((name) => delegations?.optional(name)),
+  ]) {
+    const count = Object.keys(listed?.value ?? {}).length;
+    if (listed !== undefined && count > LIMITS.listed)
+      throw listed.wrong(`expected at most ${LIMITS.listed} members, got ${count}`);
+  }
 }
 
 function codeOf(cause: unknown) {

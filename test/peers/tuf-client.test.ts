@@ -158,6 +158,15 @@ describe('metadata', () => {
     await expect(refreshed()).rejects.toEqual(coded('TUF_METADATA_MALFORMED'));
   });
 
+  test('a role that lists without end is refused before the library takes its time', async () => {
+    const startedMs = performance.now();
+    const { meta } = forge.roles.get('snapshot');
+    for (let n = 0; n < 20_000; n++) meta[`releases-p${n}.json`] = { version: 1 };
+    forge.publishSnapshot();
+    await expect(refreshed()).rejects.toEqual(coded('TUF_METADATA_MALFORMED'));
+    expect(performance.now() - startedMs).toBeLessThan(10_000);
+  });
+
   test.each(['snapshot', 'targets'])(
     'a %s that is announced to be endless is cut off at the limit',
     async (role) => {

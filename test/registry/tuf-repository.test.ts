@@ -195,6 +195,51 @@ describe('refusals', () => {
     await refused('targets', targets, 'TUF_REPOSITORY_METADATA_MALFORMED');
   });
 
+  it('of metadata that lists more than its readers can take, at once and whoever signed it', async () => {
+    const many = (count: number) =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, n) => [
+          `images/optiboot/optiboot-${n}.bin`,
+          { length: 1, hashes: { sha256: 'ab'.repeat(32) } },
+        ]),
+      );
+    const malformed = 'TUF_REPOSITORY_METADATA_MALFORMED';
+    const startedMs = performance.now();
+    await refused(
+      'releases-optiboot',
+      signRole({ ...targetsRole(1, {}), targets: many(30_000) }, [newKey()]),
+      malformed,
+    );
+    const signed = signRole({ ...targetsRole(1, {}), targets: many(1025) }, [house.releasesKey]);
+    await refused('releases-optiboot', signed, malformed);
+    const { keys } = house.root(2) as { keys: object };
+    const strange = Array.from({ length: 1025 }, (_, n) => [
+      n.toString(16).padStart(64, '0'),
+      Object.values(keys)[0],
+    ]);
+    const manyKeys = { ...keys, ...Object.fromEntries(strange) };
+    await expect(
+      tuf.putRoot(signRole(house.root(2, { keys: manyKeys }), house.rootKeys)),
+    ).rejects.toMatchObject({
+      code: malformed,
+    });
+    const delegations = delegationsTo({ optiboot: [house.releasesKey] });
+    await refused(
+      'targets',
+      house.targets(2, {}, { delegations: { ...delegations, keys: manyKeys } }),
+      malformed,
+    );
+    const roles = Array.from({ length: 1025 }, (_, n) => ({
+      ...delegations.roles[0],
+      name: `releases-p${n}`,
+    }));
+    await refused('targets', house.targets(2, {}, { delegations: { ...delegations, roles } }), malformed);
+    const one = JSON.parse(Buffer.from(release(1)).toString());
+    const signatures = Array.from({ length: 1025 }, () => one.signatures[0]);
+    await refused('releases-optiboot', utf8(JSON.stringify({ ...one, signatures })), malformed);
+    expect(performance.now() - startedMs).toBeLessThan(10_000);
+  });
+
   it('of roles that nobody delegated', async () => {
     await refused('snapshot', release(1, {}), 'TUF_REPOSITORY_ROLE_UNKNOWN');
     await refused(
