@@ -150,17 +150,8 @@ function checkInputs(
       case 'material':
         checkMaterial(input, earlier, at);
         break;
-      case 'source':
-      case 'toolchain':
-      case 'blob':
-      case 'rootfs':
-        checkLocked(input, content.locked, at);
-        break;
       default:
-        throw unbound(
-          `a role source, toolchain, config, blob, rootfs or material for ${label(input)}, got another`,
-          at,
-        );
+        checkLocked(input, content.locked, at);
     }
   }
   if (config.length !== 2 || !config.includes('waybill.lock') || !config.includes('waybill.yaml')) {

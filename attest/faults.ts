@@ -97,8 +97,7 @@ export const ATTEST = faultsOf({
   },
   ATTEST_INPUT_UNBOUND: {
     class: 'rejection',
-    meaning:
-      'A step does not name waybill.lock and waybill.yaml once each, or names an input of no known role.',
+    meaning: 'A step does not name waybill.lock and waybill.yaml once each.',
     remedy: 'Build again with this version of Waybill.',
   },
   ATTEST_INPUT_NOT_LOCKED: {

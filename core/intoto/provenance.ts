@@ -19,7 +19,9 @@ export const PROVENANCE_TYPE = 'https://slsa.dev/provenance/v1';
 export const HERMETIC_STEP_BUILD_TYPE = 'https://waybill.example/build-types/hermetic-step/v1';
 
 /** How an input took part [docs/spec/build-type.md §Roles]; annotation `role` of a resolved dependency. */
-export type InputRole = 'source' | 'toolchain' | 'config' | 'blob' | 'rootfs' | 'material';
+export type InputRole = (typeof ROLES)[number];
+
+const ROLES = ['source', 'toolchain', 'config', 'blob', 'rootfs', 'material'] as const;
 
 /** The provenance of one step. */
 export interface StepProvenance {
@@ -77,10 +79,19 @@ export function parseStepProvenance(statement: Statement): StepProvenance {
     product: external.field('product').string(),
     version: external.field('version').string(),
     step: external.field('step').string(),
-    resolvedDependencies: build.field('resolvedDependencies').someElements().map(parseResourceDescriptor),
+    resolvedDependencies: build.field('resolvedDependencies').someElements().map(parseInput),
     sandbox: parseSandbox(build.field('internalParameters').only('sandbox').field('sandbox')),
     invocationId: run.field('metadata').field('invocationId').string(),
   };
+}
+
+/** An input without a role that is known here would be judged by nobody. */
+function parseInput(node: DocumentNode): ResourceDescriptor {
+  node
+    .field('annotations')
+    .field('role')
+    .word(...ROLES);
+  return parseResourceDescriptor(node);
 }
 
 function parseSandbox(sandbox: DocumentNode): StepSandbox {

@@ -118,7 +118,7 @@ export function checkChain(
   const lock = lockOf(steps[0] as StepEvidence);
   steps.forEach((step, i) => {
     if (i === 0) checkSource(step, expectations);
-    else checkMaterials(step, steps.slice(0, i));
+    checkMaterials(step, steps.slice(0, i));
     if (lockOf(step) !== lock) {
       throw CORE.reject(
         'CHAIN_LOCK_DIFFERS',
@@ -196,7 +196,8 @@ function checkSource(step: StepProvenance, expectations: Expectations): void {
 
 function checkMaterials(step: StepProvenance, earlier: readonly StepProvenance[]): void {
   const materials = withRole(step, 'material');
-  if (materials.length === 0) {
+  // The first step has the source instead.
+  if (materials.length === 0 && earlier.length > 0) {
     throw CORE.reject(
       'CHAIN_MATERIAL_MISMATCH',
       `step ${quote(step.step)}: expected a product of an earlier step among its inputs`,

@@ -260,9 +260,6 @@ test('each step names lock and definition once, and only known roles', async () 
     (plan) => input(plan, 'waybill.yaml', undefined),
     (plan) => input(plan, 'waybill.yaml', { name: 'other.yaml' }),
     (plan) => input(plan, 'waybill.lock', { name: 'other.lock' }),
-    (plan) => input(plan, GCC, { annotations: { role: 'decoration' } }),
-    (plan) => input(plan, GCC, { annotations: {} }),
-    (plan) => input(plan, 'waybill.lock', { annotations: { role: 'decoration' } }),
     (plan) => {
       const second = step(plan, 1);
       const lock = second.resolvedDependencies.find(({ name }) => name === 'waybill.lock');
@@ -272,6 +269,15 @@ test('each step names lock and definition once, and only known roles', async () 
   ];
   for (const disturb of cases) {
     await expect(readBuildOutput(await folderOf(disturb))).rejects.toEqual(code('ATTEST_INPUT_UNBOUND'));
+  }
+  const strange: ((plan: BuildPlan) => void)[] = [
+    (plan) => input(plan, GCC, { annotations: { role: 'decoration' } }),
+    (plan) => input(plan, GCC, { annotations: {} }),
+    (plan) => input(plan, 'waybill.lock', { annotations: { role: 'decoration' } }),
+  ];
+  for (const disturb of strange) {
+    const folder = await folderOf(disturb);
+    await expect(readBuildOutput(folder)).rejects.toEqual(code('INTOTO_STATEMENT_MALFORMED'));
   }
 });
 

@@ -129,6 +129,8 @@ describe('statements', () => {
     ['predicate.buildDefinition.buildType', 'https://example.org/other'],
     ['predicate.buildDefinition.externalParameters.flags', '-DX'],
     ['predicate.buildDefinition.resolvedDependencies', []],
+    ['predicate.buildDefinition.resolvedDependencies.0.annotations', {}],
+    ['predicate.buildDefinition.resolvedDependencies.0.annotations.role', 'sauce'],
     ['predicate.buildDefinition.internalParameters.sandbox.hermetic', 'true'],
     ['predicate.buildDefinition.internalParameters.sandbox.seccomp', 1],
     ['predicate.buildDefinition.internalParameters.sandbox.seccomp', undefined],

@@ -154,6 +154,11 @@ test.each<[string, StepProvenance[], string]>([
     'CHAIN_MATERIAL_MISMATCH',
   ],
   [
+    'a material of the first step, which nobody can have made',
+    [{ ...compile, resolvedDependencies: [lock, source, { ...material, name: 'blob' }] }, image],
+    'CHAIN_MATERIAL_MISMATCH',
+  ],
+  [
     'a material of no step',
     [compile, { ...image, resolvedDependencies: [lock, { ...material, annotations: { role: 'material' } }] }],
     'CHAIN_MATERIAL_MISMATCH',

@@ -123,17 +123,17 @@ describe('refusing', () => {
     const foreign = formatStatement(buildStepProvenance(provenance()));
     const text = Buffer.from(foreign).toString().replace('hermetic-step/v1', 'hermetic-step/v9');
     await refused(await running.sign(utf8(text)), 400, 'INTOTO_STATEMENT_MALFORMED');
-    for (const [uri, role] of [
-      ['pkg:deb', 'toolchain'],
-      ['pkg:deb/debian/gcc', 'Tool Chain'],
-      ['pkg:deb/debian/gcc', ''],
+    for (const [uri, role, code] of [
+      ['pkg:deb', 'toolchain', 'REGISTRY_DEPENDENCY_MALFORMED'],
+      ['pkg:deb/debian/gcc', 'Tool Chain', 'INTOTO_STATEMENT_MALFORMED'],
+      ['pkg:deb/debian/gcc', '', 'INTOTO_STATEMENT_MALFORMED'],
     ] as const) {
       const annotations = role === '' ? undefined : { role };
       const inputs = [
         { uri, sha256: 'aa'.repeat(32), ...(annotations === undefined ? {} : { annotations }) },
       ];
       const bundle = await running.sign(buildStepProvenance(provenance({ resolvedDependencies: inputs })));
-      await refused(bundle, 400, 'REGISTRY_DEPENDENCY_MALFORMED');
+      await refused(bundle, 400, code);
     }
   });
 
