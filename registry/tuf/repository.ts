@@ -173,10 +173,8 @@ export class TufRepository {
   }
 
   #topLevel(): PublishedRole {
-    const targets = this.#state.roles.get('targets');
-    if (targets === undefined)
-      throw STORE.reject('REGISTRY_DATA_DAMAGED', 'TUF repository: no top-level targets');
-    return targets;
+    // `readState` opens no repository without it.
+    return this.#state.roles.get('targets') as PublishedRole;
   }
 
   /**

@@ -9,6 +9,7 @@ import { readConfigFile } from '../../cli/serve.ts';
 import { formatCanonicalJson } from '../../core/encoding/canonical-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { buildStepProvenance, type StepProvenance } from '../../core/intoto/provenance.ts';
+import { buildSbomReference } from '../../core/intoto/reference.ts';
 import { formatStatement, type UnsignedStatement } from '../../core/intoto/statement.ts';
 import { buildServer, openRegistry } from '../../registry/server.ts';
 import { devicePolicy, freePort, newP256, RunningRegistry, refusal } from './running-registry.ts';
@@ -174,6 +175,20 @@ describe('refusing', () => {
     await refused(pastTheEnd, 422, 'REGISTRY_LEAF_UNKNOWN');
     await thief.close();
     await rm(folder, { recursive: true });
+  });
+
+  it('an SBOM that is too large to be read in one piece, before it is read', async () => {
+    const large = new Uint8Array(17 * 1024 * 1024).fill(0x20);
+    const reference = buildSbomReference({
+      subjects: [{ name: 'image.bin', sha256: sha256('image of a large SBOM') }],
+      attesterId: 'https://waybill.example/builders/test',
+      sbomSha256: sha256(large),
+      downloadLocation: 'sbom.cdx.json',
+    });
+    expect((await running.submit(await running.sign(reference))).status).toBe(201);
+    const answer = await running.putBlob(large);
+    expect(refusal(answer)).toEqual({ status: 400, code: 'BLOB_SBOM_MALFORMED' });
+    expect((answer.json as { error: { message: string } }).error.message).toContain('an SBOM of at most');
   });
 
   it('questions that are none', async () => {

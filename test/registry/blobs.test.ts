@@ -2,7 +2,7 @@
 // Which bodies the registry keeps, and that an SBOM is read when it comes, before or after the statement that names it.
 
 import { createReadStream } from 'node:fs';
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -191,6 +191,27 @@ describe('the blob store alone', () => {
     const path = join(running.home, 'a-file');
     await writeFile(path, '');
     await expect(Blobs.open(path)).rejects.toMatchObject({ code: 'REGISTRY_STORE_FAILED' });
+    const folder = join(running.home, 'failing');
+    const blobs = await Blobs.open(folder);
+    const failed = (work: Promise<unknown>) =>
+      expect(work).rejects.toMatchObject({ code: 'REGISTRY_STORE_FAILED' });
+    const bytes = async function* () {
+      yield utf8('x');
+    };
+    const staged = await blobs.stage(bytes(), 1);
+    const digest = sha256(utf8('x'));
+    // A file where a folder should be fails as a broken disk does: with anything but "not there".
+    await mkdir(join(folder, 'sha256'));
+    await writeFile(join(folder, 'sha256', digest.slice(0, 2)), '');
+    await failed(blobs.sizeBytes(digest));
+    await failed(blobs.read(digest));
+    await failed(blobs.keep(staged));
+    expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+    await failed(blobs.readStaged(staged));
+    await rm(join(folder, 'incoming'), { recursive: true });
+    await failed(blobs.stage(bytes(), 1));
+    await rm(join(folder, 'sha256'), { recursive: true });
+    await expect(blobs.read(digest)).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
   });
 });
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the TUF repository publishes and what it refuses, each refusal by its code.
 
+import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { diskFiles } from '../../registry/store/durable-files.ts';
+import { openTufOnlineKeys } from '../../registry/tuf/online-keys.ts';
+import { signSnapshot, signTimestamp } from '../../registry/tuf/online-roles.ts';
 import { createTufRepository, type TufRepository } from '../../registry/tuf/repository.ts';
 import {
   buildHouse,
@@ -241,6 +244,9 @@ describe('refusals', () => {
   });
 
   it('of roles that nobody delegated', async () => {
+    for (const role of ['constructor', '__proto__', 'releases-', 'releases-A', '../targets', 'timestamp']) {
+      await refused(role, release(1, {}), 'TUF_REPOSITORY_ROLE_UNKNOWN');
+    }
     await refused('snapshot', release(1, {}), 'TUF_REPOSITORY_ROLE_UNKNOWN');
     await refused(
       'releases-other',
@@ -318,6 +324,14 @@ describe('refusals', () => {
     await refused('targets', house.targets(2, {}, { delegations: { keys: {}, succinct_roles: bins } }), code);
     const further = release(1, {}, { delegations: delegationsTo({ optiboot: [house.releasesKey] }) });
     await refused('releases-optiboot', further, code);
+  });
+
+  it('of a delegation for what is no product', async () => {
+    const delegations = delegationsTo({ optiboot: [house.releasesKey] });
+    const paths = ['images/undefined/*', 'packs/undefined/*'];
+    const roles = delegations.roles.map((role) => ({ ...role, name: 'goods', paths }));
+    const targets = house.targets(2, {}, { delegations: { ...delegations, roles } });
+    await refused('targets', targets, 'TUF_REPOSITORY_DELEGATION_FORBIDDEN');
   });
 
   it('of one key under two key ids', async () => {
@@ -404,6 +418,25 @@ describe('a damaged folder', () => {
     await open('REGISTRY_DATA_DAMAGED');
     await diskFiles.remove(path('1.targets.json'));
     await open('REGISTRY_DATA_MISSING');
+  });
+
+  it('is not opened without top-level targets', async () => {
+    const snapshot = signSnapshot(1, new Map(), house.online, NOW);
+    await writeFile(path('1.snapshot.json'), snapshot.bytes);
+    await writeFile(path('timestamp.json'), signTimestamp(1, snapshot, house.online, NOW).bytes);
+    await open('REGISTRY_DATA_DAMAGED');
+  });
+
+  it('is not opened without its own keys, or with keys of another kind', async () => {
+    const keys = join(house.folder, 'keys');
+    const opened = (code: string) => expect(openTufOnlineKeys(keys)).rejects.toMatchObject({ code });
+    const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    for (const text of ['garbage', p256.export({ type: 'pkcs8', format: 'pem' })]) {
+      await writeFile(join(keys, 'tuf-timestamp.pem'), text);
+      await opened('REGISTRY_DATA_DAMAGED');
+    }
+    await diskFiles.remove(join(keys, 'tuf-timestamp.pem'));
+    await opened('REGISTRY_DATA_MISSING');
   });
 
   it('is not opened with the keys of another', async () => {
