@@ -250,7 +250,10 @@ function sbomBody(pack: EvidencePack, sbomSha256: string): PackedBody {
 /** Link 11a: the image goes to the inactive slot. */
 export async function fillSlot(device: Device, goods: Goods, pack: EvidencePack): Promise<Learned<void>> {
   const slot = otherSlot(device.active.slot);
-  const stream = downloadImage(device.host, goods.image.url, device.cancel, IDLE_TIMEOUT_MS);
+  const stream = downloadImage(device.host, goods.image.url, device.cancel, {
+    idleTimeoutMs: IDLE_TIMEOUT_MS,
+    sizeBytes: pack.imageSizeBytes,
+  });
   const path = devicePaths(device.folder).slot(slot);
   const got = await writeSlot(device.host.files, path, stream, pack.imageSizeBytes);
   checkDownload(got, pack.imageSha256);

@@ -6,7 +6,8 @@ import { PEERS } from './faults.ts';
 
 export interface DownloadLimits {
   readonly sizeBytesMax: number;
-  readonly timeoutMs: number;
+  /** Silence after which it is given up. On the whole it may take that and a millisecond a byte: slow links are, and drips end. */
+  readonly idleTimeoutMs: number;
   /** What it means if the file is longer. */
   readonly tooLong: 'TUF_METADATA_MALFORMED' | 'TUF_TARGET_DIGEST';
 }
@@ -19,8 +20,13 @@ class TooLong extends Error {}
  */
 export async function download(url: string, limits: DownloadLimits): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
+  const silence = new AbortController();
+  const watch = () => setTimeout(() => silence.abort(new Error('timed out')), limits.idleTimeoutMs);
+  const deadline = AbortSignal.timeout(limits.idleTimeoutMs + limits.sizeBytesMax);
+  let timer = watch();
   try {
-    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(limits.timeoutMs) });
+    const signal = AbortSignal.any([silence.signal, deadline]);
+    const response = await fetch(url, { redirect: 'error', signal });
     if (response.status === 404 || response.status === 403) {
       await response.body?.cancel();
       return undefined;
@@ -28,6 +34,8 @@ export async function download(url: string, limits: DownloadLimits): Promise<Uin
     if (!response.ok || response.body === null) throw new Error(`HTTP status ${response.status}`);
     let size = 0;
     for await (const chunk of response.body) {
+      clearTimeout(timer);
+      timer = watch();
       size += chunk.length;
       if (size > limits.sizeBytesMax) throw new TooLong();
       chunks.push(chunk);
@@ -41,6 +49,8 @@ export async function download(url: string, limits: DownloadLimits): Promise<Uin
       );
     }
     throw PEERS.unavailable('TUF_UNREACHABLE', `could not fetch ${quote(url)}: ${reason(cause)}`, { cause });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -25,7 +25,7 @@ const LIMITS = {
   /** Members of anything that a role lists [docs/spec/tuf-repository.md §Roles]. */
   listed: 1024,
 };
-const TIMEOUT_MS = 20_000;
+const IDLE_TIMEOUT_MS = 20_000;
 
 export interface TufClientOptions {
   /** The root.json that the user or the factory trusts. */
@@ -194,7 +194,7 @@ export class TufClient {
     }
     const bytes = await download(place.url, {
       sizeBytesMax: place.sizeBytes,
-      timeoutMs: TIMEOUT_MS,
+      idleTimeoutMs: IDLE_TIMEOUT_MS,
       tooLong: 'TUF_TARGET_DIGEST',
     });
     if (bytes === undefined)
@@ -280,7 +280,7 @@ export class TufClient {
   private async fetchMetadata(name: string, sizeBytesMax: number): Promise<Uint8Array | undefined> {
     return download(`${this.base}/${name}`, {
       sizeBytesMax,
-      timeoutMs: TIMEOUT_MS,
+      idleTimeoutMs: IDLE_TIMEOUT_MS,
       tooLong: 'TUF_METADATA_MALFORMED',
     });
   }

@@ -128,7 +128,12 @@ describe('a download', () => {
     await new Promise((resolve) => server.close(resolve));
   });
   const take = (url: string, cancel = never, idleTimeoutMs = 5000) =>
-    writeSlot(nodeFiles, slot, downloadImage(nodeHost(), url, cancel, idleTimeoutMs), image.length);
+    writeSlot(
+      nodeFiles,
+      slot,
+      downloadImage(nodeHost(), url, cancel, { idleTimeoutMs, sizeBytes: image.length }),
+      image.length,
+    );
 
   test('arrives whole', async () => {
     const url = await serve((_, response) => response.end(image));
@@ -173,6 +178,20 @@ describe('a download', () => {
   test('that falls silent is given up', async () => {
     const url = await serve((_, response) => void response.write(image.subarray(0, 1000)));
     await expect(take(url, never, 60)).rejects.toEqual(coded('UPDATE_DOWNLOAD_INTERRUPTED'));
+  });
+
+  test('that drips is given up', async () => {
+    const url = await serve(async (_, response) => {
+      while (!response.destroyed) {
+        response.write('x');
+        await pause(20);
+      }
+    });
+    const drip = downloadImage(nodeHost(), url, never, { idleTimeoutMs: 500, sizeBytes: 100 });
+    await expect(writeSlot(nodeFiles, slot, drip, image.length)).rejects.toMatchObject({
+      code: 'UPDATE_DOWNLOAD_INTERRUPTED',
+      message: expect.stringContaining('less than 1000 bytes a second'),
+    });
   });
 
   test('is cancelled in the middle', async () => {
