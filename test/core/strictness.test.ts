@@ -11,12 +11,14 @@ import { buildInstallReport, parseInstallReport } from '../../core/intoto/instal
 import { buildStepProvenance, parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { buildRebuildReport, parseRebuildReport } from '../../core/intoto/rebuild.ts';
 import { buildSbomReference, parseSbomReference } from '../../core/intoto/reference.ts';
+import { buildAttributeReport, parseAttributeReport } from '../../core/intoto/scai.ts';
 import {
   formatStatement,
   parseStatement,
   type Statement,
   type UnsignedStatement,
 } from '../../core/intoto/statement.ts';
+import { buildTestResult, parseTestResult } from '../../core/intoto/test-result.ts';
 import { buildVerificationSummary, parseVerificationSummary } from '../../core/intoto/vsa.ts';
 import { parseDevicePolicy } from '../../core/release/device-policy.ts';
 import { formatPack, parsePack } from '../../core/release/pack.ts';
@@ -33,6 +35,8 @@ const file = (name: string) => ({ name, sha256: A, sizeBytes: 1 });
 interface Subject {
   readonly document: Json;
   readonly parse: (bytes: Uint8Array) => unknown;
+  /** It is the predicate of a statement. */
+  readonly statement?: true;
   /** May be absent. */
   readonly optional?: readonly string[];
   /** May have members that nobody reads. */
@@ -49,11 +53,12 @@ const open = (bytes: Uint8Array): Json => JSON.parse(utf8Decode(bytes) ?? '');
 function statement(
   given: UnsignedStatement,
   parse: (statement: Statement) => unknown,
-  freedom: Omit<Subject, 'document' | 'parse'> = {},
+  freedom: Omit<Subject, 'document' | 'parse' | 'statement'> = {},
 ): Subject {
   return {
     document: open(formatStatement(given)),
     parse: (bytes) => parse(parseStatement(bytes)),
+    statement: true,
     ...freedom,
     open: ['/subject/0', '/subject/0/digest', ...(freedom.open ?? [])],
   };
@@ -109,6 +114,58 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
   'rebuild report': statement(buildRebuildReport(rebuilt), parseRebuildReport, {
     empty: ['/predicate/differences'],
   }),
+  'rebuild report that differs': statement(
+    buildRebuildReport({
+      ...rebuilt,
+      verdict: 'differs',
+      outputs: rebuilt.outputs.map((output) => ({ ...output, rebuiltSha256: B })),
+      differences: [
+        {
+          output: 'image/optiboot.bin',
+          offset: 4,
+          sizeBytes: 2,
+          section: '.text',
+          symbol: 'main',
+          cause: 'date',
+          detail: 'a date',
+        },
+      ],
+    }),
+    parseRebuildReport,
+    {
+      optional: ['/predicate/differences/0/section', '/predicate/differences/0/symbol'],
+      empty: ['/predicate/differences'],
+    },
+  ),
+  'attribute report': statement(
+    buildAttributeReport({
+      subjects: image.products,
+      attribute: 'BINARY_AUDITED',
+      conditions: { findings: 0 },
+      evidence: { uri: 'https://a.example', sha256: B },
+      producerId: 'https://b.example',
+    }),
+    parseAttributeReport,
+    {
+      optional: ['/predicate/attributes/0/conditions/findings', '/predicate/attributes/0/evidence/uri'],
+      open: ['/predicate/attributes/0/evidence', '/predicate/attributes/0/evidence/digest'],
+    },
+  ),
+  'test result': statement(
+    buildTestResult({
+      subjects: image.products,
+      result: 'FAILED',
+      configuration: [{ uri: 'https://a.example', sha256: B }],
+      passedTests: ['boots'],
+      failedTests: ['blinks'],
+    }),
+    parseTestResult,
+    {
+      optional: ['/predicate/configuration/0/uri'],
+      open: ['/predicate/configuration/0', '/predicate/configuration/0/digest'],
+      empty: ['/predicate/passedTests'],
+    },
+  ),
   'install report': statement(
     buildInstallReport(
       {
@@ -278,6 +335,14 @@ describe.each(Object.entries(SUBJECTS))('%s', (_, subject) => {
     expect(() => read(document)).not.toThrow();
   });
 
+  test('is read from a statement of its own type alone', () => {
+    if (subject.statement !== true) return;
+    expectAnswers([
+      ['another type', put(document, '/predicateType', 'https://other.example/v1'), false],
+      ['another version', put(document, '/_type', 'https://in-toto.io/Statement/v0.1'), false],
+    ]);
+  });
+
   test('has no member of another type', () => {
     expectAnswers(
       all.flatMap(([pointer, value]) =>
@@ -321,4 +386,11 @@ describe.each(Object.entries(SUBJECTS))('%s', (_, subject) => {
         .map(([pointer]) => [pointer, put(document, pointer, []), empty.includes(pointer)]),
     );
   });
+});
+
+test.each(['install report', 'rebuild report'])('%s is about one image', (name) => {
+  const { document, parse } = SUBJECTS[name] as Subject;
+  const [first] = (document as { subject: Json[] }).subject;
+  const two = put(document, '/subject', [first as Json, first as Json]);
+  expect(() => parse(utf8(JSON.stringify(two)))).toThrow(Rejection);
 });
