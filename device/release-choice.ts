@@ -142,11 +142,14 @@ export function checkTarget(
 }
 
 /** The pack's bytes are those that the index names. @throws UPDATE_PACK_DIGEST */
-export function checkPackDigest(sha256: string, release: Release): void {
-  if (sha256 !== release.pack.sha256) {
+export function checkPackDigest(
+  got: { readonly sha256: string; readonly sizeBytes: number },
+  { pack }: Release,
+): void {
+  if (got.sha256 !== pack.sha256 || got.sizeBytes !== pack.sizeBytes) {
     throw DEVICE.reject(
       'UPDATE_PACK_DIGEST',
-      `expected the pack sha256:${release.pack.sha256}, got sha256:${sha256}`,
+      `expected the pack sha256:${pack.sha256} (${pack.sizeBytes} bytes), got sha256:${got.sha256} (${got.sizeBytes} bytes)`,
     );
   }
 }

@@ -131,7 +131,7 @@ export async function fetchPack(device: Device, tuf: TufClient, wanted: Release)
   checkTarget(wanted.image, image);
   const packBytes = await tuf.goods(product, wanted.pack.name, SIZE_MAX.pack);
   const sha256 = createHash('sha256').update(packBytes).digest('hex');
-  checkPackDigest(sha256, wanted);
+  checkPackDigest({ sha256, sizeBytes: packBytes.length }, wanted);
   return learned({ packBytes, image }, `${wanted.pack.name} sha256:${sha256}, ${packBytes.length} bytes`);
 }
 

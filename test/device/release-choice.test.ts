@@ -149,8 +149,14 @@ describe('the offer', () => {
   });
 
   test('another pack than the index names is refused', () => {
-    checkPackDigest(wanted.pack.sha256, wanted);
-    expect(() => checkPackDigest(digest(5), wanted)).toThrow(coded('UPDATE_PACK_DIGEST'));
+    const { sha256, sizeBytes } = wanted.pack;
+    checkPackDigest({ sha256, sizeBytes }, wanted);
+    for (const got of [
+      { sha256: digest(5), sizeBytes },
+      { sha256, sizeBytes: sizeBytes + 1 },
+    ]) {
+      expect(() => checkPackDigest(got, wanted)).toThrow(coded('UPDATE_PACK_DIGEST'));
+    }
   });
 
   test('a pack about another release is refused', () => {
