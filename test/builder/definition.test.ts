@@ -103,6 +103,7 @@ describe('a bad definition is refused where it is bad', () => {
     ['version: 1.2.3', 'version: v1', 'DEFINITION_MALFORMED', '3:10'],
     ['version: 1.2.3', 'version: 1.2', 'DEFINITION_MALFORMED', '3:10'],
     ['sourceDateEpoch: 1700000000', 'sourceDateEpoch: soon', 'DEFINITION_MALFORMED', '4:18'],
+    ['  tools:', '  Tools!:', 'DEFINITION_MALFORMED', '7:5'],
     ['    kind: debian', '    kind: rpm', 'DEFINITION_MALFORMED', '7:11'],
     ['role: toolchain', 'role: tool', 'DEFINITION_MALFORMED', '8:11'],
     ['suite: bookworm', 'suite: bookworm [trusted=yes]', 'DEFINITION_MALFORMED', '10:12'],
@@ -146,6 +147,23 @@ describe('a bad definition is refused where it is bad', () => {
     const got = fault(from, to);
     expect(got.code).toBe(code);
     expect(got.at).toContain(`waybill.yaml:${at}`);
+  });
+
+  test('a step without a root file system, or with two kinds of it', () => {
+    const folder = '  src: { kind: folder, role: source, path: src }\n';
+    const image = `  img: { kind: oci, role: rootfs, image: registry.example/t, digest: 'sha256:${'ab'.repeat(32)}' }\n`;
+    const text = TEXT.replace('steps:\n', `${folder}${image}steps:\n`);
+    const faultOf = (inputs: string) => {
+      try {
+        readYaml(text.replace('inputs: [tools]', `inputs: [${inputs}]`));
+      } catch (failure) {
+        return (failure as { code: string }).code;
+      }
+      return 'none';
+    };
+    expect(faultOf('tools, src')).toBe('none');
+    expect(faultOf('src')).toBe('DEFINITION_MALFORMED');
+    expect(faultOf('tools, img')).toBe('DEFINITION_MALFORMED');
   });
 
   test('no inputs, no steps, no products', () => {
