@@ -24,11 +24,11 @@ export function checkAgreement(content: FolderContent): void {
   }
   checkUnnamed(content.outputs, named, 'outputs');
   checkProducts(content, [...earlier.values()]);
-  checkSbom(content);
+  checkSboms(content);
   checkAudit(content);
 }
 
-function checkOneBuild({ steps, sbomStatement }: FolderContent): void {
+function checkOneBuild({ steps, sbomStatements }: FolderContent): void {
   const [first, ...others] = steps as readonly [StepStatement, ...StepStatement[]];
   const seen = new Set([first.provenance.step]);
   for (const { name, provenance } of others) {
@@ -43,9 +43,10 @@ function checkOneBuild({ steps, sbomStatement }: FolderContent): void {
     }
     seen.add(provenance.step);
   }
-  const { attesterId } = sbomStatement.reference;
-  if (attesterId !== first.provenance.builderId) {
-    throw disagree(sbomStatement.name, `attester ${quote(first.provenance.builderId)}`, attesterId);
+  for (const { name, reference } of sbomStatements) {
+    if (reference.attesterId !== first.provenance.builderId) {
+      throw disagree(name, `attester ${quote(first.provenance.builderId)}`, reference.attesterId);
+    }
   }
 }
 
@@ -77,34 +78,52 @@ function checkUnnamed(
   }
 }
 
-/** Every product is a subject of the SBOM reference and the output of a step, by name and digest. */
-function checkProducts(content: FolderContent, built: readonly Subject[]): void {
-  const { subjects } = content.sbomStatement.reference;
-  for (const subject of subjects) {
-    checkFile(content.products.get(subject.name), subject, `products/${subject.name}`);
-    if (!built.some(({ name, sha256 }) => name === subject.name && sha256 === subject.sha256)) {
-      const message = `expected an output of a step, got ${quote(subject.name)} that no step made`;
-      throw ATTEST.reject('ATTEST_PRODUCT_UNBUILT', message, { at: `products/${subject.name}` });
+/** Every product is the subject of one SBOM reference and the output of a step, by name and digest. */
+function checkProducts({ products, sbomStatements }: FolderContent, built: readonly Subject[]): void {
+  const named = new Set<string>();
+  for (const { name: file, reference } of sbomStatements) {
+    for (const subject of reference.subjects) {
+      const at = `products/${subject.name}`;
+      checkFile(products.get(subject.name), subject, at);
+      if (!built.some(({ name, sha256 }) => name === subject.name && sha256 === subject.sha256)) {
+        const message = `expected an output of a step, got ${quote(subject.name)} that no step made`;
+        throw ATTEST.reject('ATTEST_PRODUCT_UNBUILT', message, { at });
+      }
+      if (named.has(subject.name)) {
+        const message = `expected one SBOM of each image, got another of ${quote(subject.name)}`;
+        throw ATTEST.reject('ATTEST_STATEMENT_MISNAMED', message, { at: `statements/${file}` });
+      }
+      named.add(subject.name);
     }
   }
-  checkUnnamed(content.products, new Set(subjects.map(({ name }) => name)), 'products');
+  checkUnnamed(products, named, 'products');
 }
 
-function checkSbom({ sbom, sbomStatement }: FolderContent): void {
-  const { sbomSha256, downloadLocation } = sbomStatement.reference;
-  if (sbomSha256 === sbom.sha256 && downloadLocation === 'sbom.cdx.json') return;
-  const expected = `${quote(downloadLocation)} with sha256 ${sbomSha256}`;
-  const message = `expected the reference to name sbom.cdx.json, sha256 ${sbom.sha256}, got ${expected}`;
-  throw ATTEST.reject('ATTEST_SBOM_CHANGED', message, { at: `statements/${sbomStatement.name}` });
+/** Every SBOM is the one that the reference of its image names. */
+function checkSboms({ sboms, sbomStatements }: FolderContent): void {
+  const named = new Set<string>();
+  for (const { name, reference } of sbomStatements) {
+    const { subjects, sbomSha256, downloadLocation } = reference;
+    const place = `sboms/${subjects[0]?.name}.cdx.json`;
+    named.add(place);
+    const found = sboms.get(place);
+    if (found !== undefined && sbomSha256 === found.sha256 && downloadLocation === place) continue;
+    const got = `${quote(downloadLocation)} with sha256 ${sbomSha256}`;
+    const here = found === undefined ? 'which is not there' : `sha256 ${found.sha256}`;
+    const message = `expected the reference to name ${quote(place)}, ${here}, got ${got}`;
+    throw ATTEST.reject('ATTEST_SBOM_CHANGED', message, { at: `statements/${name}` });
+  }
+  const rest = new Map([...sboms].map(([path, file]) => [path.slice('sboms/'.length), file]));
+  checkUnnamed(rest, new Set([...named].map((path) => path.slice('sboms/'.length))), 'sboms');
 }
 
-/** What the audit says is about this image, by this builder, and its evidence and configuration are the files that are here. */
+/** What the audit says is about these images, by this builder, and its evidence and configuration are the files that are here. */
 function checkAudit({ audits, tests, audit, products, steps, ...files }: FolderContent): void {
   const images = [...products].map(([name, { sha256 }]) => JSON.stringify({ name, sha256 }));
   const known = new Map(
     Object.entries({
       'audit.json': audit,
-      'sbom.cdx.json': files.sbom,
+      ...Object.fromEntries(files.sboms),
       'waybill.lock': files.lock,
       'waybill.yaml': files.definition,
     }),
@@ -117,7 +136,7 @@ function checkAudit({ audits, tests, audit, products, steps, ...files }: FolderC
     const changed = inputs.find((input) => known.get(input.name ?? '')?.sha256 !== input.sha256);
     if (other === undefined && changed === undefined) return;
     const got = other === undefined ? label(changed as ResourceDescriptor) : quote(other.name);
-    throw ATTEST.reject('ATTEST_AUDIT_CHANGED', `expected the image and files of this build, got ${got}`, {
+    throw ATTEST.reject('ATTEST_AUDIT_CHANGED', `expected images and files of this build, got ${got}`, {
       at,
     });
   };

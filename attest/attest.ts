@@ -89,7 +89,7 @@ interface Signed {
 
 const bodies = (output: BuildOutput): readonly (readonly [string, HashedFile])[] => [
   ...output.products,
-  ['sbom.cdx.json', output.sbom],
+  ...output.sboms,
   ['waybill.yaml', output.definition],
   ['waybill.lock', output.lock],
 ];

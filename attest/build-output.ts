@@ -45,14 +45,16 @@ export interface SbomStatement extends StatementFile {
 export interface FolderContent {
   /** In the order of their numbers. */
   readonly steps: readonly StepStatement[];
-  readonly sbomStatement: SbomStatement;
+  /** One an image. */
+  readonly sbomStatements: readonly SbomStatement[];
   readonly audits: readonly AuditStatement[];
   readonly tests: readonly TestStatement[];
   /** Keyed `<step>/<file>`. */
   readonly outputs: ReadonlyMap<string, HashedFile>;
   /** Keyed by file name. */
   readonly products: ReadonlyMap<string, HashedFile>;
-  readonly sbom: HashedFile;
+  /** Keyed by path in the folder, `sboms/<file>.cdx.json`. */
+  readonly sboms: ReadonlyMap<string, HashedFile>;
   readonly lock: HashedFile;
   readonly locked: LockedPackages;
   readonly definition: HashedFile;
@@ -70,7 +72,8 @@ export interface BuildOutput {
   readonly statements: readonly StatementFile[];
   /** The images, by file name. */
   readonly products: ReadonlyMap<string, HashedFile>;
-  readonly sbom: HashedFile;
+  /** By path in the folder, `sboms/<file>.cdx.json`. */
+  readonly sboms: ReadonlyMap<string, HashedFile>;
   readonly definition: HashedFile;
   readonly lock: HashedFile;
 }
@@ -84,26 +87,25 @@ export async function readBuildOutput(folder: string): Promise<BuildOutput> {
   checkAgreement(content);
   const [first] = content.steps as readonly [StepStatement, ...StepStatement[]];
   const { product, version, builderId } = first.provenance;
-  const { steps, sbomStatement, audits, tests } = content;
-  const statements = [...steps, sbomStatement, ...audits, ...tests].sort((a, b) =>
+  const { steps, sbomStatements, audits, tests } = content;
+  const statements = [...steps, ...sbomStatements, ...audits, ...tests].sort((a, b) =>
     a.name < b.name ? -1 : 1,
   );
-  const { products, sbom, definition, lock } = content;
-  return { folder, product, version, builderId, statements, products, sbom, definition, lock };
+  const { products, sboms, definition, lock } = content;
+  return { folder, product, version, builderId, statements, products, sboms, definition, lock };
 }
 
 async function readFolder(folder: string): Promise<FolderContent> {
   const statements = await readFlat(folder, 'statements', LIMITS.statementSizeBytes);
   const lock = await readHashed(folder, 'waybill.lock', LIMITS.jsonSizeBytes);
   const definition = await hashFile(folder, 'waybill.yaml');
-  const sbom = await hashFile(folder, 'sbom.cdx.json');
   const parsed = parseStatements(statements);
   return {
     ...parsed,
     ...(parsed.audits.length === 0 ? {} : { audit: await hashFile(folder, 'audit.json') }),
     outputs: await hashTree(folder, 'outputs'),
     products: await hashTree(folder, 'products'),
-    sbom,
+    sboms: new Map([...(await hashTree(folder, 'sboms'))].map(([name, file]) => [`sboms/${name}`, file])),
     lock: lock.file,
     locked: parseLockedPackages(lock.bytes),
     definition,
@@ -111,38 +113,39 @@ async function readFolder(folder: string): Promise<FolderContent> {
 }
 
 const STATEMENT_NAME =
-  /^(\d{2})-(?:(sbom\.reference|audit\.scai|prune\.test-result)|([A-Za-z0-9][A-Za-z0-9._-]*)\.provenance)\.json$/;
+  /^(\d{2})-(?:(audit\.scai|prune\.test-result)|([A-Za-z0-9_+~@%=,.-]{1,200})\.(provenance|sbom))\.json$/;
 
-/** Sorts the files of `statements/` into steps and the one SBOM reference. Names count from 01 without a gap. */
+/** Sorts the files of `statements/` by what they are. Names count from 01 without a gap. */
 function parseStatements(files: ReadonlyMap<string, Uint8Array>): {
   readonly steps: readonly StepStatement[];
-  readonly sbomStatement: SbomStatement;
+  readonly sbomStatements: readonly SbomStatement[];
   readonly audits: readonly AuditStatement[];
   readonly tests: readonly TestStatement[];
 } {
   const steps: StepStatement[] = [];
-  let sbomStatement: SbomStatement | undefined;
+  const sbomStatements: SbomStatement[] = [];
   const audits: AuditStatement[] = [];
   const tests: TestStatement[] = [];
-  const seen = new Set<string>();
   let number = 0;
   for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const match = STATEMENT_NAME.exec(name);
-    if (match === null || seen.has(match[2] ?? '')) {
+    const [, count, report, of = '', kind] = match ?? [];
+    const again =
+      (report === 'audit.scai' && audits.length > 0) || (report === 'prune.test-result' && tests.length > 0);
+    if (match === null || again) {
       const message =
-        'expected <NN>-<step>.provenance.json, and sbom.reference, audit.scai and prune.test-result once at most';
+        'expected <NN>-<step>.provenance.json, <NN>-<image>.sbom.json, and audit.scai and prune.test-result once at most';
       throw ATTEST.reject('ATTEST_STATEMENT_FILE_UNKNOWN', `${message}, got ${quote(name)}`);
     }
-    if (Number(match[1]) !== ++number) throw missing(`number ${pad(number)}, got ${quote(name)}`);
-    if (match[2] !== undefined) seen.add(match[2]);
-    if (match[2] === 'sbom.reference') sbomStatement = parseSbomStatement(name, bytes);
-    else if (match[2] === 'audit.scai') audits.push(parseAuditStatement(name, bytes));
-    else if (match[2] === 'prune.test-result') tests.push(parseTestStatement(name, bytes));
-    else steps.push(parseStepStatement(name, match[3] as string, bytes));
+    if (Number(count) !== ++number) throw missing(`number ${pad(number)}, got ${quote(name)}`);
+    if (report === 'audit.scai') audits.push(parseAuditStatement(name, bytes));
+    else if (report === 'prune.test-result') tests.push(parseTestStatement(name, bytes));
+    else if (kind === 'sbom') sbomStatements.push(parseSbomStatement(name, of, bytes));
+    else steps.push(parseStepStatement(name, of, bytes));
   }
   if (steps.length === 0) throw missing('at least one step provenance, got none');
-  if (sbomStatement === undefined) throw missing(`${pad(number + 1)}-sbom.reference.json, got none`);
-  return { steps, sbomStatement, audits, tests };
+  if (sbomStatements.length === 0) throw missing(`${pad(number + 1)}-<image>.sbom.json, got none`);
+  return { steps, sbomStatements, audits, tests };
 }
 
 const pad = (number: number): string => String(number).padStart(2, '0');
@@ -161,9 +164,15 @@ function parseStepStatement(name: string, step: string, bytes: Uint8Array): Step
   return { name, bytes, sha256: sha256(bytes), provenance };
 }
 
-function parseSbomStatement(name: string, bytes: Uint8Array): SbomStatement {
+/** About one image: a policy, a device and an auditor ask by its digest. */
+function parseSbomStatement(name: string, image: string, bytes: Uint8Array): SbomStatement {
   const reference = parseSbomReference(parseStatement(bytes));
   requireCanonical(name, bytes, formatStatement(buildSbomReference(reference)));
+  const subjects = reference.subjects.map((subject) => subject.name);
+  if (subjects.length !== 1 || subjects[0] !== image) {
+    const message = `expected the SBOM of ${quote(image)} alone, got that of ${quote(subjects.join(', '))}`;
+    throw ATTEST.reject('ATTEST_STATEMENT_MISNAMED', message, { at: `statements/${name}` });
+  }
   return { name, bytes, sha256: sha256(bytes), reference };
 }
 

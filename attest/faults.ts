@@ -107,7 +107,7 @@ export const ATTEST = faultsOf({
   },
   ATTEST_SBOM_CHANGED: {
     class: 'rejection',
-    meaning: 'sbom.cdx.json is not the document that the SBOM reference names.',
+    meaning: 'An SBOM is not the document that the SBOM reference names.',
     remedy: 'Build again; an SBOM is not edited after the build.',
   },
   IDENTITY_NONE: {

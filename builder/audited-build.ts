@@ -9,10 +9,8 @@ import { formatStatement } from '../core/intoto/statement.ts';
 import { buildTestResult } from '../core/intoto/test-result.ts';
 import { type Audit, findUnexplained, formatAudit, readAudit, tracePath } from './audit.ts';
 import { runTool } from './host-tool.ts';
-import type { FinishedRun } from './output-folder.ts';
-import type { TakenOutput } from './outputs.ts';
+import { type FinishedRun, type ImageBill, sbomFile } from './output-folder.ts';
 import { filesNamedBy, type PrunedBuild, pruneAndRebuild } from './prune.ts';
-import type { Shipped } from './shipped.ts';
 
 export interface AuditSummary {
   readonly file: string;
@@ -48,13 +46,13 @@ export async function readTraces(run: FinishedRun): Promise<TracedBuild> {
 export async function finishAudit(
   run: FinishedRun,
   { audit, opened }: TracedBuild,
-  made: { readonly image: TakenOutput; readonly sbom: Uint8Array; readonly shipped: Shipped | undefined },
+  bills: readonly ImageBill[],
 ): Promise<{
   bytes: Uint8Array;
   summary: AuditSummary;
   statements: readonly (readonly [string, Uint8Array])[];
 }> {
-  const used = made.shipped?.used ?? [];
+  const used = bills.flatMap(({ shipped }) => shipped?.used ?? []);
   const unexplained = findUnexplained(audit, used);
   const count = (lists: readonly (readonly string[])[]) => lists.reduce((sum, { length }) => sum + length, 0);
   const version = (await runTool('strace', ['--version'])).stdout.toString('utf8').split('\n')[0] ?? '';
@@ -69,13 +67,14 @@ export async function finishAudit(
     outputs: result.outputs,
     again,
   }));
-  const prune = await pruneAndRebuild(steps, filesNamedBy(made.sbom), join(run.work, 'pruned'));
+  const named = filesNamedBy(bills.map(({ sbom }) => sbom));
+  const prune = await pruneAndRebuild(steps, named, join(run.work, 'pruned'));
   const counts = {
     openedCount: count([...opened.values()]),
-    usedCount: used.length,
+    usedCount: new Set(used.map(({ of, path }) => `${typeof of === 'string' ? of : of.sha256}/${path}`)).size,
     unexplainedCount: count(unexplained.map(({ paths }) => paths)),
   };
-  const subjects = [{ name: made.image.file, sha256: made.image.sha256 }];
+  const subjects = bills.map(({ image: { file: name, sha256 } }) => ({ name, sha256 }));
   const file = (name: string, sha256: string) => ({ name, sha256 });
   const report = buildAttributeReport({
     subjects,
@@ -89,7 +88,7 @@ export async function finishAudit(
     subjects,
     result: prune.failed.length === 0 ? 'PASSED' : 'FAILED',
     configuration: [
-      file('sbom.cdx.json', sha256(made.sbom)),
+      ...bills.map(({ image, sbom }) => file(sbomFile(image), sha256(sbom))),
       file('waybill.lock', run.identity.lockSha256),
       file('waybill.yaml', run.identity.definitionSha256),
     ],

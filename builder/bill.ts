@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { OutputReference } from './definition.ts';
+import type { Evidence, OutputReference, ProductDefinition } from './definition.ts';
 import type { EvidenceStep } from './input-files.ts';
 import { licenceOf } from './licence.ts';
 import { joinLicences } from './licence-expression.ts';
@@ -23,16 +23,16 @@ export interface Bill {
   readonly shipped?: Shipped;
 }
 
-/** Makes the SBOM of a finished build. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID, and what `packageFile` throws */
+/** Makes the SBOM of one image of a finished build. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID, and what `packageFile` throws */
 export async function makeBill(
   run: FinishedRun,
-  file: string,
+  { image: { file }, evidence }: ProductDefinition,
   image: Uint8Array,
   opened?: ReadonlyMap<string, readonly string[]>,
 ): Promise<Bill> {
   const { definition, toolVersion } = run.request;
   const done = [...run.done];
-  const shipped = await findShippedOf(run, image);
+  const shipped = evidence === undefined ? undefined : await findShippedOf(run, evidence, image);
   const digest = (algorithm: string) => createHash(algorithm).update(image).digest('hex');
   const sbom = await buildSbom({
     product: definition.product,
@@ -81,9 +81,8 @@ function inputsOf(run: FinishedRun, { facts }: DoneStep): Map<LockedPackage, str
   return new Map(facts.packages.map(({ entry }) => [entry, names.get(entry.sha256) ?? []]));
 }
 
-async function findShippedOf(run: FinishedRun, image: Uint8Array): Promise<Shipped | undefined> {
-  const { evidence, components } = run.request.definition;
-  if (evidence === undefined) return undefined;
+async function findShippedOf(run: FinishedRun, evidence: Evidence, image: Uint8Array): Promise<Shipped> {
+  const { components } = run.request.definition;
   return findShipped({
     image,
     map: (await readOutput(run, evidence.map)).toString('latin1'),

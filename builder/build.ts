@@ -176,7 +176,7 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
       sourceDateEpoch: request.definition.sourceDateEpoch,
       folder: join(run.work, step.name),
       outputs: join(run.beside, 'outputs'),
-      listWork: request.definition.evidence !== undefined,
+      listWork: request.definition.products.some(({ evidence }) => evidence !== undefined),
       conditions: request.conditions,
       trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
       signal: request.signal,

@@ -14,6 +14,7 @@ import {
   type Conditions,
   changedConditions,
 } from './conditions.ts';
+import { elfOf } from './definition.ts';
 import { findDayOfBuild, findDifferences } from './difference.ts';
 import type { BuildSummary } from './output-folder.ts';
 import { removeTree } from './remove-tree.ts';
@@ -123,11 +124,11 @@ function namesOfDiffering(first: BuildSummary, second: BuildSummary): string[] {
 async function compare(run: CheckRun, first: BuildSummary, second: BuildSummary): Promise<Difference[]> {
   const read = (name: string, path: string) => readFile(join(run.folder, name, path));
   const differing = namesOfDiffering(first, second);
-  const elfPath = elfOf(run.request);
   const differences: Difference[] = [];
   for (const key of differing) {
     const [a, b] = await Promise.all([read('first', `outputs/${key}`), read('second', `outputs/${key}`)]);
-    const elf = elfPath === undefined ? undefined : await read('second', elfPath);
+    const elfKey = elfOf(run.request.definition, key);
+    const elf = elfKey === undefined ? undefined : await read('second', `outputs/${elfKey}`);
     differences.push(...findDifferences({ output: key, first: a, second: b, elf, nowMs: run.nowMs }));
   }
   if (dayOf(run.nowMs) !== dayOf(run.request.definition.sourceDateEpoch * 1000)) {
@@ -139,9 +140,11 @@ async function compare(run: CheckRun, first: BuildSummary, second: BuildSummary)
       differences.push(...findDayOfBuild(key, await read('first', path), run.nowMs));
     }
   }
-  if (differences.length === 0 && first.sbom.sha256 !== second.sbom.sha256) {
-    const [a, b] = await Promise.all([read('first', first.sbom.file), read('second', second.sbom.file)]);
-    differences.push(...findDifferences({ output: first.sbom.file, first: a, second: b, nowMs: run.nowMs }));
+  if (differences.length > 0) return differences;
+  for (const [i, { sbom }] of first.images.entries()) {
+    if (sbom.sha256 === second.images[i]?.sbom.sha256) continue;
+    const [a, b] = await Promise.all([read('first', sbom.file), read('second', sbom.file)]);
+    differences.push(...findDifferences({ output: sbom.file, first: a, second: b, nowMs: run.nowMs }));
   }
   return differences;
 }
@@ -150,11 +153,6 @@ async function compare(run: CheckRun, first: BuildSummary, second: BuildSummary)
 const DAY_SIZE_BYTES_MAX = 256 * 1024 * 1024;
 
 const dayOf = (timeMs: number): string => new Date(timeMs).toISOString().slice(0, 10);
-
-function elfOf({ definition }: BuildRequest): string | undefined {
-  const elf = definition.evidence?.elf;
-  return elf === undefined ? undefined : `outputs/${elf.step}/${elf.file}`;
-}
 
 /** Builds again with nothing changed, then with one thing at a time, until one of the outputs differs again. */
 async function findDependence(

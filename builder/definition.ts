@@ -68,6 +68,12 @@ export interface Evidence {
   readonly depfiles: readonly OutputReference[];
 }
 
+/** An image, the one subject of its SBOM. */
+export interface ProductDefinition {
+  readonly image: OutputReference;
+  readonly evidence?: Evidence;
+}
+
 export interface BuildDefinition {
   readonly product: string;
   readonly version: string;
@@ -77,8 +83,8 @@ export interface BuildDefinition {
   readonly inputs: readonly InputDefinition[];
   /** In an order in which they can run; otherwise as written. */
   readonly steps: readonly StepDefinition[];
-  readonly image: OutputReference;
-  readonly evidence?: Evidence;
+  /** At least one; no two have the same file name. */
+  readonly products: readonly ProductDefinition[];
   /** Whose the files of inputs are; the SBOM's words for what is proved to ship. */
   readonly components: readonly DeclaredComponent[];
   /** On what the image runs. */
@@ -149,10 +155,18 @@ export function parseDefinition(root: DocumentNode): BuildDefinition {
     sourceDateEpoch,
     inputs: [...inputs.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     steps: orderSteps([...steps.values()]),
-    ...parseProducts(root.field('products'), outputs),
+    products: parseProducts(root.field('products'), outputs),
     components: parseComponents(root.optional('components'), [...inputs.keys()]),
     hardware: parseHardware(root.optional('hardware')),
   };
+}
+
+/** The ELF file that explains an output, both as `<step>/<file>`: that of the image which it is, or else of the only product. */
+export function elfOf({ products }: BuildDefinition, output: string): string | undefined {
+  const name = ({ step, file }: OutputReference) => `${step}/${file}`;
+  const own =
+    products.find(({ image }) => name(image) === output) ?? (products.length === 1 ? products[0] : undefined);
+  return own?.evidence === undefined ? undefined : name(own.evidence.elf);
 }
 
 /** Digest of the inputs part: what a lock was made from [docs/spec/lock.md]. */
@@ -332,10 +346,18 @@ function checkReference(node: DocumentNode, outputs: Outputs): OutputReference {
   return reference;
 }
 
-function parseProducts(list: DocumentNode, outputs: Outputs): Pick<BuildDefinition, 'image' | 'evidence'> {
-  const [node, second] = list.someElements();
-  if (node === undefined) throw list.wrong('expected one product, got none');
-  if (second !== undefined) throw second.wrong('expected exactly one product with one image, got another');
+function parseProducts(list: DocumentNode, outputs: Outputs): ProductDefinition[] {
+  const seen = new Set<string>();
+  return list.someElements().map((node) => {
+    const product = parseProduct(node, outputs);
+    const { file } = product.image;
+    if (seen.has(file)) throw duplicate(node.field('image'), `image ${quote(file)}`);
+    seen.add(file);
+    return product;
+  });
+}
+
+function parseProduct(node: DocumentNode, outputs: Outputs): ProductDefinition {
   node.only('image', 'evidence');
   const image = checkReference(node.field('image'), outputs);
   const evidence = node.optional('evidence')?.only('map', 'elf', 'depfiles');

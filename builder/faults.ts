@@ -273,6 +273,12 @@ export const BUILDER = faultsOf({
     meaning: 'The linker map or the ELF file named as evidence is not one that Waybill can read.',
     remedy: 'Name a map written by GNU ld (-Wl,-Map=…) and the ELF file of the same link.',
   },
+  SBOM_IMAGES_EQUAL: {
+    class: 'rejection',
+    meaning:
+      'Two images of one definition have the same bytes: evidence goes by digest, and theirs would contradict each other.',
+    remedy: 'Name one of them in `products`, or make them differ.',
+  },
   SBOM_INVALID: {
     class: 'rejection',
     meaning: 'The SBOM does not follow the schema of CycloneDX 1.6.',

@@ -4,10 +4,12 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { quote } from '../core/faults.ts';
 import { type AuditSummary, finishAudit, readTraces } from './audited-build.ts';
 import { type Bill, makeBill, packagesOf, readOutput } from './bill.ts';
 import type { BuildRequest } from './build.ts';
 import type { BuildDefinition, OutputReference } from './definition.ts';
+import { BUILDER } from './faults.ts';
 import { clockLibrary } from './fixed-answers.ts';
 import type { MountedTree } from './input-files.ts';
 import type { Lock, LockedPackage } from './lock-file.ts';
@@ -18,15 +20,20 @@ import type { Shipped } from './shipped.ts';
 import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
 import type { Comparison, StepResult } from './step.ts';
 
+/** An image of a build, with what is in it. */
+export interface BuiltImage extends TakenOutput {
+  readonly sbom: { readonly file: string; readonly sha256: string; readonly sizeBytes: number };
+  /** Names of the components of which bytes are shown to be in the image, the product's own left out. */
+  readonly ships: readonly string[];
+}
+
 export interface BuildSummary {
   readonly out: string;
   readonly product: string;
   readonly version: string;
-  readonly image: TakenOutput;
+  /** In the order of the definition. */
+  readonly images: readonly BuiltImage[];
   readonly outputs: readonly (TakenOutput & { readonly step: string })[];
-  readonly sbom: { readonly file: string; readonly sha256: string; readonly sizeBytes: number };
-  /** Names of the components of which bytes are shown to be in the image, the product's own left out. */
-  readonly ships: readonly string[];
   readonly statements: readonly string[];
   readonly comparisons: readonly Comparison[];
   readonly sandbox: BuildIdentity['sandbox'];
@@ -73,26 +80,36 @@ export interface FinishedRun {
 
 type Finished = Omit<BuildSummary, 'out' | 'durationMs'>;
 
-/** Writes everything but the outputs, which the steps wrote. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID */
+/** An image whose SBOM is made. */
+export interface ImageBill extends Bill {
+  readonly image: TakenOutput;
+  readonly bytes: Uint8Array;
+}
+
+/** Writes everything but the outputs, which the steps wrote. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID, SBOM_IMAGES_EQUAL */
 export async function writeFolder(run: FinishedRun): Promise<Finished> {
   const { request, beside } = run;
-  const image = outputOf(run.done, request.definition.image);
-  const imageBytes = await readOutput(run, request.definition.image);
+  refuseEqualImages(run);
   const audit = request.audit === true ? await readTraces(run) : undefined;
-  const { sbom, shipped }: Bill = await makeBill(run, image.file, imageBytes, audit?.opened);
-  const statements = formatStatements(run, image, sha256(sbom));
-  const audited = audit === undefined ? undefined : await finishAudit(run, audit, { image, sbom, shipped });
-  for (const [name, bytes] of audited?.statements ?? [])
-    statements.set(`${String(statements.size + 1).padStart(2, '0')}-${name}.json`, bytes);
+  const bills: ImageBill[] = [];
+  for (const product of request.definition.products) {
+    const bytes = await readOutput(run, product.image);
+    const bill = await makeBill(run, product, bytes, audit?.opened);
+    bills.push({ image: outputOf(run.done, product.image), bytes, ...bill });
+  }
+  const audited = audit === undefined ? undefined : await finishAudit(run, audit, bills);
+  const statements = formatStatements(run, bills, audited?.statements ?? []);
   const summary = {
-    ...summarize(run, image, sbom, shipped, [...statements.keys()]),
+    ...summarize(run, bills, [...statements.keys()]),
     ...(audited === undefined ? {} : { audit: audited.summary }),
   };
-  for (const folder of ['products', 'statements', 'logs']) await mkdir(join(beside, folder));
+  for (const folder of ['products', 'sboms', 'statements', 'logs']) await mkdir(join(beside, folder));
   for (const [name, bytes] of statements) await writeFile(join(beside, 'statements', name), bytes);
   for (const [name, { result }] of run.done) await writeFile(join(beside, 'logs', `${name}.log`), result.log);
-  await writeFile(join(beside, 'products', image.file), imageBytes);
-  await writeFile(join(beside, 'sbom.cdx.json'), sbom);
+  for (const { image, bytes, sbom } of bills) {
+    await writeFile(join(beside, 'products', image.file), bytes);
+    await writeFile(join(beside, sbomFile(image)), sbom);
+  }
   if (audited !== undefined) await writeFile(join(beside, 'audit.json'), audited.bytes);
   await writeFile(join(beside, 'waybill.yaml'), request.definitionBytes);
   await writeFile(join(beside, 'waybill.lock'), request.lockBytes);
@@ -100,36 +117,62 @@ export async function writeFolder(run: FinishedRun): Promise<Finished> {
   return summary;
 }
 
-/** By file name; the numbers are the order in which steps ran, the SBOM's reference comes last. */
-function formatStatements(run: FinishedRun, image: TakenOutput, sbomSha256: string): Map<string, Uint8Array> {
-  const { identity, request } = run;
-  const statements = new Map<string, Uint8Array>();
-  const number = () => String(statements.size + 1).padStart(2, '0');
-  for (const [name, { facts, root }] of run.done) {
-    const clock = clockLibrary(root) === undefined ? 'host' : 'libfaketime';
-    const provenance = formatProvenance(request.definition, identity, facts, clock);
-    statements.set(`${number()}-${name}.provenance.json`, provenance);
-  }
-  const subject = { name: image.file, sha256: image.sha256 };
-  const reference = formatSbomReference(subject, identity.builderId, sbomSha256);
-  return statements.set(`${number()}-sbom.reference.json`, reference);
+/** Where the SBOM of an image is, in the output folder. */
+export function sbomFile({ file }: Pick<TakenOutput, 'file'>): string {
+  return `sboms/${file}.cdx.json`;
 }
 
-function summarize(
+/** Statements go by digest: two images of the same bytes would have two SBOMs that contradict each other. */
+function refuseEqualImages(run: FinishedRun): void {
+  const known = new Map<string, string>();
+  for (const { image } of run.request.definition.products) {
+    const { sha256, file } = outputOf(run.done, image);
+    const other = known.get(sha256);
+    if (other !== undefined) {
+      throw BUILDER.reject(
+        'SBOM_IMAGES_EQUAL',
+        `expected images of different bytes, got ${quote(other)} and ${quote(file)} with the same`,
+      );
+    }
+    known.set(sha256, file);
+  }
+}
+
+/** By file name; the numbers are the order in which steps ran, then a reference an SBOM, then what an audit says. */
+function formatStatements(
   run: FinishedRun,
-  image: TakenOutput,
-  sbom: Uint8Array,
-  shipped: Shipped | undefined,
-  statements: readonly string[],
-): Finished {
+  bills: readonly ImageBill[],
+  audits: readonly (readonly [string, Uint8Array])[],
+): Map<string, Uint8Array> {
+  const { identity, request } = run;
+  const all: (readonly [string, Uint8Array])[] = [];
+  for (const [name, { facts, root }] of run.done) {
+    const clock = clockLibrary(root) === undefined ? 'host' : 'libfaketime';
+    all.push([`${name}.provenance`, formatProvenance(request.definition, identity, facts, clock)]);
+  }
+  for (const { image, sbom } of bills) {
+    const subject = { name: image.file, sha256: image.sha256 };
+    const reference = formatSbomReference(subject, identity.builderId, sha256(sbom), sbomFile(image));
+    all.push([`${image.file}.sbom`, reference]);
+  }
+  const numbered = [...all, ...audits].map(
+    ([name, bytes], i) => [`${String(i + 1).padStart(2, '0')}-${name}.json`, bytes] as const,
+  );
+  return new Map(numbered);
+}
+
+function summarize(run: FinishedRun, bills: readonly ImageBill[], statements: readonly string[]): Finished {
   const done = [...run.done];
+  const { product, version } = run.request.definition;
   return {
-    product: run.request.definition.product,
-    version: run.request.definition.version,
-    image,
+    product,
+    version,
+    images: bills.map(({ image, sbom, shipped }) => ({
+      ...image,
+      sbom: { file: sbomFile(image), sha256: sha256(sbom), sizeBytes: sbom.length },
+      ships: namesOf(shipped, product),
+    })),
     outputs: done.flatMap(([step, { result }]) => result.outputs.map((output) => ({ step, ...output }))),
-    sbom: { file: 'sbom.cdx.json', sha256: sha256(sbom), sizeBytes: sbom.length },
-    ships: namesOf(shipped, run.request.definition.product),
     statements,
     comparisons: done.flatMap(([, { result }]) => result.comparisons),
     sandbox: run.identity.sandbox,

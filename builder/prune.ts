@@ -36,15 +36,14 @@ export interface PrunedBuild {
 /** Package (by digest) and path in it. */
 export type NamedFiles = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** The files of packages that an SBOM names as occurrences, of what ships and of what built it. */
-export function filesNamedBy(sbom: Uint8Array): NamedFiles {
-  const document = JSON.parse(Buffer.from(sbom).toString('utf8')) as SbomDocument;
+/** The files of packages that SBOMs name as occurrences, of what ships and of what built it. */
+export function filesNamedBy(sboms: readonly Uint8Array[]): NamedFiles {
+  const documents = sboms.map((sbom) => JSON.parse(Buffer.from(sbom).toString('utf8')) as SbomDocument);
   const named = new Map<string, Set<string>>();
-  const formulas = document.formulation ?? [];
-  for (const component of [
-    ...(document.components ?? []),
-    ...formulas.flatMap(({ components = [] }) => components),
-  ]) {
+  for (const component of documents.flatMap(({ components = [], formulation = [] }) => [
+    ...components,
+    ...formulation.flatMap((formula) => formula.components ?? []),
+  ])) {
     const sha256 = component.hashes?.find(({ alg }) => alg === 'SHA-256')?.content ?? '';
     const paths = named.get(sha256) ?? new Set<string>();
     for (const { location } of component.evidence?.occurrences ?? []) paths.add(location);

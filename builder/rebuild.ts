@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import type { StepProvenance } from '../core/intoto/provenance.ts';
 import { DIFFERENCE_COUNT_MAX, type RebuildReport, type RebuiltOutput } from '../core/intoto/rebuild.ts';
-import type { BuildDefinition } from './definition.ts';
+import { type BuildDefinition, elfOf } from './definition.ts';
 import { findDifferences } from './difference.ts';
 import { BUILDER } from './faults.ts';
 import type { BuildSummary } from './output-folder.ts';
@@ -63,12 +63,12 @@ export async function compareRebuild(
   if (first === undefined) return { verdict: 'differs', outputs, differences: [] };
   const output = `${differing.step}/${differing.name}`;
   const read = (path: string) => readFile(join(given.rebuilt.out, 'outputs', path));
-  const elf = given.definition.evidence?.elf;
+  const elf = elfOf(given.definition, output);
   const differences = findDifferences({
     output,
     first,
     second: await read(output),
-    elf: elf === undefined ? undefined : await read(`${elf.step}/${elf.file}`),
+    elf: elf === undefined ? undefined : await read(elf),
     nowMs: given.nowMs,
   });
   return { verdict: 'differs', outputs, differences: differences.slice(0, DIFFERENCE_COUNT_MAX) };

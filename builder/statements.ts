@@ -74,13 +74,18 @@ export function formatProvenance(
 }
 
 /** The statement that binds the SBOM to the image, canonical bytes. */
-export function formatSbomReference(image: Subject, builderId: string, sbomSha256: string): Uint8Array {
+export function formatSbomReference(
+  image: Subject,
+  builderId: string,
+  sbomSha256: string,
+  downloadLocation: string,
+): Uint8Array {
   return formatStatement(
     buildSbomReference({
       subjects: [{ name: image.name, sha256: image.sha256 }],
       attesterId: builderId,
       sbomSha256,
-      downloadLocation: 'sbom.cdx.json',
+      downloadLocation,
     }),
   );
 }

@@ -43,8 +43,8 @@ export function attestVerb(program: Command): void {
     .summary('sign and submit the statements of a build')
     .description(
       'Hashes every file of a build output again, refuses statements that disagree, signs each statement with a ' +
-        'short-lived certificate for the identity of this CI job, and submits the bundles, the images and the ' +
-        'SBOM to the registry. Safe to run again: what is signed and stored is not done twice.\n\n' +
+        'short-lived certificate for the identity of this CI job, and submits the bundles, the images and their ' +
+        'SBOMs to the registry. Safe to run again: what is signed and stored is not done twice.\n\n' +
         'The identity token comes from --token-file, else WAYBILL_ID_TOKEN, else GitHub Actions ' +
         '(permissions: id-token: write).',
     )
@@ -79,7 +79,7 @@ export type AttestReport = ReturnType<typeof reportOf>;
 
 /** What was attested, as plain data. */
 export function reportOf({ output, bundleFolder, statements }: AttestedBuild) {
-  const { product, version, builderId, products, sbom } = output;
+  const { product, version, builderId, products, sboms } = output;
   return {
     product,
     version,
@@ -94,9 +94,17 @@ export function reportOf({ output, bundleFolder, statements }: AttestedBuild) {
       ...identityOf(one),
       reused: one.reused,
     })),
-    images: [...products].map(([name, { path, sha256, sizeBytes }]) => ({ name, path, sha256, sizeBytes })),
-    sbom: { sha256: sbom.sha256, sizeBytes: sbom.sizeBytes },
+    images: [...products].map(([name, { path, sha256, sizeBytes }]) => ({
+      ...{ name, path, sha256, sizeBytes },
+      sbom: sbomOf(name, sboms),
+    })),
   };
+}
+
+/** `readBuildOutput` found that each image has one. */
+function sbomOf(image: string, sboms: AttestedBuild['output']['sboms']) {
+  const { sha256, sizeBytes } = sboms.get(`sboms/${image}.cdx.json`) ?? {};
+  return { sha256, sizeBytes };
 }
 
 function identityOf({ bundle }: AttestedStatement): { readonly identity: string; readonly issuer: string } {

@@ -214,7 +214,7 @@ function printAudit({ openedCount, usedCount, unexplainedCount, unexplained, pru
 }
 
 function print(summary: BuildSummary): void {
-  const { image, sandbox } = summary;
+  const { images, sandbox } = summary;
   printLine(`${summary.product} ${summary.version}, built in ${(summary.durationMs / 1000).toFixed(1)} s`);
   printLine(
     `  sandbox     ${sandbox.mechanism}, kernel ${sandbox.kernel}, ${summary.packageCount} packages, nothing else`,
@@ -224,12 +224,14 @@ function print(summary: BuildSummary): void {
       `  output      ${output.step}/${output.file}, ${output.sizeBytes} bytes, sha256:${output.sha256}`,
     );
   }
-  printLine(`  image       products/${image.file}, ${image.sizeBytes} bytes, sha256:${image.sha256}`);
   for (const found of summary.comparisons) {
     printLine(`  identical   ${found.step}/${found.file} is byte for byte ${found.path} of ${found.package}`);
   }
-  const ships = summary.ships.length === 0 ? 'nothing proved' : summary.ships.join(', ');
-  printLine(`  SBOM        ${summary.sbom.file}, ${summary.sbom.sizeBytes} bytes; ships: ${ships}`);
+  for (const { file, sizeBytes, sha256, sbom, ships } of images) {
+    printLine(`  image       products/${file}, ${sizeBytes} bytes, sha256:${sha256}`);
+    const proved = ships.length === 0 ? 'nothing proved' : ships.join(', ');
+    printLine(`  SBOM        ${sbom.file}, ${sbom.sizeBytes} bytes; ships: ${proved}`);
+  }
   if (summary.audit !== undefined) printAudit(summary.audit);
   printLine(`  statements  ${summary.statements.join(', ')} (unsigned: next, \`waybill attest\`)`);
   printLine(`  written to  ${summary.out}`);

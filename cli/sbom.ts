@@ -24,7 +24,7 @@ export function sbomVerb(program: Command): void {
     )
     .argument('<file>', 'a CycloneDX 1.6 document in JSON')
     .option('--json', 'print one JSON document')
-    .addHelpText('after', '\nExample:\n  waybill sbom score out/sbom.cdx.json')
+    .addHelpText('after', '\nExample:\n  waybill sbom score out/sboms/firmware.bin.cdx.json')
     .action(async (file: string, options: { readonly json?: true }) => {
       const standards = scoreSbom(await readInput(file));
       if (options.json === true) {

@@ -19,7 +19,7 @@ export interface SbomReference {
   /** Who says so: the builder's id. */
   readonly attesterId: string;
   readonly sbomSha256: string;
-  /** Where it was written, relative: `sbom.cdx.json`. */
+  /** Where it was written, relative: `sboms/firmware.bin.cdx.json`. */
   readonly downloadLocation: string;
 }
 

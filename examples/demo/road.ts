@@ -6,6 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { BuildSummary } from '../../builder/output-folder.ts';
 import { CommandLine, type Outcome } from './command-line.ts';
 import { type DemoIssuer, startIssuer } from './oidc-issuer.ts';
 import { freePort, serve, stop } from './processes.ts';
@@ -155,11 +156,11 @@ export class Road {
     }
     const folder = this.at(`build-${name}`);
     await this.show(['build', definition, '--out', folder, '--builder-id', BUILDER_ID]);
-    const reference = join(folder, 'statements', '03-sbom.reference.json');
-    const [image] = JSON.parse(await readFile(reference, 'utf8')).subject as Subject[];
-    if (image === undefined) throw new Error('the SBOM reference has no subject');
-    const imagePath = join(folder, 'products', image.name);
-    return { product, version, folder, imagePath, imageSha256: image.digest.sha256 };
+    const { images } = JSON.parse(await readFile(join(folder, 'build.json'), 'utf8')) as BuildSummary;
+    const [image] = images;
+    if (image === undefined) throw new Error('a build without an image');
+    const imagePath = join(folder, 'products', image.file);
+    return { product, version, folder, imagePath, imageSha256: image.sha256 };
   }
 
   private async startRegistry(): Promise<void> {
@@ -247,11 +248,6 @@ export class Road {
     this.reporter.show(outcome.stdout);
     return outcome;
   }
-}
-
-interface Subject {
-  readonly name: string;
-  readonly digest: { readonly sha256: string };
 }
 
 /** The environment of every command: the package cache may be the user's, everything else lies in the folder. */

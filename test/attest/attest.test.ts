@@ -63,11 +63,11 @@ test('a build output is attested, stored and verified by a stranger', { timeout:
     const stored = await fetch(`${registry.url}/api/v1/attestations/${one.bundleSha256}`);
     expect(Buffer.from(await stored.arrayBuffer())).toEqual(await readFile(one.bundle));
   }
-  for (const { sha256, path } of report.images) {
+  for (const { sha256, path, sbom } of report.images) {
+    expect((await fetch(`${registry.url}/api/v1/blobs/${sbom.sha256}`)).status).toBe(200);
     const stored = await fetch(`${registry.url}/api/v1/blobs/${sha256}`);
     expect(Buffer.from(await stored.arrayBuffer())).toEqual(await readFile(path));
   }
-  expect((await fetch(`${registry.url}/api/v1/blobs/${report.sbom.sha256}`)).status).toBe(200);
   for (const name of ['waybill.yaml', 'waybill.lock']) {
     const bytes = await readFile(join(folder, name));
     const stored = await fetch(`${registry.url}/api/v1/blobs/${sha256(bytes)}`);

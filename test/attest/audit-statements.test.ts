@@ -22,7 +22,7 @@ const report: AttributeReport = {
 const result: TestResult = {
   subjects: [image],
   result: 'PASSED',
-  configuration: [file('sbom.cdx.json'), file('waybill.lock'), file('waybill.yaml')],
+  configuration: [file('sboms/optiboot.bin.cdx.json'), file('waybill.lock'), file('waybill.yaml')],
   passedTests: ['prune-and-rebuild/compile'],
   failedTests: [],
 };
@@ -49,7 +49,7 @@ test('they are statements of the build like the others', async () => {
   expect((await read()).statements.map(({ name }) => name.slice(3))).toEqual([
     'compile.provenance.json',
     'image.provenance.json',
-    'sbom.reference.json',
+    'optiboot.bin.sbom.json',
     'audit.scai.json',
     'prune.test-result.json',
   ]);
@@ -69,7 +69,7 @@ test.each([
   ['of a test of another image', { result: { subjects: [foreign] } }, 'ATTEST_AUDIT_CHANGED'],
   [
     'of a test with another SBOM',
-    { result: { configuration: [{ ...foreign, name: 'sbom.cdx.json' }] } },
+    { result: { configuration: [{ ...foreign, name: 'sboms/optiboot.bin.cdx.json' }] } },
     'ATTEST_AUDIT_CHANGED',
   ],
   ['twice', { twice: true as const }, 'ATTEST_STATEMENT_FILE_UNKNOWN'],

@@ -100,7 +100,7 @@ export function planBuild(): BuildPlan {
     files: new Map([
       ['waybill.lock', LOCK],
       ['waybill.yaml', DEFINITION],
-      ['sbom.cdx.json', SBOM],
+      ['sboms/optiboot.bin.cdx.json', SBOM],
       ['outputs/compile/optiboot.elf', ELF],
       ['outputs/image/optiboot.bin', IMAGE],
       ['products/optiboot.bin', IMAGE],
@@ -113,7 +113,7 @@ export function planBuild(): BuildPlan {
       subjects: [image],
       attesterId: BUILDER_ID,
       sbomSha256: sha256(SBOM),
-      downloadLocation: 'sbom.cdx.json',
+      downloadLocation: 'sboms/optiboot.bin.cdx.json',
     },
   };
 }
@@ -127,7 +127,7 @@ export async function writeBuild(plan: BuildPlan): Promise<string> {
     const name = `statements/${pad(i + 1)}-${step.step}.provenance.json`;
     if (!files.has(name)) files.set(name, formatStatement(buildStepProvenance(step)));
   }
-  const last = `statements/${pad(plan.steps.length + 1)}-sbom.reference.json`;
+  const last = `statements/${pad(plan.steps.length + 1)}-${plan.reference.subjects[0]?.name}.sbom.json`;
   if (!files.has(last)) files.set(last, formatStatement(buildSbomReference(plan.reference)));
   for (const [name, content] of files) {
     await mkdir(dirname(join(folder, name)), { recursive: true });

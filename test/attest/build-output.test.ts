@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { readBuildOutput } from '../../attest/build-output.ts';
 import type { StepProvenance } from '../../core/intoto/provenance.ts';
-import type { ResourceDescriptor } from '../../core/intoto/statement.ts';
+import { buildSbomReference } from '../../core/intoto/reference.ts';
+import { formatStatement, type ResourceDescriptor } from '../../core/intoto/statement.ts';
 import { BUILDER_ID, type BuildPlan, planBuild, removeBuild, sha256, writeBuild } from './build-folder.ts';
 
 const folders: string[] = [];
@@ -25,7 +26,8 @@ async function folderOf(disturb: (plan: BuildPlan) => void = () => {}): Promise<
 const COMPILE = 'statements/01-compile.provenance.json';
 const IMAGE = 'statements/02-image.provenance.json';
 const GCC = 'pkg:deb/debian/gcc-avr@1%3A5.4.0%2BAtmel3.6.2-3?arch=amd64';
-const SBOM = 'statements/03-sbom.reference.json';
+const SBOM = 'statements/03-optiboot.bin.sbom.json';
+const SBOM_FILE = 'sboms/optiboot.bin.cdx.json';
 const step = (plan: BuildPlan, i: number): StepProvenance => plan.steps[i] as StepProvenance;
 const code = (code: string) => expect.objectContaining({ code });
 
@@ -40,7 +42,7 @@ test('a sound build output is read whole', async () => {
   expect(output).toMatchObject({ product: 'optiboot', version: '8.1.0', builderId: BUILDER_ID });
   expect(output.statements.map(({ name }) => `statements/${name}`)).toEqual([COMPILE, IMAGE, SBOM]);
   expect([...output.products.keys()]).toEqual(['optiboot.bin']);
-  expect(output.sbom.sizeBytes).toBeGreaterThan(0);
+  expect([...output.sboms.keys()]).toEqual([SBOM_FILE]);
 });
 
 test('outputs in folders below a step are found by their path', async () => {
@@ -53,7 +55,7 @@ test('outputs in folders below a step are found by their path', async () => {
   await expect(readBuildOutput(folder)).resolves.toMatchObject({ product: 'optiboot' });
 });
 
-for (const part of ['waybill.lock', 'waybill.yaml', 'sbom.cdx.json', 'statements', 'outputs', 'products']) {
+for (const part of ['waybill.lock', 'waybill.yaml', 'sboms', 'statements', 'outputs', 'products']) {
   test(`a folder without ${part} is no build output`, async () => {
     const folder = await folderOf();
     await rm(join(folder, part), { recursive: true });
@@ -65,7 +67,7 @@ for (const name of [
   'outputs/image/optiboot.bin',
   'waybill.lock',
   'waybill.yaml',
-  'sbom.cdx.json',
+  SBOM_FILE,
   COMPILE,
   'statements',
   'products',
@@ -94,7 +96,7 @@ test('a file in place of a folder is refused', async () => {
   await expect(readBuildOutput(folder)).rejects.toEqual(code('ATTEST_FILE_IRREGULAR'));
 });
 
-for (const name of ['README', '04-notes.txt', '04-sbom.reference.json', '4-late.provenance.json']) {
+for (const name of ['README', '04-notes.txt', '04-sbom.json', '4-late.provenance.json']) {
   test(`an unknown file statements/${name} is refused`, async () => {
     const folder = await folderOf();
     await writeFile(join(folder, 'statements', name), await readFile(join(folder, SBOM)));
@@ -309,11 +311,52 @@ test('a lock that is none is refused', async () => {
 
 test('the SBOM is the one that the reference names', async () => {
   const exchanged = await folderOf();
-  await edit(exchanged, 'sbom.cdx.json', '1.6', '1.5');
+  await edit(exchanged, SBOM_FILE, '1.6', '1.5');
   await expect(readBuildOutput(exchanged)).rejects.toEqual(code('ATTEST_SBOM_CHANGED'));
 
   const elsewhere = await folderOf((plan) => {
     plan.reference = { ...plan.reference, downloadLocation: 'other.cdx.json' };
   });
   await expect(readBuildOutput(elsewhere)).rejects.toEqual(code('ATTEST_SBOM_CHANGED'));
+});
+
+test('each image has one SBOM and one reference to it, and no SBOM is there besides', async () => {
+  const extra = await folderOf((plan) => void plan.files.set('sboms/other.cdx.json', '{}'));
+  await expect(readBuildOutput(extra)).rejects.toEqual(code('ATTEST_OUTPUT_UNNAMED'));
+
+  const misnamed = await folderOf();
+  await rename(join(misnamed, SBOM), join(misnamed, 'statements/03-other.bin.sbom.json'));
+  await expect(readBuildOutput(misnamed)).rejects.toEqual(code('ATTEST_STATEMENT_MISNAMED'));
+
+  const ofTwo = await folderOf((plan) => {
+    const [image] = plan.reference.subjects;
+    const other = { name: 'optiboot.elf', sha256: sha256('ELF of the boot loader') };
+    plan.reference = { ...plan.reference, subjects: [...(image === undefined ? [] : [image]), other] };
+  });
+  await expect(readBuildOutput(ofTwo)).rejects.toEqual(code('ATTEST_STATEMENT_MISNAMED'));
+
+  const twice = await folderOf();
+  const again = (await readFile(join(twice, SBOM), 'utf8')).replace(
+    'sboms/optiboot.bin',
+    'sboms/optiboot.elf',
+  );
+  await writeFile(join(twice, 'statements/04-optiboot.bin.sbom.json'), again);
+  await expect(readBuildOutput(twice)).rejects.toEqual(code('ATTEST_STATEMENT_MISNAMED'));
+});
+
+test('several images are attested together', async () => {
+  const folder = await folderOf((plan) => {
+    plan.files.set('products/optiboot.elf', 'ELF of the boot loader');
+    plan.files.set('sboms/optiboot.elf.cdx.json', '{}');
+    const reference = buildSbomReference({
+      subjects: [{ name: 'optiboot.elf', sha256: sha256('ELF of the boot loader') }],
+      attesterId: BUILDER_ID,
+      sbomSha256: sha256('{}'),
+      downloadLocation: 'sboms/optiboot.elf.cdx.json',
+    });
+    plan.files.set('statements/04-optiboot.elf.sbom.json', formatStatement(reference));
+  });
+  const output = await readBuildOutput(folder);
+  expect([...output.products.keys()]).toEqual(['optiboot.bin', 'optiboot.elf']);
+  expect([...output.sboms.keys()]).toEqual([SBOM_FILE, 'sboms/optiboot.elf.cdx.json']);
 });

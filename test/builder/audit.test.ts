@@ -97,7 +97,7 @@ test('what was opened is known file by file, proves enough to build again, and i
   expect(audit).toMatchObject({ unexplainedCount: 2, prune: { passed: ['make'], failed: [], reasons: [] } });
   expect(audit.prune.removedCount).toBeGreaterThan(10);
 
-  const formula = json('sbom.cdx.json').formulation[0].components as {
+  const formula = json('sboms/image.bin.cdx.json').formulation[0].components as {
     name: string;
     evidence?: { occurrences: { location: string }[] };
   }[];
@@ -119,7 +119,7 @@ test('what was opened is known file by file, proves enough to build again, and i
   const { statements } = await readBuildOutput(out);
   expect(statements.map(({ name }) => name)).toEqual([
     '01-make.provenance.json',
-    '02-sbom.reference.json',
+    '02-image.bin.sbom.json',
     '03-audit.scai.json',
     '04-prune.test-result.json',
   ]);

@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readBuildOutput } from '../../attest/build-output.ts';
 import { type BuildRequest, build } from '../../builder/build.ts';
 import { inputsSha256 } from '../../builder/definition.ts';
 import { lockInputs } from '../../builder/lock.ts';
@@ -110,7 +111,7 @@ describe('a build', () => {
       'logs',
       'outputs',
       'products',
-      'sbom.cdx.json',
+      'sboms',
       'statements',
       'waybill.lock',
       'waybill.yaml',
@@ -119,11 +120,17 @@ describe('a build', () => {
     expect(read('products/image.bin').toString()).toBe('payloadpayload');
     expect(read('waybill.yaml').equals(Buffer.from(asked.definitionBytes))).toBe(true);
     expect(read('waybill.lock').equals(Buffer.from(asked.lockBytes))).toBe(true);
-    expect(summary.image).toEqual({ file: 'image.bin', sha256: sha256('payloadpayload'), sizeBytes: 14 });
+    expect(summary.images).toEqual([
+      {
+        ...{ file: 'image.bin', sha256: sha256('payloadpayload'), sizeBytes: 14 },
+        sbom: { file: 'sboms/image.bin.cdx.json', sha256: expect.any(String), sizeBytes: expect.any(Number) },
+        ships: [],
+      },
+    ]);
     expect(summary.statements).toEqual([
       '01-make.provenance.json',
       '02-image.provenance.json',
-      '03-sbom.reference.json',
+      '03-image.bin.sbom.json',
     ]);
     const provenance = parseStepProvenance(parseStatement(read('statements/02-image.provenance.json')));
     expect(provenance).toMatchObject({
@@ -159,14 +166,14 @@ describe('a build', () => {
       sha256(asked.lockBytes),
       sha256('payload'),
     ]);
-    const reference = parseSbomReference(parseStatement(read('statements/03-sbom.reference.json')));
+    const reference = parseSbomReference(parseStatement(read('statements/03-image.bin.sbom.json')));
     expect(reference).toEqual({
       subjects: [{ name: 'image.bin', sha256: sha256('payloadpayload') }],
       attesterId: 'https://waybill.example/builders/test',
-      sbomSha256: sha256(read('sbom.cdx.json')),
-      downloadLocation: 'sbom.cdx.json',
+      sbomSha256: sha256(read('sboms/image.bin.cdx.json')),
+      downloadLocation: 'sboms/image.bin.cdx.json',
     });
-    const sbom = JSON.parse(read('sbom.cdx.json').toString());
+    const sbom = JSON.parse(read('sboms/image.bin.cdx.json').toString());
     expect(sbom.metadata.component).toMatchObject({
       type: 'firmware',
       purl: 'pkg:generic/thing@1.2.3',
@@ -189,16 +196,40 @@ describe('a build', () => {
     expect(leftovers()).toEqual([]);
   });
 
+  test('of several images: each has an SBOM and a reference of its own', async () => {
+    const asked = await request(`${TWO_STEPS}\n`, { ...FIRMWARE, more: '  - image: make/a.elf\n' });
+    const summary = await build(asked);
+    expect(summary.images.map(({ file }) => file)).toEqual(['image.bin', 'a.elf']);
+    expect(readdirSync(join(asked.out, 'products')).sort()).toEqual(['a.elf', 'image.bin']);
+    expect(summary.statements.slice(2)).toEqual(['03-image.bin.sbom.json', '04-a.elf.sbom.json']);
+    for (const { file, sha256: digest, sbom } of summary.images) {
+      const bytes = readFileSync(join(asked.out, sbom.file));
+      expect(sha256(bytes)).toBe(sbom.sha256);
+      const { hashes, properties } = JSON.parse(bytes.toString()).metadata.component;
+      expect(hashes[0]).toEqual({ alg: 'SHA-256', content: digest });
+      expect(properties).toContainEqual({ name: 'waybill:image', value: file });
+    }
+    const output = await readBuildOutput(asked.out);
+    expect([...output.sboms.keys()]).toEqual(['sboms/a.elf.cdx.json', 'sboms/image.bin.cdx.json']);
+  });
+
+  test('of two images with the same bytes is refused', async () => {
+    const twice = stepYaml('echo x >image.bin; cp image.bin b.bin', '      - path: b.bin\n');
+    await expect(make(twice, { more: '  - image: make/b.bin\n' })).rejects.toMatchObject({
+      code: 'SBOM_IMAGES_EQUAL',
+    });
+  });
+
   test('twice gives the same bytes but for the invocation', async () => {
     const first = await request(TWO_STEPS, FIRMWARE);
     const second = { ...first, out: `${first.out}-again`, cache: join(base, 'elsewhere') };
     await build(first);
     await build(second);
     for (const file of [
-      'sbom.cdx.json',
+      'sboms/image.bin.cdx.json',
       'outputs/make/a.elf',
       'products/image.bin',
-      'statements/03-sbom.reference.json',
+      'statements/03-image.bin.sbom.json',
     ]) {
       expect(readFileSync(join(first.out, file)).equals(readFileSync(join(second.out, file)))).toBe(true);
     }
@@ -218,7 +249,7 @@ describe('a build', () => {
         build({ ...first, cache: shared }),
         build({ ...second, cache: shared }),
       ]);
-      expect(built[0].image).toEqual(built[1].image);
+      expect(built[0].images).toEqual(built[1].images);
     } finally {
       rmSync(shared, { recursive: true });
     }
@@ -238,7 +269,7 @@ describe('a build', () => {
         sizeBytes: 7,
       },
     ]);
-    expect(readFileSync(join(out, 'sbom.cdx.json'), 'utf8')).toContain(
+    expect(readFileSync(join(out, 'sboms/image.bin.cdx.json'), 'utf8')).toContain(
       'make/image.bin is usr/src/image.bin of firmware',
     );
     await expect(make(published('bin/dash', 'toolbox'), { packages: ['firmware'] })).rejects.toMatchObject({
@@ -429,7 +460,7 @@ describe('what a step leaves', () => {
       `${deep}; echo x >image.bin; echo 'Linker script and memory map' >map; cp /bin/cat elf`,
       '      - path: map\n      - path: elf\n',
     );
-    expect((await make(steps, { evidence })).ships).toEqual([]);
+    expect((await make(steps, { evidence })).images[0]?.ships).toEqual([]);
   });
 });
 

@@ -71,8 +71,9 @@ describe('a good definition', () => {
       ['EMPTY', ''],
     ]);
     expect(link?.outputs[0]).toEqual({ file: 'a.elf', path: 'out/a.elf' });
-    expect(definition.image).toEqual({ step: 'link', file: 'a.elf' });
-    expect(definition.evidence?.map).toEqual({ step: 'link', file: 'a.map' });
+    expect(definition.products).toHaveLength(1);
+    expect(definition.products[0]?.image).toEqual({ step: 'link', file: 'a.elf' });
+    expect(definition.products[0]?.evidence?.map).toEqual({ step: 'link', file: 'a.map' });
   });
 
   test('has a digest of its inputs that follows them and nothing else', () => {
@@ -139,7 +140,7 @@ describe('a bad definition is refused where it is bad', () => {
     ['command: cc a.c', 'command: ""', 'DEFINITION_MALFORMED', '26:14'],
     ['image: link/a.elf', 'image: link/b.elf', 'DEFINITION_NAME_UNKNOWN', '33:12'],
     ['map: link/a.map', 'map: compile/a.o', 'DEFINITION_MALFORMED', '34:15'],
-    ['    evidence:', '  - image: compile/a.o\n    evidence:', 'DEFINITION_MALFORMED', '34:5'],
+    ['    evidence:', '  - image: link/a.elf\n    evidence:', 'DEFINITION_NAME_DUPLICATE', '34:12'],
     ['products:', 'product:', 'DEFINITION_MALFORMED', '32:1'],
     ['sourceDateEpoch', 'colour: red\nsourceDateEpoch', 'DEFINITION_MALFORMED', '4:9'],
     ['sourceDateEpoch', 'sourceDateEpoch: [\nx', 'DEFINITION_MALFORMED', ''],

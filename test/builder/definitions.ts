@@ -16,7 +16,7 @@ export function yamlOver(
   steps: string,
   options: Partial<YamlOptions> = {},
 ): string {
-  const { packages = ['toolbox'], image = 'make/image.bin', evidence = '' } = options;
+  const { packages = ['toolbox'], image = 'make/image.bin', evidence = '', more = '' } = options;
   return `waybill: 1
 product: thing
 version: 1.2.3
@@ -35,7 +35,7 @@ steps:
 ${steps}
 products:
   - image: ${image}
-${evidence}`;
+${evidence}${more}`;
 }
 
 export interface YamlOptions {
@@ -43,6 +43,8 @@ export interface YamlOptions {
   readonly role: string;
   readonly image: string;
   readonly evidence: string;
+  /** Further products. */
+  readonly more: string;
 }
 
 /** One step named `make` that writes `image.bin` and runs a shell command first. */

@@ -2,10 +2,11 @@
 // Malicious steps: each tries to read, reach, leave or change what is not its own, started by root and by an ordinary user.
 // What it may leave in an output is in build.test.ts, which calls of the kernel it may make in seccomp.test.ts.
 
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -18,13 +19,19 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const SECRET = 'hush-e3b0c442';
-const USER = 'waybill-escape';
+const ABSTRACT = 'waybill-escape';
+/** Debian's `nobody`, who has no file anywhere. */
+const NOBODY = 65534;
 const base = mkdtempSync(join(tmpdir(), 'waybill-escape-'));
 const root = join(base, 'root');
 const victim = join(base, 'victim');
+// Copies: root's checkout may be closed to an ordinary user.
+const node = join(base, 'node');
+const sandbox = join(base, 'sandbox.mjs');
 let abstract: Server;
 let files: Server;
 
@@ -57,10 +64,9 @@ function makeRoot(): void {
   execFileSync('gcc', ['-static', '-O1', '-o', join(root, 'bin/calls'), source]);
 }
 
-/** The user whose builder runs the step: root as itself, or an ordinary user, made for the test where it is root's. */
+/** The user whose builder runs the step: root as itself, or an ordinary user, whom root can become. */
 const BUILDERS =
   process.getuid?.() === 0 ? (['root', 'an ordinary user'] as const) : (['an ordinary user'] as const);
-let madeUser = false;
 
 beforeAll(async () => {
   chmodSync(base, 0o755);
@@ -68,17 +74,14 @@ beforeAll(async () => {
   writeFileSync(victim, SECRET, { mode: 0o644 });
   abstract = createServer((socket) => socket.end(SECRET));
   files = createServer((socket) => socket.end(SECRET));
-  await new Promise<void>((resolve) => abstract.listen(`\0${USER}`, resolve));
+  await new Promise<void>((resolve) => abstract.listen(`\0${ABSTRACT}`, resolve));
   await new Promise<void>((resolve) => files.listen(join(base, 'socket'), resolve));
-  if (process.getuid?.() === 0) {
-    if (spawnSync('id', [USER]).status !== 0) {
-      execFileSync('useradd', ['--system', '--no-create-home', '--shell', '/bin/sh', USER]);
-      madeUser = true;
-    }
-  } else console.log('not root: only the ordinary user that runs the tests is tried');
+  copyFileSync(process.execPath, node);
+  const source = fileURLToPath(new URL('../../builder/sandbox.ts', import.meta.url));
+  buildSync({ entryPoints: [source], outfile: sandbox, bundle: true, platform: 'node', format: 'esm' });
+  if (process.getuid?.() !== 0) console.log('not root: only the ordinary user that runs the tests is tried');
 });
 afterAll(() => {
-  if (madeUser) execFileSync('userdel', [USER]);
   abstract.close();
   files.close();
   rmSync(base, { recursive: true, force: true });
@@ -99,13 +102,11 @@ async function attempt(builder: (typeof BUILDERS)[number], command: string): Pro
   const materials = join(place, 'materials');
   for (const folder of [place, work, materials]) mkdirSync(folder);
   writeFileSync(join(materials, 'input'), 'input');
-  const ids = (name: string) => Number(execFileSync('id', [name, USER], { encoding: 'utf8' }));
   const other = builder !== 'root' && process.getuid?.() === 0;
-  const [uid, gid] = other ? [ids('-u'), ids('-g')] : [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  const [uid, gid] = other ? [NOBODY, NOBODY] : [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
   for (const path of [place, work, materials, join(materials, 'input')]) chownSync(path, uid, gid);
-  const module = new URL('../../builder/sandbox.ts', import.meta.url).href;
   const script = `
-    import { runInSandbox } from ${JSON.stringify(module)};
+    import { runInSandbox } from ${JSON.stringify(sandbox)};
     globalThis.token = ${JSON.stringify(SECRET)};
     const run = JSON.parse(process.argv[1]);
     const result = await runInSandbox(run);
@@ -114,7 +115,7 @@ async function attempt(builder: (typeof BUILDERS)[number], command: string): Pro
     ...{ root, work, materials, command: ['/bin/sh', '-c', command] },
     ...{ environment: [], sourceDateEpoch: 0, timeoutMs: 10_000 },
   };
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script, JSON.stringify(run)], {
+  const child = spawn(node, ['--input-type=module', '-e', script, JSON.stringify(run)], {
     ...{ cwd: '/', stdio: ['ignore', 'pipe', 'inherit'], uid, gid },
     env: { PATH: process.env.PATH, ACTIONS_ID_TOKEN_REQUEST_TOKEN: SECRET, HOME: base },
   });
@@ -122,7 +123,7 @@ async function attempt(builder: (typeof BUILDERS)[number], command: string): Pro
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     shown += text;
   });
-  await new Promise((resolve) => child.on('close', resolve));
+  await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
   return { ...JSON.parse(shown), work };
 }
 
@@ -157,7 +158,7 @@ const TRIES: readonly (readonly [string, string, RegExp])[] = [
   ],
   [
     'open an abstract socket',
-    `perl -e 'socket S, 1, 1, 0 or die; connect S, pack("S a*", 1, "\\0${USER}") or die "no: $!"; print <S>'`,
+    `perl -e 'socket S, 1, 1, 0 or die; connect S, pack("S a*", 1, "\\0${ABSTRACT}") or die "no: $!"; print <S>'`,
     /no: Connection refused/,
   ],
   [

@@ -87,7 +87,7 @@ describe('Optiboot', () => {
   });
 
   test('ships arduino-core-avr, and is built with gcc-avr, which does not ship', () => {
-    const sbom = JSON.parse(readFileSync(join(out, 'sbom.cdx.json'), 'utf8'));
+    const sbom = JSON.parse(readFileSync(join(out, 'sboms/optiboot.bin.cdx.json'), 'utf8'));
     expect(sbom.components.map(({ name }: { name: string }) => name)).toEqual(['arduino-core-avr']);
     expect(sbom.components[0].licenses).toEqual([
       { license: { id: 'BSD-3-Clause', acknowledgement: 'declared' } },
@@ -113,7 +113,7 @@ describe('Optiboot', () => {
     expect(output.statements.map(({ name }) => name)).toEqual([
       '01-compile.provenance.json',
       '02-image.provenance.json',
-      '03-sbom.reference.json',
+      '03-optiboot.bin.sbom.json',
     ]);
     expect([output.product, output.version]).toEqual(['optiboot', '8.0.0']);
   });
@@ -141,7 +141,7 @@ describe('Optiboot', () => {
       for (const file of [
         'outputs/compile/optiboot_atmega328.elf',
         'products/optiboot.bin',
-        'sbom.cdx.json',
+        'sboms/optiboot.bin.cdx.json',
       ]) {
         expect(readFileSync(join(other, 'out', file)).equals(readFileSync(join(out, file)))).toBe(true);
       }

@@ -37,7 +37,7 @@ beforeAll(async () => {
   expect(locked).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
   const built = await waybill('build', '--out', out);
   expect(built).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
-  sbom = JSON.parse(readFileSync(join(out, 'sbom.cdx.json'), 'utf8'));
+  sbom = JSON.parse(readFileSync(join(out, 'sboms/sensor.bin.cdx.json'), 'utf8'));
 }, 400_000);
 
 /** CRC-16/CCITT-FALSE, written apart from the example's. */
@@ -135,7 +135,7 @@ describe('its SBOM', () => {
   });
 
   test('is scored: NTIA and CRA whole, BSI with what is missing', async () => {
-    const scored = await waybill('sbom', 'score', join(out, 'sbom.cdx.json'), '--json');
+    const scored = await waybill('sbom', 'score', join(out, 'sboms/sensor.bin.cdx.json'), '--json');
     expect(scored.code).toBe(0);
     const { standards } = JSON.parse(scored.stdout);
     expect(standards.map(({ met, of }: { met: number; of: number }) => met === of)).toEqual([
@@ -143,7 +143,7 @@ describe('its SBOM', () => {
       false,
       true,
     ]);
-    const table = await waybill('sbom', 'score', join(out, 'sbom.cdx.json'));
+    const table = await waybill('sbom', 'score', join(out, 'sboms/sensor.bin.cdx.json'));
     expect(table.stdout).toMatch(/partly {3}distribution licences: 2 of 3, without libnewlib-arm-none-eabi/);
   });
 });

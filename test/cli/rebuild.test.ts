@@ -120,7 +120,7 @@ test('two builds that claim one image are told apart by who signed; a claim that
     'REBUILD_EVIDENCE_MISSING',
   );
   const lied = await built('lie', stepYaml('echo image of a liar >image.bin'));
-  const names = ['01-make.provenance.json', '02-sbom.reference.json'];
+  const names = ['01-make.provenance.json', '02-image.bin.sbom.json'];
   const path = join(lied, 'statements', names[0] ?? '');
   const provenance = parseStepProvenance(parseStatement(readFileSync(path)));
   writeFileSync(path, formatStatement(buildStepProvenance({ ...provenance, version: '9.9' })));

@@ -75,7 +75,7 @@ export const NIGHTLY = {
 export function editedPayload(bundle: Uint8Array): Uint8Array {
   const json = JSON.parse(utf8Decode(bundle) ?? '');
   const edited = utf8(
-    (utf8Decode(parseBundle(bundle).payload) ?? '').replace('sbom.cdx.json', 'evil.cdx.json'),
+    (utf8Decode(parseBundle(bundle).payload) ?? '').replace('optiboot.bin.cdx.json', 'evil.cdx.json'),
   );
   json.dsseEnvelope.payload = base64Encode(edited);
   return utf8(JSON.stringify(json));

@@ -69,7 +69,9 @@ export const ATTEST_ATTACKS: readonly Attack[] = [
     await writeFile(path, bytes);
   }),
   tampering('SBOM: exchanged between build and attest', 'ATTEST_SBOM_CHANGED', (folder) =>
-    rewrite(join(folder, 'sbom.cdx.json'), (text) => text.replace('arduino-core-avr', 'nothing-to-see')),
+    rewrite(join(folder, 'sboms', 'optiboot.bin.cdx.json'), (text) =>
+      text.replace('arduino-core-avr', 'nothing-to-see'),
+    ),
   ),
   tampering('lock: exchanged between build and attest', 'ATTEST_LOCK_CHANGED', (folder) =>
     rewrite(join(folder, 'waybill.lock'), (text) =>
