@@ -47,8 +47,8 @@ export async function makeBill(
     packages: packagesOf(run),
     opened,
     steps: done.map(([name, { facts }]) => ({ name, packageUrls: facts.packages.map(({ url }) => url) })),
-    comparisons: done.flatMap(([, { result }]) =>
-      result.comparisons.map(
+    comparisons: done.flatMap(([, { comparisons }]) =>
+      comparisons.map(
         (found) => `${found.step}/${found.file} is ${found.path} of ${found.package}, sha256:${found.sha256}`,
       ),
     ),

@@ -6,6 +6,7 @@ import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import type { BuildRequest } from './build.ts';
 import type { DebianInput, InputDefinition, StepDefinition } from './definition.ts';
 import { type BlobOptions, fetchBlobs, type Wanted, wantedPackage } from './fetch.ts';
+import type { MountedTree } from './input-files.ts';
 import { wantedBlobs } from './inputs/blobs.ts';
 import { dependenciesOf } from './inputs/dependencies.ts';
 import { folderDifferences } from './inputs/folder.ts';
@@ -15,6 +16,7 @@ import { debianInputs, type LockedInput, type LockedPackage, outdated } from './
 import { checkMirror, findMirror } from './mirror.ts';
 import { packageUrl } from './package-url.ts';
 import { joinPackages, openRoot, type StepRoot } from './root.ts';
+import type { SealedTree } from './sealed-tree.ts';
 import type { StepFacts } from './statements.ts';
 import { ContentStore, hashFile } from './store.ts';
 
@@ -24,13 +26,26 @@ interface Pair {
   readonly locked: LockedInput;
 }
 
+/** A folder that a step sees at /inputs/<name>. */
+export interface MountedInputTree extends MountedTree {
+  /** Digest of all that it is made from. */
+  readonly key: string;
+}
+
+/** What is under way or done already is not begun again: steps that run at one time share their inputs. */
+function once<T>(known: Map<string, Promise<T>>, name: string, begin: () => Promise<T>): Promise<T> {
+  const begun = known.get(name) ?? begin();
+  known.set(name, begun);
+  return begun;
+}
+
 export class BuildInputs {
   fetchedSizeBytes = 0;
   readonly #request: BuildRequest;
   readonly #store: ContentStore;
   readonly #archive: ContentStore | undefined;
-  readonly #roots = new Map<string, StepRoot>();
-  readonly #mounts = new Map<string, string>();
+  readonly #roots = new Map<string, Promise<StepRoot>>();
+  readonly #mounts = new Map<string, Promise<SealedTree<null>>>();
   readonly #mirrors = new Map<string, Promise<string>>();
 
   /** The lock has been checked against the definition. */
@@ -76,40 +91,35 @@ export class BuildInputs {
   }
 
   /** The root file system of a step, checked once a build. @throws SANDBOX_ROOT_…, FETCH_…, INPUT_… */
-  async openRoot(step: StepDefinition, packages: readonly LockedPackage[]): Promise<StepRoot> {
+  openRoot(step: StepDefinition, packages: readonly LockedPackage[]): Promise<StepRoot> {
     const image = this.#pairsOf(step).find(({ locked }) => locked.kind === 'oci')?.locked;
-    const key = image?.name ?? packages.map(({ sha256 }) => sha256).join();
-    const known = this.#roots.get(key);
-    if (known !== undefined) return known;
+    const name = image?.name ?? packages.map(({ sha256 }) => sha256).join();
     const { cache, signal } = this.#request;
     const store = this.#store;
-    const root =
+    return once(this.#roots, name, () =>
       image?.kind === 'oci'
-        ? await openImageRoot(image, { cache, store, fetch: () => this.#fetch(this.#wantedOf(image)) })
-        : await openRoot(packages, {
+        ? openImageRoot(image, { cache, store, fetch: () => this.#fetch(this.#wantedOf(image)) })
+        : openRoot(packages, {
             cache,
             store,
             signal,
             onProgress: (text) => this.#progress(text),
             fetch: (wanted) => this.#fetch(wanted.map((entry) => this.#wantedPackage(entry))),
-          });
-    this.#roots.set(key, root);
-    return root;
+          }),
+    );
   }
 
   /** The folders that a step sees at /inputs/<name>. @throws FETCH_…, INPUT_… */
-  async openMounts(step: StepDefinition): Promise<{ readonly name: string; readonly folder: string }[]> {
-    const mounts: { name: string; folder: string }[] = [];
+  async openMounts(step: StepDefinition): Promise<MountedInputTree[]> {
+    const mounts: MountedInputTree[] = [];
     for (const { input, locked } of this.#pairsOf(step)) {
       if (input.kind === 'debian' || input.kind === 'oci') continue;
       if (locked.kind === 'debian' || locked.kind === 'oci') continue;
-      let folder = this.#mounts.get(input.name);
-      if (folder === undefined) {
+      const { folder, key } = await once(this.#mounts, input.name, () => {
         const fetch = () => this.#fetch(this.#wantedOf(locked));
-        folder = await openInput(input, locked, { cache: this.#request.cache, store: this.#store, fetch });
-        this.#mounts.set(input.name, folder);
-      }
-      mounts.push({ name: input.name, folder });
+        return openInput(input, locked, { cache: this.#request.cache, store: this.#store, fetch });
+      });
+      mounts.push({ name: input.name, folder, key });
     }
     return mounts;
   }

@@ -5,17 +5,16 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
-import { tracePath } from './audit.ts';
 import { BuildInputs } from './build-inputs.ts';
+import { type Run, runAll } from './build-steps.ts';
 import type { Conditions } from './conditions.ts';
-import type { BuildDefinition, StepDefinition } from './definition.ts';
+import type { BuildDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { checkLock, type Lock } from './lock-file.ts';
-import { type BuildSummary, type DoneStep, outputOf, writeFolder } from './output-folder.ts';
+import { type BuildSummary, writeFolder } from './output-folder.ts';
 import { probeSandbox } from './preflight.ts';
 import { removeTree } from './remove-tree.ts';
-import type { BuildIdentity, StepFacts } from './statements.ts';
-import { runStep, type StepContext } from './step.ts';
+import { StepCache } from './step-cache.ts';
 import { sweepLeftovers } from './sweep.ts';
 
 export interface BuildRequest {
@@ -45,6 +44,10 @@ export interface BuildRequest {
   readonly audit?: true | undefined;
   /** What is otherwise than always around the steps, for `waybill build --check`. */
   readonly conditions?: Conditions | undefined;
+  /** Run every step, whatever the cache holds of earlier runs. */
+  readonly fresh?: true | undefined;
+  /** Steps at one time at most; as many as there are CPUs where this is absent. */
+  readonly jobs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: BuildEvent) => void;
 }
@@ -53,18 +56,6 @@ export type BuildEvent =
   | { readonly kind: 'progress'; readonly text: string }
   | { readonly kind: 'log'; readonly step: string; readonly text: string }
   | { readonly kind: 'failed'; readonly step: string };
-
-/** A build under way. */
-interface Run {
-  readonly request: BuildRequest;
-  readonly identity: BuildIdentity;
-  /** Beside the output folder; becomes it. */
-  readonly beside: string;
-  /** Work folders of the steps, under the cache. */
-  readonly work: string;
-  readonly inputs: BuildInputs;
-  readonly done: Map<string, DoneStep>;
-}
 
 /**
  * Builds. On any failure the output folder is as it was before.
@@ -92,13 +83,14 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
     beside: join(dirname(out), `.${basename(out)}.${id}.new`),
     inputs: new BuildInputs(request),
     work: join(request.conditions?.workFolder ?? join(request.cache, 'work'), id),
+    ...(mayReuse(request) ? { cache: new StepCache(request.cache) } : {}),
     done: new Map(),
   };
   try {
     await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
     await sweepLeftovers(request.cache);
     await run.inputs.prepare();
-    for (const step of request.definition.steps) await runOne(run, step);
+    await runAll(run);
     const summary = await writeFolder({
       ...run,
       fetchedSizeBytes: run.inputs.fetchedSizeBytes,
@@ -154,45 +146,9 @@ export async function replaceOut(beside: string, out: string): Promise<void> {
   if (had) await removeTree(old);
 }
 
-async function runOne(run: Run, step: StepDefinition): Promise<void> {
-  const { request } = run;
-  const progress = (text: string) => request.onEvent?.({ kind: 'progress', text });
-  const facts: StepFacts = {
-    step,
-    outputs: [],
-    ...run.inputs.describe(step),
-    materials: step.materials.map((material) => outputOf(run.done, material).sha256),
-  };
-  const root = await run.inputs.openRoot(
-    step,
-    facts.packages.map(({ entry }) => entry),
-  );
-  const inputs = await run.inputs.openMounts(step);
-  progress(`step ${step.name}`);
-  try {
-    const context: StepContext = {
-      root,
-      inputs,
-      sourceDateEpoch: request.definition.sourceDateEpoch,
-      folder: join(run.work, step.name),
-      outputs: join(run.beside, 'outputs'),
-      listWork: request.definition.products.some(({ evidence }) => evidence !== undefined),
-      conditions: request.conditions,
-      trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
-      signal: request.signal,
-      onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
-    };
-    const result = await runStep(step, context);
-    const outputs = result.outputs.map(({ file, sha256 }) => ({ name: file, sha256 }));
-    // What a package publishes was compared already, and a pruned root need not hold it.
-    const bare = { ...step, outputs: step.outputs.map(({ file, path }) => ({ file, path })) };
-    const again: DoneStep['again'] = (changes) =>
-      runStep(bare, { ...context, ...changes, trace: undefined, listWork: false });
-    run.done.set(step.name, { facts: { ...facts, outputs }, root, mounted: inputs, result, again });
-  } catch (failure) {
-    request.onEvent?.({ kind: 'failed', step: step.name });
-    throw failure;
-  }
+/** Checks, audits and rebuilds are there to see what steps do. */
+function mayReuse({ conditions, audit, fresh }: BuildRequest): boolean {
+  return conditions === undefined && audit !== true && fresh !== true;
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -39,7 +39,7 @@ export interface BuildSummary {
   readonly sandbox: BuildIdentity['sandbox'];
   readonly packageCount: number;
   readonly fetchedSizeBytes: number;
-  readonly steps: readonly { readonly name: string; readonly durationMs: number }[];
+  readonly steps: readonly { readonly name: string; readonly durationMs: number; readonly reused: boolean }[];
   readonly durationMs: number;
   /** Where it was asked for. */
   readonly audit?: AuditSummary;
@@ -51,6 +51,10 @@ export interface DoneStep {
   /** What it saw under /inputs. */
   readonly mounted?: readonly MountedTree[];
   readonly result: StepResult;
+  readonly comparisons: readonly Comparison[];
+  readonly durationMs: number;
+  /** It was not run: what it left was in the cache. */
+  readonly reused: boolean;
   /** Runs it again, otherwise than it ran. */
   readonly again: PrunableStep['again'];
 }
@@ -71,7 +75,7 @@ export interface FinishedRun {
   readonly beside: string;
   /** Work folders of the steps, and traces. */
   readonly work: string;
-  /** By name, in the order in which they ran. */
+  /** By name, in the order of the definition. */
   readonly done: ReadonlyMap<string, DoneStep>;
   readonly fetchedSizeBytes: number;
   /** The file of a package, fetched again if the cache has lost it. */
@@ -138,7 +142,7 @@ function refuseEqualImages(run: FinishedRun): void {
   }
 }
 
-/** By file name; the numbers are the order in which steps ran, then a reference an SBOM, then what an audit says. */
+/** By file name; the numbers are the order of the steps in the definition, then a reference an SBOM, then what an audit says. */
 function formatStatements(
   run: FinishedRun,
   bills: readonly ImageBill[],
@@ -174,11 +178,11 @@ function summarize(run: FinishedRun, bills: readonly ImageBill[], statements: re
     })),
     outputs: done.flatMap(([step, { result }]) => result.outputs.map((output) => ({ step, ...output }))),
     statements,
-    comparisons: done.flatMap(([, { result }]) => result.comparisons),
+    comparisons: done.flatMap(([, { comparisons }]) => comparisons),
     sandbox: run.identity.sandbox,
     packageCount: packagesOf(run).size,
     fetchedSizeBytes: run.fetchedSizeBytes,
-    steps: done.map(([name, { result }]) => ({ name, durationMs: result.durationMs })),
+    steps: done.map(([name, { durationMs, reused }]) => ({ name, durationMs, reused })),
   };
 }
 

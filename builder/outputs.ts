@@ -38,12 +38,9 @@ export async function takeOutputs(
       );
     }
   }
-  await mkdir(into, { recursive: true });
   const taken: TakenOutput[] = [];
-  for (const output of step.outputs) {
-    const kept = join(into, output.file);
-    taken.push(await copyOutput(output, join(work, output.path), kept));
-    await utimes(kept, sourceDateEpoch, sourceDateEpoch);
+  for (const { file, path } of step.outputs) {
+    taken.push(await keepOutput(file, join(work, path), into, sourceDateEpoch));
   }
   return taken;
 }
@@ -91,8 +88,15 @@ function kindOf(stat: Stats): string {
   return stat.isFile() ? 'a file' : 'a device';
 }
 
-/** Copies and hashes in one pass: the digest is that of the bytes that were kept. */
-async function copyOutput(output: OutputDefinition, from: string, to: string): Promise<TakenOutput> {
+/** Copies an output into a folder and hashes it in one pass: the digest is that of the bytes that were kept. */
+export async function keepOutput(
+  file: string,
+  from: string,
+  into: string,
+  sourceDateEpoch: number,
+): Promise<TakenOutput> {
+  await mkdir(into, { recursive: true });
+  const to = join(into, file);
   const hash = createHash('sha256');
   let sizeBytes = 0;
   const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -108,7 +112,8 @@ async function copyOutput(output: OutputDefinition, from: string, to: string): P
     await source.close();
     await target.close();
   }
-  return { file: output.file, sha256: hash.digest('hex'), sizeBytes };
+  await utimes(to, sourceDateEpoch, sourceDateEpoch);
+  return { file, sha256: hash.digest('hex'), sizeBytes };
 }
 
 /** Files that are looked at for evidence; a work folder with more is listed in part. */

@@ -20,6 +20,8 @@ const LAYOUT = 5;
 export interface StepRoot {
   /** The tree, on the host. */
   readonly folder: string;
+  /** Digest of all that it is made from. */
+  readonly key: string;
   /** Which package each file (not folder) came from, by path without leading slash. */
   readonly owners: ReadonlyMap<string, LockedPackage>;
 }
@@ -76,7 +78,7 @@ export async function openRoot(packages: readonly LockedPackage[], options: Root
   });
   const owners = new Map<string, LockedPackage>();
   for (const entry of packages) for (const path of tree.index[entry.name] ?? []) owners.set(path, entry);
-  return { folder: tree.folder, owners };
+  return { folder: tree.folder, key: tree.key, owners };
 }
 
 /** Returns the files of each package. */

@@ -27,6 +27,8 @@ export interface TreeRecipe<I extends Json> {
 export interface SealedTree<I extends Json> {
   /** On the host. */
   readonly folder: string;
+  /** Digest of all that it is made from. */
+  readonly key: string;
   readonly index: I;
 }
 
@@ -43,7 +45,7 @@ interface Sealed<I> {
 export async function openTree<I extends Json>(recipe: TreeRecipe<I>): Promise<SealedTree<I>> {
   const key = createHash('sha256').update(canonicalJsonBytes(recipe.key)).digest('hex');
   const folder = join(recipe.cache, 'roots', key);
-  const cached = await readTree<I>(folder);
+  const cached = await readTree<I>(folder, key);
   if (cached !== undefined) return cached;
   await recipe.prepare();
   const beside = join(recipe.cache, 'roots', `new-${randomBytes(8).toString('hex')}`);
@@ -55,12 +57,12 @@ export async function openTree<I extends Json>(recipe: TreeRecipe<I>): Promise<S
     giveToStepUser(tree);
     const sealed: Sealed<I> = { sealSha256: sealTree(tree), index };
     await writeFile(join(beside, 'index.json'), JSON.stringify(sealed));
-    const theirs = await placeTree<I>(beside, folder);
+    const theirs = await placeTree<I>(beside, folder, key);
     if (theirs !== undefined) return theirs;
   } finally {
     await removeTree(beside);
   }
-  const made = await readTree<I>(folder);
+  const made = await readTree<I>(folder, key);
   if (made === undefined) {
     throw BUILDER.unavailable('SANDBOX_ROOT_UNPACKABLE', 'expected the tree just made, got another');
   }
@@ -68,11 +70,11 @@ export async function openTree<I extends Json>(recipe: TreeRecipe<I>): Promise<S
 }
 
 /** The cached tree, or undefined if it is not there or is not as it was left. */
-async function readTree<I extends Json>(folder: string): Promise<SealedTree<I> | undefined> {
+async function readTree<I extends Json>(folder: string, key: string): Promise<SealedTree<I> | undefined> {
   try {
     const sealed = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8')) as Sealed<I>;
     if (sealed.sealSha256 !== sealTree(join(folder, 'root'))) return undefined;
-    return { folder: join(folder, 'root'), index: sealed.index };
+    return { folder: join(folder, 'root'), key, index: sealed.index };
   } catch {
     // Missing or damaged: it is made again from parts that are hashed again.
     return undefined;
@@ -80,9 +82,13 @@ async function readTree<I extends Json>(folder: string): Promise<SealedTree<I> |
 }
 
 /** Puts a new tree in its place. If another build was faster its tree is used, which steps may be running on already. */
-async function placeTree<I extends Json>(beside: string, folder: string): Promise<SealedTree<I> | undefined> {
+async function placeTree<I extends Json>(
+  beside: string,
+  folder: string,
+  key: string,
+): Promise<SealedTree<I> | undefined> {
   if (await renameTo(beside, folder)) return undefined;
-  const theirs = await readTree<I>(folder);
+  const theirs = await readTree<I>(folder, key);
   if (theirs !== undefined) return theirs;
   // Damaged, and yet a step may be running on it: set aside for the sweep, which goes by this time.
   const now = new Date();

@@ -4,6 +4,7 @@
 import { copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
+import type { MountedInputTree } from './build-inputs.ts';
 import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
@@ -16,7 +17,7 @@ import { runInSandbox, type SandboxResult } from './sandbox.ts';
 export interface StepContext {
   readonly root: StepRoot;
   /** Folders that appear at /inputs/<name>. */
-  readonly inputs: readonly { readonly name: string; readonly folder: string }[];
+  readonly inputs: readonly MountedInputTree[];
   readonly sourceDateEpoch: number;
   /** A folder of the step's own on the host; gone when the build ends. */
   readonly folder: string;
@@ -34,10 +35,8 @@ export interface StepContext {
 
 export interface StepResult {
   readonly outputs: readonly TakenOutput[];
-  readonly comparisons: readonly Comparison[];
   readonly workFiles: ReadonlyMap<string, string>;
   readonly log: string;
-  readonly durationMs: number;
 }
 
 /** An output that is the very file that a package publishes. */
@@ -52,7 +51,7 @@ export interface Comparison {
 
 /**
  * Runs a step.
- * @throws STEP_FAILED, STEP_TIMEOUT, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, STEP_PUBLISHED_MISSING, SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
+ * @throws STEP_FAILED, STEP_TIMEOUT, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
  */
 export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
   const work = join(context.folder, 'build');
@@ -65,7 +64,6 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     await copyFile(join(context.outputs, from, file), placed);
     await utimes(placed, context.sourceDateEpoch, context.sourceDateEpoch);
   }
-  const startedMs = performance.now();
   const result = await runInSandbox({
     root: context.root.folder,
     work,
@@ -83,15 +81,12 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     signal: context.signal,
     onLog: context.onLog,
   });
-  const durationMs = Math.round(performance.now() - startedMs);
   refuseFailure(step, result, context.root);
   const outputs = await takeOutputs(step, work, join(context.outputs, step.name), context.sourceDateEpoch);
   return {
     outputs,
-    comparisons: await comparePublished(step, context, outputs),
     workFiles: context.listWork ? await listWorkFiles(work) : new Map(),
     log: result.log,
-    durationMs,
   };
 }
 
@@ -119,10 +114,13 @@ function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxRes
   );
 }
 
-/** Compares outputs, byte by byte, with what a package of the step's root publishes. */
-async function comparePublished(
+/**
+ * Compares outputs, byte by byte, with what a package of the step's root publishes.
+ * @throws STEP_PUBLISHED_MISSING, STEP_OUTPUT_DIFFERS
+ */
+export async function comparePublished(
   step: StepDefinition,
-  context: StepContext,
+  context: Pick<StepContext, 'root' | 'outputs'>,
   outputs: readonly TakenOutput[],
 ): Promise<Comparison[]> {
   const comparisons: Comparison[] = [];

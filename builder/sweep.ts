@@ -1,28 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 // What killed builds left in the cache. Builds under way look the same, hence the age.
 
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from './remove-tree.ts';
 
+const DAY_MS = 24 * 3600 * 1000;
 /** Longer than any build: a step may run for a day. */
-const LEFTOVER_AGE_MS = 2 * 24 * 3600 * 1000;
+const LEFTOVER_AGE_MS = 2 * DAY_MS;
+/** What steps left is kept as long after it was last used [docs/spec/step-cache.md §Entry]. */
+const STEP_AGE_MS = 30 * DAY_MS;
+/** Its time is when steps were last swept. */
+const SWEPT = 'swept';
 
-/** Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up. */
+/** Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up, and what steps left long ago. */
 export async function sweepLeftovers(cache: string): Promise<void> {
-  for (const [folder, mark] of [
-    ['work', ''],
-    ['roots', 'new-'],
-    ['store/sha256', 'new-'],
-  ] as const) {
-    const path = join(cache, folder);
-    for (const name of await readdir(path).catch(() => [])) {
-      if (!name.startsWith(mark)) continue;
-      // Somebody else's sweep may be faster.
-      const found = await stat(join(path, name)).catch(() => undefined);
-      if (found === undefined || Date.now() - found.mtimeMs <= LEFTOVER_AGE_MS) continue;
-      // What cannot be removed is in nobody's way.
-      await removeTree(join(path, name)).catch(() => undefined);
-    }
+  await sweepOld(join(cache, 'work'), '', LEFTOVER_AGE_MS);
+  for (const folder of ['roots', 'store/sha256', 'steps/sha256', 'steps'])
+    await sweepOld(join(cache, folder), 'new-', LEFTOVER_AGE_MS);
+  await sweepSteps(join(cache, 'steps'));
+}
+
+/** Once a day: there may be many. */
+async function sweepSteps(folder: string): Promise<void> {
+  const mark = join(folder, SWEPT);
+  const last = await stat(mark).catch(() => undefined);
+  if (last !== undefined && Date.now() - last.mtimeMs <= DAY_MS) return;
+  // Entries first: one without its outputs is of no use, outputs without an entry only take up room.
+  const kept = (await readdir(folder).catch(() => [])).filter((name) => name !== 'sha256');
+  for (const name of kept) await removeOld(join(folder, name), STEP_AGE_MS);
+  for (const name of await readdir(join(folder, 'sha256')).catch(() => []))
+    if (!name.startsWith('new-')) await sweepOld(join(folder, 'sha256', name), '', STEP_AGE_MS);
+  await writeFile(mark, '').catch(() => undefined);
+}
+
+async function sweepOld(folder: string, mark: string, ageMs: number): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (name.startsWith(mark)) await removeOld(join(folder, name), ageMs);
   }
+}
+
+async function removeOld(path: string, ageMs: number): Promise<void> {
+  // Somebody else's sweep may be faster.
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || Date.now() - found.mtimeMs <= ageMs) return;
+  // What cannot be removed is in nobody's way.
+  await removeTree(path).catch(() => undefined);
 }

@@ -29,6 +29,10 @@ export interface BuildInputs {
   readonly snapshot?: string | undefined;
   readonly archive?: string | undefined;
   readonly registry?: string | undefined;
+  /** Run every step, whatever ran before. */
+  readonly fresh?: boolean | undefined;
+  /** Steps at one time at most. */
+  readonly jobs?: number | undefined;
   /** Version of Waybill. */
   readonly toolVersion: string;
   readonly progress: (text: string) => void;
@@ -70,6 +74,8 @@ async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
     snapshot: hostOption(inputs.snapshot, 'WAYBILL_SNAPSHOT'),
     archive: hostOption(inputs.archive, 'WAYBILL_ARCHIVE'),
     registry: inputs.registry,
+    ...(inputs.fresh === true ? { fresh: true as const } : {}),
+    jobs: inputs.jobs,
     signal: inputs.signal,
     onEvent: showEvents(inputs.progress),
   };
@@ -85,6 +91,8 @@ interface BuildOptions {
   readonly snapshot?: string;
   readonly archive?: string;
   readonly registry?: string;
+  readonly cache: boolean;
+  readonly jobs?: number;
   readonly json?: true;
 }
 
@@ -123,14 +131,16 @@ export function buildVerb(program: Command): void {
       '--audit',
       'trace what steps open, and build again with nothing but the files that the SBOM names',
     )
+    .option('--no-cache', 'run every step, even one of which nothing changed since it last ran')
+    .option('--jobs <number>', 'steps at one time at most; default: as many as there are CPUs', readJobs)
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
       '\nExamples:\n  waybill build examples/optiboot/waybill.yaml --out out\n  waybill build --check --out out\n\n' +
-        'Packages and unpacked roots are kept under $XDG_CACHE_HOME/waybill (default ~/.cache/waybill).',
+        'Packages, unpacked roots and what steps left are kept under $XDG_CACHE_HOME/waybill (default ~/.cache/waybill).',
     )
     .action(async (file: string, options: BuildOptions) => {
-      const { out, force, builderId, mirror, snapshot, archive, registry } = options;
+      const { out, force, builderId, mirror, snapshot, archive, registry, jobs } = options;
       const toolVersion = program.version() ?? '';
       const inputs = {
         file,
@@ -142,6 +152,8 @@ export function buildVerb(program: Command): void {
         snapshot,
         archive,
         registry,
+        fresh: !options.cache,
+        jobs,
         toolVersion,
         progress: printProgress,
       };
@@ -158,6 +170,11 @@ export function buildVerb(program: Command): void {
     });
 }
 
+function readJobs(text: string): number {
+  if (!/^[1-9][0-9]{0,3}$/.test(text)) throw new InvalidArgumentError('expected a number from 1 on');
+  return Number(text);
+}
+
 function checkBuilderId(text: string): string {
   if (!URL.canParse(text))
     throw new InvalidArgumentError('expected a URI such as https://ci.example/builder');
@@ -166,18 +183,18 @@ function checkBuilderId(text: string): string {
 
 /** Shows what happens, and the end of the log of a step that fails. */
 function showEvents(progress: (text: string) => void): (event: BuildEvent) => void {
-  let tail = '';
+  const tails = new Map<string, string>();
   return (event) => {
     if (event.kind === 'progress') progress(event.text);
-    else if (event.kind === 'log') tail = (tail + event.text).slice(-16 * 1024);
-    else {
-      const lines = tail.trimEnd().split('\n').slice(-LOG_TAIL_LINES);
+    else if (event.kind === 'log') {
+      tails.set(event.step, ((tails.get(event.step) ?? '') + event.text).slice(-16 * 1024));
+    } else {
+      const lines = (tails.get(event.step) ?? '').trimEnd().split('\n').slice(-LOG_TAIL_LINES);
       progress(`the end of the log of step ${event.step}:`);
       // A log is foreign text: it must not be able to repaint the terminal.
       for (const line of lines)
         progress(`  | ${line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '?')}`);
     }
-    if (event.kind === 'progress') tail = '';
   };
 }
 

@@ -126,6 +126,8 @@ async function buildAgain(
     snapshot: hostOption(undefined, 'WAYBILL_SNAPSHOT'),
     archive: hostOption(undefined, 'WAYBILL_ARCHIVE'),
     registry: inputs.registry,
+    // What was kept of an earlier run would prove nothing.
+    fresh: true,
     signal,
     onEvent: (event) => {
       if (event.kind === 'progress') progress(event.text);

@@ -3,7 +3,7 @@
 
 import { createReadStream } from 'node:fs';
 import type { Json } from '../../core/encoding/strict-json.ts';
-import { openTree } from '../sealed-tree.ts';
+import { openTree, type SealedTree } from '../sealed-tree.ts';
 import type { ContentStore } from '../store.ts';
 import type { FileInput, MountedInput } from './declared.ts';
 import type { LockedFile, LockedMounted } from './locked.ts';
@@ -21,15 +21,15 @@ export interface MountOptions {
 }
 
 /**
- * Gives the folder of an input. A plain file lies in it under the last segment of its URL.
+ * Gives the tree of an input. A plain file lies in it under the last segment of its URL.
  * @throws INPUT_…, and what `fetch` throws
  */
 export async function openInput(
   input: MountedInput,
   locked: LockedMounted,
   options: MountOptions,
-): Promise<string> {
-  const tree = await openTree<null>({
+): Promise<SealedTree<null>> {
+  return openTree<null>({
     cache: options.cache,
     key: { layout: LAYOUT, ...keyOf(input, locked) },
     prepare: options.fetch,
@@ -40,7 +40,6 @@ export async function openInput(
     },
     time: INPUT_TIME,
   });
-  return tree.folder;
 }
 
 /** What decides the content of the tree, and nothing else: two inputs of the same bytes share one. */

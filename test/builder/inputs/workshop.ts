@@ -93,7 +93,7 @@ export async function layOut(
   const fetch = async () => {
     await fetchBlobs(store, wantedBlobs(mounted, options.folder ?? '/'), options);
   };
-  return readTree(await openInput(input, mounted, { cache, store, fetch }));
+  return readTree((await openInput(input, mounted, { cache, store, fetch })).folder);
 }
 
 /** `mode text` of each file and `→ target` of each link, by path. */
