@@ -136,5 +136,5 @@ async function pruneRoot(root: StepRoot, named: NamedFiles, to: string): Promise
     const owner = root.owners.get(link);
     if (owner !== undefined) owners.set(link, owner);
   }
-  return { root: { folder: to, owners } };
+  return { root: { ...root, folder: to, owners } };
 }
