@@ -2,7 +2,6 @@
 // From a build whose steps have all run to its SBOM: evidence gathered, what ships found, facts about it read.
 
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Evidence, OutputReference, ProductDefinition } from './definition.ts';
@@ -11,7 +10,6 @@ import { licenceOf } from './licence.ts';
 import { joinLicences } from './licence-expression.ts';
 import type { LockedPackage } from './lock-file.ts';
 import type { DoneStep, FinishedRun } from './output-folder.ts';
-import { readControl } from './package-control.ts';
 import { readRootFile } from './root.ts';
 import { buildSbom } from './sbom.ts';
 import { type PackageFacts, taggedLicences } from './sbom-components.ts';
@@ -23,7 +21,7 @@ export interface Bill {
   readonly shipped?: Shipped;
 }
 
-/** Makes the SBOM of one image of a finished build. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID, and what `packageFile` throws */
+/** Makes the SBOM of one image of a finished build. @throws SBOM_EVIDENCE_MALFORMED, SBOM_INVALID */
 export async function makeBill(
   run: FinishedRun,
   { image: { file }, evidence }: ProductDefinition,
@@ -107,20 +105,12 @@ export function readOutput(run: FinishedRun, { step, file }: OutputReference): P
 async function findFacts(run: FinishedRun, shipped: Shipped): Promise<Map<LockedPackage, PackageFacts>> {
   const facts = new Map<LockedPackage, PackageFacts>();
   for (const [entry, occurrences] of shipped.packages) {
-    const file = await run.packageFile(entry);
-    const control = await readControl(file);
-    const sha512 = await hashFile512(file);
+    const record = [...run.done.values()].map(({ root }) => root.records.get(entry.sha256)).find(Boolean);
+    if (record === undefined) throw new Error(`package ${entry.name} ships and is in no root`);
     const licence = await findLicence(run, entry, occurrences);
-    facts.set(entry, { control, sha512, ...(licence === undefined ? {} : { licence }) });
+    facts.set(entry, { ...record, ...(licence === undefined ? {} : { licence }) });
   }
   return facts;
-}
-
-/** BSI's guideline asks for SHA-512; Debian's lists give SHA-256. */
-async function hashFile512(file: string): Promise<string> {
-  const hash = createHash('sha512');
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }
 
 /** The licence of a package's files that ship: from its copyright file if it is clear for each of them, else from their tags. */

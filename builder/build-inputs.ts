@@ -124,12 +124,6 @@ export class BuildInputs {
     return mounts;
   }
 
-  /** The file of a package, fetched again if the cache has lost it. @throws FETCH_… */
-  async packageFile(entry: LockedPackage): Promise<string> {
-    await this.#fetch([this.#wantedPackage(entry)]);
-    return this.#store.path(entry.sha256);
-  }
-
   #pairsOf(step: StepDefinition): Pair[] {
     const { definition, lock } = this.#request;
     return definition.inputs

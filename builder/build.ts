@@ -94,7 +94,6 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
     const summary = await writeFolder({
       ...run,
       fetchedSizeBytes: run.inputs.fetchedSizeBytes,
-      packageFile: (entry) => run.inputs.packageFile(entry),
     });
     await replaceOut(run.beside, out);
     return { ...summary, out, durationMs: Math.round(performance.now() - startedMs) };

@@ -12,7 +12,7 @@ import type { BuildDefinition, OutputReference } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { clockLibrary } from './fixed-answers.ts';
 import type { MountedTree } from './input-files.ts';
-import type { Lock, LockedPackage } from './lock-file.ts';
+import type { Lock } from './lock-file.ts';
 import type { TakenOutput } from './outputs.ts';
 import type { PrunableStep } from './prune.ts';
 import type { StepRoot } from './root.ts';
@@ -78,8 +78,6 @@ export interface FinishedRun {
   /** By name, in the order of the definition. */
   readonly done: ReadonlyMap<string, DoneStep>;
   readonly fetchedSizeBytes: number;
-  /** The file of a package, fetched again if the cache has lost it. */
-  readonly packageFile: (entry: LockedPackage) => Promise<string>;
 }
 
 type Finished = Omit<BuildSummary, 'out' | 'durationMs'>;

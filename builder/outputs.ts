@@ -2,9 +2,10 @@
 // Taking a step's outputs out of its work folder, once all its processes are dead. Nothing there is trusted.
 
 import { createHash } from 'node:crypto';
-import { constants, type Dirent, type Stats } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, utimes } from 'node:fs/promises';
+import { chmodSync, constants, type Dirent, readdirSync, type Stats } from 'node:fs';
+import { chmod, lstat, mkdir, open, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { quote } from '../core/faults.ts';
 import type { OutputDefinition, StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
@@ -127,6 +128,8 @@ export async function listWorkFiles(work: string): Promise<Map<string, string>> 
   const listed = new Map<string, string>();
   const waiting = [''];
   for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
+    // Small files are read without a pause; who wants to stop the build is heard here.
+    await setImmediate();
     for (const entry of (await orPassOver(readFolder(join(work, folder)))) ?? []) {
       // What is no UTF-8 comes with this in its place, and may so have the name of something else: of a link onto the host, say.
       if (entry.name.includes('\ufffd')) continue;
@@ -143,11 +146,11 @@ export async function listWorkFiles(work: string): Promise<Map<string, string>> 
 
 // The step may have made either unreadable even for us.
 async function readFolder(path: string): Promise<Dirent[]> {
-  await chmod(path, 0o700);
-  return readdir(path, { withFileTypes: true });
+  chmodSync(path, 0o700);
+  return readdirSync(path, { withFileTypes: true });
 }
 async function readDigest(path: string): Promise<string> {
-  await chmod(path, 0o600);
+  chmodSync(path, 0o600);
   return hashFile(path);
 }
 

@@ -5,14 +5,14 @@ import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 import { runTool } from './host-tool.ts';
 
-export interface PackageControl {
+export type PackageControl = {
   /** Who answers for the package, without address. */
   readonly maintainer?: string;
   readonly email?: string;
   /** Name and version of the source package, which security advisories name. */
   readonly source?: string;
   readonly homepage?: string;
-}
+};
 
 /** Reads the control file of a package file. @throws SANDBOX_ROOT_UNPACKABLE, SANDBOX_TOOL_MISSING */
 export async function readControl(file: string, signal?: AbortSignal): Promise<PackageControl> {

@@ -9,12 +9,13 @@ import { quote } from '../core/faults.ts';
 import { linkAlternatives } from './alternatives.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
+import { type PackageControl, readControl } from './package-control.ts';
 import { openTree } from './sealed-tree.ts';
 import { type ContentStore, hashFile } from './store.ts';
 import { unpackPackage } from './unpack.ts';
 
 /** Raised when the same packages would give another tree, so that old cached roots are not used. */
-const LAYOUT = 5;
+const LAYOUT = 6;
 
 /** A root file system that was checked just now. */
 export interface StepRoot {
@@ -24,7 +25,19 @@ export interface StepRoot {
   readonly key: string;
   /** Which package each file (not folder) came from, by path without leading slash. */
   readonly owners: ReadonlyMap<string, LockedPackage>;
+  /** What is known of each package from its file, by SHA-256. */
+  readonly records: ReadonlyMap<string, PackageRecord>;
 }
+
+/** Read of a package's file when the root was made. */
+export type PackageRecord = {
+  readonly control: PackageControl;
+  /** Of the file; lower-case hex. */
+  readonly sha512: string;
+};
+
+/** What is remembered of a root, by name of the package. */
+type RootIndex = { [name: string]: PackageRecord & { readonly files: string[] } };
 
 export interface RootOptions {
   readonly cache: string;
@@ -66,7 +79,7 @@ export function joinPackages(lists: readonly (readonly LockedPackage[])[]): Lock
  * @throws SANDBOX_ROOT_CONFLICT, SANDBOX_ROOT_UNPACKABLE, SANDBOX_TOOL_MISSING, and what `fetch` throws
  */
 export async function openRoot(packages: readonly LockedPackage[], options: RootOptions): Promise<StepRoot> {
-  const tree = await openTree<Record<string, string[]>>({
+  const tree = await openTree<RootIndex>({
     cache: options.cache,
     key: { layout: LAYOUT, packages: packages.map(({ name, sha256 }) => [name, sha256]) },
     prepare: () => options.fetch(packages),
@@ -77,17 +90,22 @@ export async function openRoot(packages: readonly LockedPackage[], options: Root
     time: 0,
   });
   const owners = new Map<string, LockedPackage>();
-  for (const entry of packages) for (const path of tree.index[entry.name] ?? []) owners.set(path, entry);
-  return { folder: tree.folder, key: tree.key, owners };
+  const records = new Map<string, PackageRecord>();
+  for (const entry of packages) {
+    const { files, ...record } = tree.index[entry.name] as RootIndex[string];
+    for (const path of files) owners.set(path, entry);
+    records.set(entry.sha256, record);
+  }
+  return { folder: tree.folder, key: tree.key, owners, records };
 }
 
-/** Returns the files of each package. */
+/** Returns what there is to remember of each package. */
 async function makeRoot(
   root: string,
   packages: readonly LockedPackage[],
   options: RootOptions,
-): Promise<Record<string, string[]>> {
-  const files: Record<string, string[]> = {};
+): Promise<RootIndex> {
+  const index: RootIndex = {};
   const claimed = new Map<string, string>();
   // base-files brings the links of a merged /usr, which must be there before anything goes through them.
   const first = packages.filter((entry) => entry.name === 'base-files');
@@ -99,8 +117,11 @@ async function makeRoot(
         `expected ${entry.name} as locked, got other bytes`,
       );
     }
-    files[entry.name] = await unpackPackage(path, root, entry.name, options.signal);
-    for (const file of files[entry.name] ?? []) {
+    const control = await readControl(path, options.signal);
+    const sha512 = await hashFile(path, 'sha512');
+    const files = await unpackPackage(path, root, entry.name, options.signal);
+    index[entry.name] = { control, sha512, files };
+    for (const file of files) {
       const other = claimed.get(file);
       if (other !== undefined) {
         throw BUILDER.reject(
@@ -113,10 +134,8 @@ async function makeRoot(
   }
   await completeRoot(root);
   const stored = packages.map(({ name, sha256 }) => ({ name, file: options.store.path(sha256) }));
-  for (const [name, links] of await linkAlternatives(root, stored)) {
-    files[name] = [...(files[name] ?? []), ...links];
-  }
-  return files;
+  for (const [name, links] of await linkAlternatives(root, stored)) index[name]?.files.push(...links);
+  return index;
 }
 
 /** What maintainer scripts would have made and steps cannot do without, and the places that a sandbox mounts on. */

@@ -28,7 +28,7 @@ import type { Occurrence, OpaqueFile } from './shipped.ts';
 /** What is known of a package that ships. */
 export interface PackageFacts {
   readonly control: PackageControl;
-  /** Of the package file. */
+  /** Of the package file: BSI's guideline asks for it, and Debian's lists give SHA-256 alone. */
   readonly sha512?: string;
   /** SPDX expression, where clear. */
   readonly licence?: string;

@@ -13,8 +13,7 @@ import {
   Tools,
 } from '@cyclonedx/cyclonedx-library/Models';
 import { JSON as CycloneDxJson, JsonSerializer } from '@cyclonedx/cyclonedx-library/Serialize';
-import { Spec1dot6, Version } from '@cyclonedx/cyclonedx-library/Spec';
-import { JsonStrictValidator } from '@cyclonedx/cyclonedx-library/Validation';
+import { Spec1dot6 } from '@cyclonedx/cyclonedx-library/Spec';
 import { utf8 } from '../core/encoding/utf8.ts';
 import { quote } from '../core/faults.ts';
 import { releaseUri } from '../core/release/version.ts';
@@ -32,6 +31,7 @@ import {
   packageComponent,
   taggedLicences,
 } from './sbom-components.ts';
+import { schemaProblems } from './sbom-schema.ts';
 import type { Occurrence, Shipped } from './shipped.ts';
 
 export interface SbomContent {
@@ -75,8 +75,8 @@ export async function buildSbom(content: SbomContent): Promise<Uint8Array> {
   const serializer = new JsonSerializer(new CycloneDxJson.Normalize.Factory(Spec1dot6));
   const modelled = JSON.parse(serializer.serialize(bom, { sortLists: true })) as CycloneDxDocument;
   const text = `${JSON.stringify(addUnmodelled(modelled, content, occurrences), null, 2)}\n`;
-  const problems = await new JsonStrictValidator(Version.v1dot6).validate(text);
-  if (problems !== null) {
+  const problems = schemaProblems(JSON.parse(text));
+  if (problems.length > 0) {
     throw BUILDER.reject(
       'SBOM_INVALID',
       `expected a document of CycloneDX 1.6, got ${quote(JSON.stringify(problems))}`,

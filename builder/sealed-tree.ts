@@ -128,16 +128,27 @@ function normalizeTree(folder: string, time: number): void {
   }
 }
 
+const BIGINT = { bigint: true } as const;
+const [S_IFMT, S_IFDIR] = [0o170000n, 0o040000n];
+
 /** What lstat says of every file, as one digest. Change times cannot be set, so content cannot change unseen. */
 function sealTree(folder: string): string {
   const hash = createHash('sha256');
-  for (const path of walk(folder)) {
-    const stat = lstatSync(path, { bigint: true });
+  // Every build does this for every file of every root, hence no step more than it takes.
+  const seal = (path: string, below: string): void => {
+    const stat = lstatSync(path, BIGINT);
+    const isFolder = (stat.mode & S_IFMT) === S_IFDIR;
     // A folder's change time moves when a sandbox mounts on it or a link to it is made; its list of names does not.
-    const changed = stat.isDirectory() ? '' : `${stat.ctimeNs} ${stat.ino} ${stat.size}`;
-    hash.update(`${path.slice(folder.length)}\0${stat.mode} ${stat.mtimeNs} ${changed}\n`);
-  }
-  return hash.digest('hex');
+    const changed = isFolder ? '' : `${stat.ctimeNs} ${stat.ino} ${stat.size}`;
+    lines += `${below}\0${stat.mode} ${stat.mtimeNs} ${changed}\n`;
+    if (!isFolder) return;
+    for (const name of readdirSync(path).sort()) seal(`${path}/${name}`, `${below}/${name}`);
+    hash.update(lines);
+    lines = '';
+  };
+  let lines = '';
+  seal(folder, '');
+  return hash.update(lines).digest('hex');
 }
 
 /** The folder itself and everything below it, parents before children, in a fixed order. */

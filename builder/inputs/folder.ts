@@ -2,9 +2,10 @@
 // A local folder as a tree: listed, hashed, with the state of the git work tree around it.
 
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, lstatSync } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { quote } from '../../core/faults.ts';
 import { BUILDER } from '../faults.ts';
 import { runTool } from '../host-tool.ts';
@@ -85,9 +86,11 @@ async function readFolder(folder: string, name: string): Promise<ReadFolder> {
       entries.push(entryOf(below, 'folder', false, '', 0, folder));
       files.push({ path: below, mode: '040000', sizeBytes: 0, sha256: sha256('') });
     }
+    // Small files are read without a pause; who wants to stop is heard here.
+    await setImmediate();
     for (const entry of found) {
       const path = below === '' ? entry : `${below}/${entry}`;
-      const stat = await lstat(join(folder, path));
+      const stat = lstatSync(join(folder, path));
       if (stat.isDirectory()) await visit(path);
       else if (stat.isSymbolicLink()) {
         const target = await readlink(join(folder, path));

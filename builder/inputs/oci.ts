@@ -8,7 +8,6 @@ import { type DocumentNode, parseDocument } from '../../core/encoding/document.t
 import { quote } from '../../core/faults.ts';
 import { BUILDER } from '../faults.ts';
 import { addBlob, download, type Place, type Wanted } from '../fetch.ts';
-import type { LockedPackage } from '../lock-file.ts';
 import type { StepRoot } from '../root.ts';
 import { openTree } from '../sealed-tree.ts';
 import type { ContentStore, Pinned } from '../store.ts';
@@ -177,7 +176,7 @@ export async function openImageRoot(locked: LockedOci, options: MountOptions): P
     },
     time: INPUT_TIME,
   });
-  return { folder: tree.folder, key: tree.key, owners: new Map<string, LockedPackage>() };
+  return { folder: tree.folder, key: tree.key, owners: new Map(), records: new Map() };
 }
 
 /** The digests of the layers before compression, which the configuration names. */

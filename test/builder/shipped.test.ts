@@ -221,7 +221,7 @@ function evidence(more: Partial<ImageEvidence> = {}, step: Partial<EvidenceStep>
     steps: [
       {
         name: 'make',
-        root: { folder: base, key: '', owners },
+        root: { folder: base, key: '', owners, records: new Map() },
         workFiles: new Map([
           ['main.c', sha256('main')],
           ['vendored.c', sha256('from nowhere')],

@@ -52,7 +52,7 @@ function mapOf(object: string, discarded = ''): string {
 
 const step = (name: string, more: Partial<EvidenceStep> = {}): EvidenceStep => ({
   name,
-  root: { folder: join(base, 'root'), key: '', owners: new Map() },
+  root: { folder: join(base, 'root'), key: '', owners: new Map(), records: new Map() },
   workFiles: new Map(),
   outputs: new Map(),
   mounted: [{ name: 'firmware', folder: sources }],

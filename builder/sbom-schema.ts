@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a document follows the schema of CycloneDX 1.6 [CycloneDX-1.6]. Compiling the whole of it takes longer than all else that an
+// SBOM needs; what is compiled is the schema as far as the document at hand can meet it, which gives the same answer.
+
+import { Ajv, type ErrorObject } from 'ajv';
+import formats from 'ajv-formats';
+import draft2019 from 'ajv-formats-draft2019';
+import { readSchemas, type Schema } from './cyclonedx-schemas.ts';
+
+/** What is wrong with a document, as ajv reports it; empty for one that follows the schema. */
+export function schemaProblems(document: unknown): readonly ErrorObject[] {
+  const { bom, others } = readSchemas();
+  const names = namesIn(document);
+  const cutOthers = Object.entries(others).map(([address, schema]) => [address, cut(schema, names)]);
+  const ajv = new Ajv({
+    // As the CycloneDX library reads its schemas; that they are schemas is not checked again on every build.
+    strict: false,
+    addUsedSchema: false,
+    validateSchema: false,
+    meta: false,
+    code: { optimize: false },
+    schemas: Object.fromEntries(cutOthers),
+  });
+  formats.default(ajv);
+  draft2019(ajv, { formats: ['idn-email'] });
+  ajv.addFormat('iri-reference', true);
+  const validate = ajv.compile(cut(bom, names));
+  return validate(document) ? [] : (validate.errors ?? []);
+}
+
+/** The names of all members in a document. */
+function namesIn(value: unknown, names = new Set<string>()): ReadonlySet<string> {
+  if (typeof value !== 'object' || value === null) return names;
+  for (const [name, member] of Object.entries(value)) {
+    if (!Array.isArray(value)) names.add(name);
+    namesIn(member, names);
+  }
+  return names;
+}
+
+/**
+ * A schema that says of documents with these members what the given one says: `properties` [JSON-Schema-07 §6.5.4] speaks of members
+ * that are there. The schema of one that is not is replaced by one that nothing follows.
+ */
+function cut(schema: unknown, names: ReadonlySet<string>): Schema {
+  return mapObject(schema as Schema, (value, keyword) => {
+    if (keyword === 'properties') {
+      return mapObject(value as Schema, (of, name) => (names.has(name) ? cutAny(of, names) : false));
+    }
+    // A name in there is none of a member.
+    if (keyword === 'definitions') return mapObject(value as Schema, (of) => cutAny(of, names));
+    return cutAny(value, names);
+  });
+}
+
+function cutAny(value: unknown, names: ReadonlySet<string>): unknown {
+  if (Array.isArray(value)) return value.map((element) => cutAny(element, names));
+  return typeof value === 'object' && value !== null ? cut(value, names) : value;
+}
+
+function mapObject(object: Schema, map: (value: unknown, name: string) => unknown): Schema {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, map(value, name)]));
+}
