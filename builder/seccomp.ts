@@ -9,6 +9,7 @@ import { BUILDER } from './faults.ts';
 import {
   AUDIT_ARCH,
   type FilterArchitecture,
+  GAPS,
   LAST_SYSCALL,
   SYSCALL,
   type SyscallName,
@@ -154,6 +155,11 @@ export function seccompProgram(architecture: FilterArchitecture): Buffer {
     ...(architecture === 'x64' ? [jumpIfAtLeast(X32_BIT, 0, 1), answer(KILL)] : []),
     jumpIfGreater(LAST_SYSCALL, 0, 1),
     answer(refuse(ENOSYS)),
+    ...GAPS[architecture].flatMap(([first, last]) => [
+      jumpIfAtLeast(first, 0, 2),
+      jumpIfGreater(last, 1, 0),
+      answer(refuse(ENOSYS)),
+    ]),
     ...CONDITIONAL.flatMap(([name, then]) => when(name, then)),
     ...DENIED.flatMap((name) => when(name, [answer(refuse(EPERM))])),
     ...ABSENT.flatMap((name) => when(name, [answer(refuse(ENOSYS))])),

@@ -13,6 +13,18 @@ export const AUDIT_ARCH: Readonly<Record<FilterArchitecture, number>> = {
 /** The last call of Linux 6.10, on both. Later ones do not exist for a step, on whatever kernel it runs. */
 export const LAST_SYSCALL = 462;
 
+/**
+ * Ranges up to there, first and last, that hold no call of Linux 6.10. Later kernels put calls of one processor into such gaps, as Linux 6.11
+ * did with uretprobe, number 335 on x86-64.
+ */
+export const GAPS: Readonly<Record<FilterArchitecture, readonly (readonly [number, number])[]>> = {
+  x64: [[335, 423]],
+  arm64: [
+    [244, 259],
+    [295, 423],
+  ],
+};
+
 /** Calls with this bit are those of the x32 ABI, which the x86-64 numbers would not match. */
 export const X32_BIT = 0x40000000;
 
