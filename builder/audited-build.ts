@@ -13,20 +13,21 @@ import type { FinishedRun } from './output-folder.ts';
 import type { TakenOutput } from './outputs.ts';
 import { filesNamedBy, type PrunedBuild, pruneAndRebuild } from './prune.ts';
 import type { Shipped } from './shipped.ts';
+import { ownerKey } from './used-files.ts';
 
 export interface AuditSummary {
   readonly file: string;
   readonly openedCount: number;
   readonly usedCount: number;
   readonly unexplainedCount: number;
-  /** By package: what was read and is not proved to be in use. */
-  readonly unexplained: readonly { readonly package: string; readonly paths: readonly string[] }[];
+  /** By package or other input: what was read and is not proved to be in use. */
+  readonly unexplained: readonly { readonly of: string; readonly paths: readonly string[] }[];
   readonly prune: PrunedBuild;
 }
 
 export interface TracedBuild {
   readonly audit: Audit;
-  /** Files that steps opened, by digest of their package. */
+  /** Files that steps opened, by `ownerKey`. */
   readonly opened: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -36,10 +37,12 @@ const AUDIT_FILE = 'audit.json';
 
 /** Reads what the steps opened. */
 export async function readTraces(run: FinishedRun): Promise<TracedBuild> {
-  const steps = [...run.done].map(([name, { root }]) => ({ name, root, trace: tracePath(run.work, name) }));
+  const steps = [...run.done].map(([name, { root, mounted = [] }]) => {
+    return { name, root, mounted, trace: tracePath(run.work, name) };
+  });
   const audit = await readAudit(steps);
-  const opened = [...audit.packages].map(
-    ([{ sha256 }, { ran, read }]) => [sha256, [...ran, ...read].sort()] as const,
+  const opened = [...audit.opened].map(
+    ([of, { ran, read }]) => [ownerKey(of), [...ran, ...read].sort()] as const,
   );
   return { audit, opened: new Map(opened) };
 }
@@ -63,9 +66,10 @@ export async function finishAudit(
     kind: 'progress',
     text: 'audit: building again with the files that the SBOM names',
   });
-  const steps = [...run.done.values()].map(({ facts, root, result, again }) => ({
+  const steps = [...run.done.values()].map(({ facts, root, mounted = [], result, again }) => ({
     step: facts.step,
     root,
+    mounted,
     outputs: result.outputs,
     again,
   }));
@@ -96,7 +100,7 @@ export async function finishAudit(
     passedTests: tests(prune.passed),
     failedTests: tests(prune.failed),
   });
-  const names = unexplained.map(({ package: { name }, paths }) => ({ package: name, paths }));
+  const names = unexplained.map(({ of, paths }) => ({ of: typeof of === 'string' ? of : of.name, paths }));
   return {
     bytes,
     summary: { file: AUDIT_FILE, ...counts, unexplained: names, prune },

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AuditSummary, finishAudit, readTraces } from './audited-build.ts';
-import { type Bill, makeBill, packagesOf, readOutput } from './bill.ts';
+import { type Bill, makeBill, otherInputs, packagesOf, readOutput } from './bill.ts';
 import type { BuildRequest } from './build.ts';
 import type { BuildDefinition, OutputReference } from './definition.ts';
 import { clockLibrary } from './fixed-answers.ts';
@@ -31,6 +31,8 @@ export interface BuildSummary {
   readonly comparisons: readonly Comparison[];
   readonly sandbox: BuildIdentity['sandbox'];
   readonly packageCount: number;
+  /** Names of the inputs that are made of no packages. */
+  readonly otherInputs: readonly string[];
   readonly fetchedSizeBytes: number;
   readonly steps: readonly { readonly name: string; readonly durationMs: number }[];
   readonly durationMs: number;
@@ -134,6 +136,7 @@ function summarize(
     comparisons: done.flatMap(([, { result }]) => result.comparisons),
     sandbox: run.identity.sandbox,
     packageCount: packagesOf(run).size,
+    otherInputs: [...otherInputs(run).keys()],
     fetchedSizeBytes: run.fetchedSizeBytes,
     steps: done.map(([name, { result }]) => ({ name, durationMs: result.durationMs })),
   };

@@ -177,7 +177,7 @@ export async function openImageRoot(locked: LockedOci, options: MountOptions): P
     },
     time: INPUT_TIME,
   });
-  return { folder: tree.folder, owners: new Map<string, LockedPackage>() };
+  return { folder: tree.folder, owners: new Map<string, LockedPackage>(), image: locked.name };
 }
 
 /** The digests of the layers before compression, which the configuration names. */
