@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// What steps opened, file by file and package by package, against what is proved to be in use [docs/spec/audit.md].
+// What steps opened, file by file and input by input, against what is proved to be in use [docs/spec/audit.md].
 
-import { readFile } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { utf8 } from '../core/encoding/utf8.ts';
 import { parseElf, textAt } from './elf.ts';
-import type { LockedPackage } from './lock-file.ts';
-import { readRootFile, type StepRoot } from './root.ts';
+import type { MountedTree } from './input-files.ts';
+import { MADE_FILES, type StepRoot } from './root.ts';
 import { resolveInRoot } from './root-path.ts';
 import { type Opened, parseTrace } from './trace.ts';
-import type { UsedFile } from './used-files.ts';
+import { type FileOwner, ownerKey, type UsedFile } from './used-files.ts';
 
 /** A step that was traced. */
 export interface TracedStep {
   readonly name: string;
   readonly root: StepRoot;
+  /** What it saw under /inputs. */
+  readonly mounted: readonly MountedTree[];
   /** The log of its trace, on the host. */
   readonly trace: string;
 }
 
-/** A package of which files were opened. Paths in the package, without leading slash, sorted. */
-export interface OpenedPackage {
+/** A package, or an input that is made of none, of which files were opened. Paths in there, without leading slash, sorted. */
+export interface OpenedFiles {
   /** Programs that ran, libraries and interpreters that were loaded. */
   readonly ran: readonly string[];
   readonly read: readonly string[];
 }
 
 export interface Audit {
-  readonly packages: ReadonlyMap<LockedPackage, OpenedPackage>;
-  /** Files of inputs under /inputs. */
-  readonly inputs: readonly string[];
+  /** By whose they are: packages by name, then other inputs by name. */
+  readonly opened: ReadonlyMap<FileOwner, OpenedFiles>;
   /** What shows through of the machine: files of /proc and /sys. */
   readonly machine: readonly string[];
   /** Files of the root that no package owns: those that Waybill makes. */
@@ -38,7 +39,7 @@ export interface Audit {
 
 /** What was opened and is neither a tool at work nor proved to be in use. */
 export interface Unexplained {
-  readonly package: LockedPackage;
+  readonly of: FileOwner;
   readonly paths: readonly string[];
 }
 
@@ -49,38 +50,38 @@ const ELF_LOADED = [2, 3];
 
 /** Reads the traces of a build and finds the owner of everything that was opened. */
 export async function readAudit(steps: readonly TracedStep[]): Promise<Audit> {
-  const found = new Map<LockedPackage, { ran: Set<string>; read: Set<string> }>();
-  const [inputs, machine, made] = [new Set<string>(), new Set<string>(), new Set<string>()];
-  for (const { root, trace } of steps) {
-    const opened = parseTrace((await readFile(trace)).toString('latin1'));
-    for (const [path, ran] of await withInterpreters(root, opened)) {
+  const found = new Map<string, { of: FileOwner; ran: Set<string>; read: Set<string> }>();
+  const [machine, made] = [new Set<string>(), new Set<string>()];
+  for (const step of steps) {
+    const opened = parseTrace((await readFile(step.trace)).toString('latin1'));
+    for (const [path, ran] of await withInterpreters(step, opened)) {
       if (OWN.test(path)) continue;
-      if (MACHINE.test(path)) machine.add(path.replace(/^\/proc\/\d+\//, '/proc/<pid>/'));
-      else if (path.startsWith('/inputs/')) inputs.add(path);
-      else {
-        const plain = await resolveInRoot(root.folder, path);
-        const owner = plain === undefined ? undefined : root.owners.get(plain);
-        if (owner === undefined || plain === undefined) {
-          // A folder that was opened to be listed is owned by nobody.
-          if (plain !== undefined && (await readRootFile(root, plain)) !== undefined) made.add(plain);
-          continue;
-        }
-        const known = found.get(owner) ?? { ran: new Set<string>(), read: new Set<string>() };
-        found.set(owner, known);
-        if (ran || (await isLoaded(root, plain))) known.ran.add(plain);
-        else known.read.add(plain);
+      if (MACHINE.test(path)) {
+        machine.add(path.replace(/^\/proc\/\d+\//, '/proc/<pid>/'));
+        continue;
       }
+      const file = await findFile(step, path);
+      if (file === undefined) continue;
+      if (file.of === undefined) {
+        made.add(file.path);
+        continue;
+      }
+      const key = ownerKey(file.of);
+      const known = found.get(key) ?? { of: file.of, ran: new Set<string>(), read: new Set<string>() };
+      found.set(key, known);
+      known[ran || isLoaded(file.bytes) ? 'ran' : 'read'].add(file.path);
     }
   }
-  const packages = [...found].sort(([a], [b]) => (a.name < b.name ? -1 : 1));
+  // Packages come first.
+  const rank = (of: FileOwner) => (typeof of === 'string' ? `1${of}` : `0${of.name}`);
+  const owners = [...found.values()].sort((a, b) => (rank(a.of) < rank(b.of) ? -1 : 1));
   return {
-    packages: new Map(
-      packages.map(([owner, { ran, read }]) => [
-        owner,
+    opened: new Map(
+      owners.map(({ of, ran, read }) => [
+        of,
         { ran: sorted(ran), read: sorted(new Set([...read].filter((path) => !ran.has(path)))) },
       ]),
     ),
-    inputs: sorted(inputs),
     machine: sorted(machine),
     made: sorted(made),
   };
@@ -88,45 +89,70 @@ export async function readAudit(steps: readonly TracedStep[]): Promise<Audit> {
 
 const sorted = (paths: ReadonlySet<string>): string[] => [...paths].sort();
 
-/** UPPER without LOWER: what was read of packages and is not proved to have been used for the image. */
+/** UPPER without LOWER: what was read of packages and other inputs and is not proved to have been used for an image. */
 export function findUnexplained(audit: Audit, used: readonly UsedFile[]): Unexplained[] {
-  const proved = new Set(used.map(({ of, path }) => `${typeof of === 'string' ? of : of.sha256}/${path}`));
-  return [...audit.packages].flatMap(([owner, { read }]) => {
-    const paths = read.filter((path) => !proved.has(`${owner.sha256}/${path}`));
-    return paths.length === 0 ? [] : [{ package: owner, paths }];
+  const proved = new Set(used.map(({ of, path }) => `${ownerKey(of)}/${path}`));
+  return [...audit.opened].flatMap(([of, { read }]) => {
+    const paths = read.filter((path) => !proved.has(`${ownerKey(of)}/${path}`));
+    return paths.length === 0 ? [] : [{ of, paths }];
   });
 }
 
 /** The bytes of `audit.json`. */
 export function formatAudit(audit: Audit, unexplained: readonly Unexplained[], tracer: string): Uint8Array {
-  const name = ({ name: of, version, architecture }: LockedPackage) => ({ name: of, version, architecture });
-  const document = {
-    auditVersion: 1,
-    tracer,
-    packages: [...audit.packages].map(([owner, { ran, read }]) => ({
-      ...name(owner),
-      sha256: owner.sha256,
-      ran,
-      read,
-      unexplained: unexplained.find(({ package: of }) => of === owner)?.paths ?? [],
-    })),
-    inputs: audit.inputs,
-    made: audit.made,
-    machine: audit.machine,
-  };
-  return utf8(`${JSON.stringify(document, null, 2)}\n`);
+  const packages: object[] = [];
+  const inputs: object[] = [];
+  for (const [of, { ran, read }] of audit.opened) {
+    const files = { ran, read, unexplained: unexplained.find((one) => one.of === of)?.paths ?? [] };
+    if (typeof of === 'string') inputs.push({ name: of, ...files });
+    else {
+      const { name, version, architecture, sha256 } = of;
+      packages.push({ name, version, architecture, sha256, ...files });
+    }
+  }
+  const { made, machine } = audit;
+  return utf8(`${JSON.stringify({ auditVersion: 1, tracer, packages, inputs, made, machine }, null, 2)}\n`);
+}
+
+/** A file that a step saw, with whose it is; of nobody's is what Waybill made. */
+interface SeenFile {
+  readonly of: FileOwner | undefined;
+  readonly path: string;
+  readonly bytes: Buffer;
+}
+
+/** The file that a path of a step's sandbox leads to; undefined if it leads to none: folders are opened to be listed. */
+async function findFile({ root, mounted }: TracedStep, path: string): Promise<SeenFile | undefined> {
+  const [, top, input, ...rest] = path.split('/');
+  if (top === 'inputs') {
+    const tree = mounted.find(({ name }) => name === input);
+    return tree === undefined ? undefined : readInside(tree.folder, rest.join('/'), tree.name);
+  }
+  const plain = await resolveInRoot(root.folder, path);
+  if (plain === undefined) return undefined;
+  const image = MADE_FILES.includes(plain) ? undefined : root.image;
+  return readInside(root.folder, plain, root.owners.get(plain) ?? image);
+}
+
+async function readInside(
+  folder: string,
+  path: string,
+  of: FileOwner | undefined,
+): Promise<SeenFile | undefined> {
+  const plain = await resolveInRoot(folder, path);
+  if (plain === undefined || !(await lstat(join(folder, plain))).isFile()) return undefined;
+  return { of, path: plain, bytes: await readFile(join(folder, plain)) };
 }
 
 /** Every path that was opened, true if it ran; with what the kernel opens by itself to run it. */
-async function withInterpreters(root: StepRoot, opened: Opened): Promise<Map<string, boolean>> {
+async function withInterpreters(step: TracedStep, opened: Opened): Promise<Map<string, boolean>> {
   const paths = new Map([...opened.read].map((path) => [path, false]));
   const waiting = [...opened.ran];
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     if (paths.get(path) === true) continue;
     paths.set(path, true);
-    const plain = await resolveInRoot(root.folder, path);
-    const bytes = plain === undefined ? undefined : await readRootFile(root, plain);
-    const interpreter = bytes === undefined ? undefined : interpreterOf(bytes);
+    const file = await findFile(step, path);
+    const interpreter = file === undefined ? undefined : interpreterOf(file.bytes);
     if (interpreter !== undefined) waiting.push(interpreter);
   }
   return paths;
@@ -147,9 +173,8 @@ function interpreterOf(bytes: Buffer): string | undefined {
 }
 
 /** An ELF program or shared library is code of a tool; an object or archive may become part of the image. */
-async function isLoaded(root: StepRoot, path: string): Promise<boolean> {
-  const bytes = await readRootFile(root, path);
-  if (bytes === undefined || bytes.length < 18 || bytes.readUInt32BE(0) !== 0x7f454c46) return false;
+function isLoaded(bytes: Buffer): boolean {
+  if (bytes.length < 18 || bytes.readUInt32BE(0) !== 0x7f454c46) return false;
   return ELF_LOADED.includes(bytes[5] === 1 ? bytes.readUInt16LE(16) : bytes.readUInt16BE(16));
 }
 

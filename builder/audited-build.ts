@@ -11,20 +11,21 @@ import { type Audit, findUnexplained, formatAudit, readAudit, tracePath } from '
 import { runTool } from './host-tool.ts';
 import { type FinishedRun, type ImageBill, sbomFile } from './output-folder.ts';
 import { filesNamedBy, type PrunedBuild, pruneAndRebuild } from './prune.ts';
+import { ownerKey } from './used-files.ts';
 
 export interface AuditSummary {
   readonly file: string;
   readonly openedCount: number;
   readonly usedCount: number;
   readonly unexplainedCount: number;
-  /** By package: what was read and is not proved to be in use. */
-  readonly unexplained: readonly { readonly package: string; readonly paths: readonly string[] }[];
+  /** By package or other input: what was read and is not proved to be in use. */
+  readonly unexplained: readonly { readonly of: string; readonly paths: readonly string[] }[];
   readonly prune: PrunedBuild;
 }
 
 export interface TracedBuild {
   readonly audit: Audit;
-  /** Files that steps opened, by digest of their package. */
+  /** Files that steps opened, by `ownerKey`. */
   readonly opened: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -34,10 +35,12 @@ const AUDIT_FILE = 'audit.json';
 
 /** Reads what the steps opened. */
 export async function readTraces(run: FinishedRun): Promise<TracedBuild> {
-  const steps = [...run.done].map(([name, { root }]) => ({ name, root, trace: tracePath(run.work, name) }));
+  const steps = [...run.done].map(([name, { root, mounted = [] }]) => {
+    return { name, root, mounted, trace: tracePath(run.work, name) };
+  });
   const audit = await readAudit(steps);
-  const opened = [...audit.packages].map(
-    ([{ sha256 }, { ran, read }]) => [sha256, [...ran, ...read].sort()] as const,
+  const opened = [...audit.opened].map(
+    ([of, { ran, read }]) => [ownerKey(of), [...ran, ...read].sort()] as const,
   );
   return { audit, opened: new Map(opened) };
 }
@@ -61,9 +64,10 @@ export async function finishAudit(
     kind: 'progress',
     text: 'audit: building again with the files that the SBOM names',
   });
-  const steps = [...run.done.values()].map(({ facts, root, result, again }) => ({
+  const steps = [...run.done.values()].map(({ facts, root, mounted = [], result, again }) => ({
     step: facts.step,
     root,
+    mounted,
     outputs: result.outputs,
     again,
   }));
@@ -71,7 +75,7 @@ export async function finishAudit(
   const prune = await pruneAndRebuild(steps, named, join(run.work, 'pruned'));
   const counts = {
     openedCount: count([...opened.values()]),
-    usedCount: new Set(used.map(({ of, path }) => `${typeof of === 'string' ? of : of.sha256}/${path}`)).size,
+    usedCount: new Set(used.map(({ of, path }) => `${ownerKey(of)}/${path}`)).size,
     unexplainedCount: count(unexplained.map(({ paths }) => paths)),
   };
   const subjects = bills.map(({ image: { file: name, sha256 } }) => ({ name, sha256 }));
@@ -95,7 +99,7 @@ export async function finishAudit(
     passedTests: tests(prune.passed),
     failedTests: tests(prune.failed),
   });
-  const names = unexplained.map(({ package: { name }, paths }) => ({ package: name, paths }));
+  const names = unexplained.map(({ of, paths }) => ({ of: typeof of === 'string' ? of : of.name, paths }));
   return {
     bytes,
     summary: { file: AUDIT_FILE, ...counts, unexplained: names, prune },

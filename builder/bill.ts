@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import type { Evidence, OutputReference, ProductDefinition } from './definition.ts';
 import type { EvidenceStep } from './input-files.ts';
 import { licenceOf } from './licence.ts';
@@ -43,8 +44,13 @@ export async function makeBill(
     components: definition.components,
     hardware: definition.hardware,
     packages: packagesOf(run),
+    inputs: otherInputs(run),
     opened,
-    steps: done.map(([name, { facts }]) => ({ name, packageUrls: facts.packages.map(({ url }) => url) })),
+    steps: done.map(([name, { facts }]) => ({
+      name,
+      packageUrls: facts.packages.map(({ url }) => url),
+      inputs: namesOf(facts.dependencies),
+    })),
     comparisons: done.flatMap(([, { comparisons }]) =>
       comparisons.map(
         (found) => `${found.step}/${found.file} is ${found.path} of ${found.package}, sha256:${found.sha256}`,
@@ -137,4 +143,21 @@ export function packagesOf(run: FinishedRun): Map<string, { entry: LockedPackage
     }
   }
   return new Map([...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const namesOf = (parts: readonly ResourceDescriptor[]): string[] => [
+  ...new Set(parts.map(({ annotations }) => annotations?.input ?? '')),
+];
+
+/** What steps were given besides packages, by name of the input, sorted. */
+export function otherInputs(run: FinishedRun): Map<string, ResourceDescriptor[]> {
+  const inputs = new Map<string, ResourceDescriptor[]>();
+  for (const { facts } of run.done.values()) {
+    for (const name of namesOf(facts.dependencies))
+      inputs.set(
+        name,
+        facts.dependencies.filter(({ annotations }) => annotations?.input === name),
+      );
+  }
+  return new Map([...inputs].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -12,7 +12,7 @@ import { type DoneStep, outputOf } from './output-folder.ts';
 import { runSteps } from './schedule.ts';
 import type { BuildIdentity, StepFacts } from './statements.ts';
 import { comparePublished, runStep, type StepContext, type StepResult } from './step.ts';
-import { type StepCache, stepKey } from './step-cache.ts';
+import { type StepCache, type StepClosure, stepKey } from './step-cache.ts';
 
 /** A build under way. */
 export interface Run {
@@ -64,7 +64,10 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
     signal,
     onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
   };
-  const { result, reused } = await reuseOrRun(run, step, context, materials);
+  const { sandbox } = run.identity;
+  const { listWork } = context;
+  const closure: StepClosure = { step, sandbox, rootKey: root.key, inputs, materials, listWork };
+  const { result, reused } = await reuseOrRun(run, closure, context);
   const comparisons = await comparePublished(step, context, result.outputs);
   const outputs = result.outputs.map(({ file, sha256 }) => ({ name: file, sha256 }));
   const facts: StepFacts = { step, outputs, ...described, materials };
@@ -76,16 +79,13 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
 
 /** What the step left when it ran before under the same circumstances, else what it leaves now. */
 async function reuseOrRun(
-  run: Run,
-  step: StepDefinition,
+  { cache, request }: Run,
+  closure: StepClosure,
   context: StepContext,
-  materials: readonly string[],
 ): Promise<{ readonly result: StepResult; readonly reused: boolean }> {
-  const { cache, identity } = run;
+  const { step } = closure;
   const progress = (text: string) =>
-    run.request.onEvent?.({ kind: 'progress', text: `step ${step.name}${text}` });
-  const { inputs, listWork } = context;
-  const closure = { step, sandbox: identity.sandbox, rootKey: context.root.key, inputs, materials, listWork };
+    request.onEvent?.({ kind: 'progress', text: `step ${step.name}${text}` });
   const outputs = join(context.outputs, step.name);
   const key = cache === undefined ? '' : stepKey(closure);
   const kept = await cache?.read(key, outputs, context.sourceDateEpoch);
@@ -94,7 +94,7 @@ async function reuseOrRun(
     return { result: kept, reused: true };
   }
   progress('');
-  const result = await runLoudly(run, step, context);
+  const result = await runLoudly(request, step, context);
   await cache?.write(key, result, outputs).catch((failure: unknown) => {
     // The build has what it needs; the next one will run the step again.
     progress(`: not kept in the cache: ${quote((failure as Error).message)}`);
@@ -106,8 +106,11 @@ async function reuseOrRun(
 const HEARTBEAT_MS = 10_000;
 
 /** Runs a step and tells how it goes. */
-async function runLoudly(run: Run, step: StepDefinition, context: StepContext): Promise<StepResult> {
-  const { onEvent } = run.request;
+async function runLoudly(
+  { onEvent }: BuildRequest,
+  step: StepDefinition,
+  context: StepContext,
+): Promise<StepResult> {
   const startedMs = performance.now();
   let last = '';
   const seconds = () => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`;

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Rejection } from '../core/faults.ts';
-import type { Difference } from '../core/intoto/rebuild.ts';
+import type { Difference, DifferenceCause } from '../core/intoto/rebuild.ts';
 import { type BuildRequest, build, checkOut, replaceOut } from './build.ts';
 import {
   CONDITION_NAMES,
@@ -33,6 +33,11 @@ export interface CheckReport {
   readonly summary?: BuildSummary;
 }
 
+/** The cause, where one change alone makes outputs differ. */
+const CAUSES: ReadonlyMap<string, DifferenceCause> = new Map([
+  [CONDITION_TEXTS.user, 'host'],
+  [CONDITION_TEXTS.path, 'path'],
+]);
 /** Two builds must not see the same second. */
 const APART_MS = 2000;
 
@@ -65,8 +70,8 @@ export async function checkBuild(request: BuildRequest): Promise<CheckReport> {
       const depends = differing.length === 0 ? undefined : await findDependence(run, first, differing);
       if (depends === undefined) return { ...report, reproducible: false };
       // An experiment knows better than the bytes.
-      const isHost = depends === CONDITION_TEXTS.user;
-      const known = differences.map((found) => (isHost ? { ...found, cause: 'host' as const } : found));
+      const cause = CAUSES.get(depends);
+      const known = differences.map((found) => (cause === undefined ? found : { ...found, cause }));
       return { ...report, differences: known, reproducible: false, depends };
     }
     await replaceOut(join(folder, 'first'), out);

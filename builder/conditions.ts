@@ -9,6 +9,8 @@ import { join } from 'node:path';
 /** What a sandbox does otherwise than always; an absent member is as always. */
 export interface Conditions {
   readonly user?: { readonly name: string; readonly id: number; readonly hostName: string };
+  /** Where the step finds its work folder, which it does not stop finding at /build. */
+  readonly path?: string;
   readonly timeZone?: string;
   readonly locale?: string;
   /** Octal digits. */
@@ -18,12 +20,21 @@ export interface Conditions {
   readonly workFolder?: string;
 }
 
-export const CONDITION_NAMES = ['user', 'timeZone', 'locale', 'umask', 'otherCpus', 'workFolder'] as const;
+export const CONDITION_NAMES = [
+  'user',
+  'path',
+  'timeZone',
+  'locale',
+  'umask',
+  'otherCpus',
+  'workFolder',
+] as const;
 export type ConditionName = (typeof CONDITION_NAMES)[number];
 
 /** In words, for people. */
 export const CONDITION_TEXTS: Readonly<Record<ConditionName, string>> = {
   user: 'user name, user id and host name',
+  path: 'the path of the work folder',
   timeZone: 'the time zone',
   locale: 'the locale',
   umask: 'the umask',
@@ -37,7 +48,12 @@ const TMPFS = 0x01021994;
 const FREE_SIZE_BYTES_MIN = 512 * 1024 * 1024;
 
 /** The variables of a step's environment under other conditions. */
-export function changedEnvironment({ user, timeZone, locale }: Conditions): (readonly [string, string])[] {
+export function changedEnvironment({
+  user,
+  path,
+  timeZone,
+  locale,
+}: Conditions): (readonly [string, string])[] {
   return [
     ...(user === undefined
       ? []
@@ -45,6 +61,7 @@ export function changedEnvironment({ user, timeZone, locale }: Conditions): (rea
           ['USER', user.name],
           ['LOGNAME', user.name],
         ] as const)),
+    ...(path === undefined ? [] : ([['HOME', path]] as const)),
     ...(timeZone === undefined ? [] : ([['TZ', timeZone]] as const)),
     ...(locale === undefined ? [] : ([['LC_ALL', locale]] as const)),
   ];
@@ -55,6 +72,8 @@ export async function changedConditions(cache: string): Promise<Conditions> {
   const workFolder = await otherFileSystem(cache);
   return {
     user: { name: 'checker', id: 1001, hostName: 'elsewhere' },
+    // As long as /build: what differs stays where it is in a file, and can be named.
+    path: '/tmp/b',
     // Understood by every C library without a list of zones.
     timeZone: 'CHK-11',
     locale: 'C.UTF-8',

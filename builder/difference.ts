@@ -29,7 +29,7 @@ const DAY_SECONDS = 86_400;
 /** What to do about a cause, in one sentence. */
 export const FIXES: Readonly<Record<DifferenceCause, string>> = {
   date: 'Take the time from SOURCE_DATE_EPOCH, or leave it out (GCC follows it for __DATE__; ar and gzip have -D and -n).',
-  path: 'Leave paths out, or map them: -ffile-prefix-map=/build=. for GCC and Clang.',
+  path: 'Leave paths out, or map them: -ffile-prefix-map=$PWD=. for GCC and Clang, with what the shell makes of $PWD.',
   host: 'Leave host and user names out of what is built.',
   'build-id': 'The id follows from the rest: find what else differs, or link with -Wl,--build-id=none.',
   order: 'Sort what is listed from a folder or made in parallel, with LC_ALL=C, before it is used.',

@@ -54,7 +54,8 @@ export function readLineTables(elf: Elf): LineInformation {
     const offset = reader.at;
     const end = reader.unitEnd();
     const unit = unitAt.get(offset);
-    const folder = posix.resolve('/', unit?.folder ?? '');
+    // A folder that was mapped to `.` is the one that compilers run in.
+    const folder = posix.resolve('/build', unit?.folder ?? '');
     const table = new DwarfReader(lines, elf.littleEndian, reader.at, end);
     reader.at = end;
     tables.push({

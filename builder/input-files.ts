@@ -7,7 +7,8 @@ import { lstatSync, readdirSync } from 'node:fs';
 import { readFile, realpath } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import type { LockedPackage } from './lock-file.ts';
-import { readRootFile, type StepRoot } from './root.ts';
+import { MADE_FILES, readRootFile, type StepRoot } from './root.ts';
+import { resolveInRoot } from './root-path.ts';
 
 /** An input that a step sees as a folder under /inputs. */
 export interface MountedTree {
@@ -85,6 +86,7 @@ export class InputFiles {
     for (const step of this.#steps) {
       const mounted = await mountedFile(step, `/inputs/${declared}`);
       if (mounted !== undefined) return mounted;
+      if (step.root.image === name) return imageFile(step, name, path);
       const owner = step.root.owners.get(path);
       if (owner !== undefined && step.inputsOf.get(owner)?.includes(name) === true) {
         return fileOfPackage(step, owner, path);
@@ -192,9 +194,18 @@ async function mountedFile(step: EvidenceStep, path: string): Promise<InputFile 
   return (await file.read()) === undefined ? undefined : file;
 }
 
-/** The package of an absolute path of the root; with a merged /usr both spellings are one file, and links are followed. */
+/** A file of the image that is the root; where links lead to it, by the path without them. */
+async function imageFile(step: EvidenceStep, image: string, path: string): Promise<InputFile | undefined> {
+  const real = await resolveInRoot(step.root.folder, path);
+  if (real === undefined || MADE_FILES.includes(real)) return undefined;
+  const read = () => readRootFile(step.root, real);
+  return (await read()) === undefined ? undefined : { inputs: [image], path: real, read };
+}
+
+/** Whose an absolute path of the root is; with a merged /usr both spellings are one file, and links are followed. */
 async function rootFile(step: EvidenceStep, path: string): Promise<InputFile | undefined> {
   if (!path.startsWith('/')) return undefined;
+  if (step.root.image !== undefined) return imageFile(step, step.root.image, path);
   const owned = (plain: string) => {
     for (const spelling of [plain, `usr/${plain}`, plain.replace(/^usr\//, '')]) {
       const owner = step.root.owners.get(spelling);

@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import { type AuditSummary, finishAudit, readTraces } from './audited-build.ts';
-import { type Bill, makeBill, packagesOf, readOutput } from './bill.ts';
+import { type Bill, makeBill, otherInputs, packagesOf, readOutput } from './bill.ts';
 import type { BuildRequest } from './build.ts';
 import type { BuildDefinition, OutputReference } from './definition.ts';
 import { BUILDER } from './faults.ts';
@@ -38,6 +38,8 @@ export interface BuildSummary {
   readonly comparisons: readonly Comparison[];
   readonly sandbox: BuildIdentity['sandbox'];
   readonly packageCount: number;
+  /** Names of the inputs that are made of no packages. */
+  readonly otherInputs: readonly string[];
   readonly fetchedSizeBytes: number;
   readonly steps: readonly { readonly name: string; readonly durationMs: number; readonly reused: boolean }[];
   readonly durationMs: number;
@@ -179,6 +181,7 @@ function summarize(run: FinishedRun, bills: readonly ImageBill[], statements: re
     comparisons: done.flatMap(([, { comparisons }]) => comparisons),
     sandbox: run.identity.sandbox,
     packageCount: packagesOf(run).size,
+    otherInputs: [...otherInputs(run).keys()],
     fetchedSizeBytes: run.fetchedSizeBytes,
     steps: done.map(([name, { durationMs, reused }]) => ({ name, durationMs, reused })),
   };

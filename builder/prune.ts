@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prune and rebuild [docs/spec/audit.md §Prune and rebuild]: the steps run again over root file systems that hold only the files that the SBOM
-// names, in components or formulation; then the outputs are compared.
+// Prune and rebuild [docs/spec/audit.md §Prune and rebuild]: the steps run again over root file systems and inputs that hold only the
+// files that the SBOM names, in components or formulation; then the outputs are compared.
 
 import { copyFile, lstat, mkdir, readdir, readlink, symlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Rejection } from '../core/faults.ts';
 import type { StepDefinition } from './definition.ts';
+import type { MountedTree } from './input-files.ts';
+import type { LockedPackage } from './lock-file.ts';
 import type { TakenOutput } from './outputs.ts';
-import type { StepRoot } from './root.ts';
+import { MADE_FILES, type StepRoot } from './root.ts';
 import { resolveInRoot } from './root-path.ts';
 import type { StepResult } from './step.ts';
 
 export interface PrunableStep {
   readonly step: StepDefinition;
   readonly root: StepRoot;
+  /** What it saw under /inputs. */
+  readonly mounted: readonly MountedTree[];
   readonly outputs: readonly TakenOutput[];
-  /** Runs the step again over another root, in another folder. */
+  /** Runs the step again over another root and other inputs, in another folder. */
   readonly again: (changes: {
     readonly root: StepRoot;
+    readonly inputs: readonly MountedTree[];
     readonly folder: string;
     readonly outputs: string;
   }) => Promise<StepResult>;
@@ -33,10 +38,10 @@ export interface PrunedBuild {
   readonly removedCount: number;
 }
 
-/** Package (by digest) and path in it. */
+/** Paths in a package, by its digest; `<input>/<path>` of all other inputs under `''`. */
 export type NamedFiles = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** The files of packages that SBOMs name as occurrences, of what ships and of what built it. */
+/** The files that SBOMs name as occurrences, of what ships and of what built it. */
 export function filesNamedBy(sboms: readonly Uint8Array[]): NamedFiles {
   const documents = sboms.map((sbom) => JSON.parse(Buffer.from(sbom).toString('utf8')) as SbomDocument);
   const named = new Map<string, Set<string>>();
@@ -44,15 +49,22 @@ export function filesNamedBy(sboms: readonly Uint8Array[]): NamedFiles {
     ...components,
     ...formulation.flatMap((formula) => formula.components ?? []),
   ])) {
-    const sha256 = component.hashes?.find(({ alg }) => alg === 'SHA-256')?.content ?? '';
-    const paths = named.get(sha256) ?? new Set<string>();
+    const key = packageOf(component) ?? '';
+    const paths = named.get(key) ?? new Set<string>();
     for (const { location } of component.evidence?.occurrences ?? []) paths.add(location);
-    named.set(sha256, paths);
+    named.set(key, paths);
   }
   return named;
 }
 
+/** The digest of the package that a component is; undefined if it is none. */
+function packageOf({ purl = '', hashes }: SbomComponent): string | undefined {
+  if (!purl.startsWith('pkg:deb/')) return undefined;
+  return hashes?.find(({ alg }) => alg === 'SHA-256')?.content;
+}
+
 interface SbomComponent {
+  readonly purl?: string;
   readonly hashes?: readonly { readonly alg: string; readonly content: string }[];
   readonly evidence?: { readonly occurrences?: readonly { readonly location: string }[] };
 }
@@ -62,27 +74,32 @@ interface SbomDocument {
   readonly formulation?: readonly { readonly components?: readonly SbomComponent[] }[];
 }
 
-/** Runs every step again over pruned roots, below `folder`. A step that fails is a result, not a fault. */
+/** Runs every step again over pruned roots and inputs, below `folder`. A step that fails is a result, not a fault. */
 export async function pruneAndRebuild(
   steps: readonly PrunableStep[],
   named: NamedFiles,
   folder: string,
 ): Promise<PrunedBuild> {
-  const roots = new Map<string, StepRoot>();
+  const trees = new Map<string, PrunedTree>();
+  /** Each tree once, however many steps see it. */
+  const pruned = async (from: string, keep: (path: string) => boolean): Promise<PrunedTree> => {
+    const known = trees.get(from) ?? (await pruneTree(from, join(folder, `tree-${trees.size}`), keep));
+    trees.set(from, known);
+    return known;
+  };
   const [passed, failed, reasons]: [string[], string[], string[]] = [[], [], []];
-  let [keptCount, removedCount] = [0, 0];
-  for (const { step, root, outputs, again } of steps) {
-    let pruned = roots.get(root.folder);
-    if (pruned === undefined) {
-      const made = await pruneRoot(root, named, join(folder, `root-${roots.size}`));
-      pruned = made.root;
-      keptCount += made.root.owners.size;
-      removedCount += root.owners.size - made.root.owners.size;
-      roots.set(root.folder, pruned);
+  for (const { step, root, mounted, outputs, again } of steps) {
+    const tree = await pruned(root.folder, (path) => isNamed(root, named, path));
+    const inputs = [];
+    for (const { name, folder: from } of mounted) {
+      const input = await pruned(from, (path) => named.get('')?.has(`${name}/${path}`) === true);
+      inputs.push({ name, folder: input.folder });
     }
+    const owners = new Map([...root.owners].filter(([path]) => tree.kept.has(path)));
     try {
       const result = await again({
-        root: pruned,
+        root: { ...root, folder: tree.folder, owners },
+        inputs,
         folder: join(folder, step.name),
         outputs: join(folder, 'outputs'),
       });
@@ -102,38 +119,64 @@ export async function pruneAndRebuild(
       break;
     }
   }
-  return { passed, failed, reasons, keptCount, removedCount };
+  const all = [...trees.values()];
+  return {
+    ...{ passed, failed, reasons },
+    keptCount: all.reduce((sum, { kept }) => sum + kept.size, 0),
+    removedCount: all.reduce((sum, tree) => sum + tree.removedCount, 0),
+  };
 }
 
-/** A copy of a root with all its folders, the named files, what Waybill made, and the links that lead to something that is kept. */
-async function pruneRoot(root: StepRoot, named: NamedFiles, to: string): Promise<{ root: StepRoot }> {
-  const links: string[] = [];
-  const owners = new Map<string, NonNullable<ReturnType<StepRoot['owners']['get']>>>();
+/** What Waybill made is always there; the rest, if the SBOM names it. */
+function isNamed(root: StepRoot, named: NamedFiles, path: string): boolean {
+  if (MADE_FILES.includes(path)) return true;
+  const owner: LockedPackage | undefined = root.owners.get(path);
+  if (owner !== undefined) return named.get(owner.sha256)?.has(path) === true;
+  return root.image === undefined || named.get('')?.has(`${root.image}/${path}`) === true;
+}
+
+interface PrunedTree {
+  readonly folder: string;
+  /** Files and links. */
+  readonly kept: ReadonlySet<string>;
+  readonly removedCount: number;
+}
+
+/** A copy of a tree with all its folders, the files that are kept, and the links that lead to something that is there. */
+async function pruneTree(from: string, to: string, keep: (path: string) => boolean): Promise<PrunedTree> {
+  const [kept, links, folders] = [new Set<string>(), [] as string[], [] as string[]];
+  let count = 0;
   const walk = async (path: string): Promise<void> => {
     await mkdir(join(to, path), { recursive: true });
-    for (const entry of await readdir(join(root.folder, path), { withFileTypes: true })) {
+    for (const entry of await readdir(join(from, path), { withFileTypes: true })) {
       const below = path === '' ? entry.name : `${path}/${entry.name}`;
       if (entry.isDirectory()) await walk(below);
-      else if (entry.isSymbolicLink()) links.push(below);
       else {
-        const owner = root.owners.get(below);
-        if (owner !== undefined && named.get(owner.sha256)?.has(below) !== true) continue;
-        if (owner !== undefined) owners.set(below, owner);
-        const { mtimeMs } = await lstat(join(root.folder, below));
-        await copyFile(join(root.folder, below), join(to, below));
-        await utimes(join(to, below), mtimeMs / 1000, mtimeMs / 1000);
+        count++;
+        if (entry.isSymbolicLink()) links.push(below);
+        else if (keep(below)) {
+          await copyFile(join(from, below), join(to, below));
+          await copyTime(join(from, below), join(to, below));
+          kept.add(below);
+        }
       }
     }
-    await utimes(join(to, path), 0, 0);
+    folders.push(path);
   };
   await walk('');
   for (const link of links) {
-    const target = await resolveInRoot(root.folder, link);
-    const kept = target === undefined ? undefined : await lstat(join(to, target)).catch(() => undefined);
-    if (kept === undefined) continue;
-    await symlink(await readlink(join(root.folder, link)), join(to, link));
-    const owner = root.owners.get(link);
-    if (owner !== undefined) owners.set(link, owner);
+    const target = await resolveInRoot(from, link);
+    const there = target === undefined ? undefined : await lstat(join(to, target)).catch(() => undefined);
+    if (there === undefined) continue;
+    await symlink(await readlink(join(from, link)), join(to, link));
+    kept.add(link);
   }
-  return { root: { ...root, folder: to, owners } };
+  // At the end: a folder's time changes with what is put into it.
+  for (const path of folders) await copyTime(join(from, path), join(to, path));
+  return { folder: to, kept, removedCount: count - kept.size };
+}
+
+async function copyTime(from: string, to: string): Promise<void> {
+  const { mtimeMs } = await lstat(from);
+  await utimes(to, mtimeMs / 1000, mtimeMs / 1000);
 }

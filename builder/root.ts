@@ -27,6 +27,8 @@ export interface StepRoot {
   readonly owners: ReadonlyMap<string, LockedPackage>;
   /** What is known of each package from its file, by SHA-256. */
   readonly records: ReadonlyMap<string, PackageRecord>;
+  /** The input that the root is, where it is an image: its files are the input's, whatever package manager brought them. */
+  readonly image?: string;
 }
 
 /** Read of a package's file when the root was made. */
@@ -38,6 +40,9 @@ export type PackageRecord = {
 
 /** What is remembered of a root, by name of the package. */
 type RootIndex = { [name: string]: PackageRecord & { readonly files: string[] } };
+
+/** Files that Waybill writes into every root. */
+export const MADE_FILES = ['etc/passwd', 'etc/group', 'etc/hosts'];
 
 export interface RootOptions {
   readonly cache: string;
@@ -150,7 +155,7 @@ async function completeRoot(root: string): Promise<void> {
   await writeFile(join(root, 'etc/passwd'), 'build:x:1000:1000:build:/build:/bin/sh\n');
   await writeFile(join(root, 'etc/group'), 'build:x:1000:\n');
   await writeFile(join(root, 'etc/hosts'), '127.0.0.1 localhost waybill\n');
-  for (const name of ['passwd', 'group', 'hosts']) utimesSync(join(root, 'etc', name), 0, 0);
+  for (const path of MADE_FILES) utimesSync(join(root, path), 0, 0);
 }
 
 async function exists(path: string): Promise<boolean> {

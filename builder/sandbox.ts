@@ -119,7 +119,7 @@ function bubblewrapOptions(run: SandboxRun, places: Places, machineFiles: readon
     ...changedEnvironment(run.conditions ?? {}),
     ...(run.clock === undefined ? [] : clockEnvironment(run.clock, run.sourceDateEpoch)),
   ];
-  const { user } = run.conditions ?? {};
+  const { user, path } = run.conditions ?? {};
   const id = String(user?.id ?? 1000);
   return [
     ...NAMESPACES,
@@ -136,7 +136,9 @@ function bubblewrapOptions(run: SandboxRun, places: Places, machineFiles: readon
     ...['--remount-ro', '/proc'],
     ...['--size', String(TMP_SIZE_BYTES), '--tmpfs', '/tmp'],
     ...mountInputs(run.inputs ?? [], places.inputs),
-    ...['--bind', places.work, '/build', '--ro-bind', places.materials, '/materials', '--chdir', '/build'],
+    ...['--bind', places.work, '/build', '--ro-bind', places.materials, '/materials'],
+    ...(path === undefined ? [] : ['--bind', places.work, path]),
+    ...['--chdir', path ?? '/build'],
     ...(user === undefined ? [] : ['--ro-bind', `${places.machine}/${PASSWD}`, '/etc/passwd']),
     ...['--json-status-fd', '3', '--seccomp', '5', '--block-fd', '6'],
   ];

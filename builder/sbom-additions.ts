@@ -2,8 +2,11 @@
 // The parts of CycloneDX 1.6 that the library's models drop: evidence.occurrences, compositions, formulation
 // [CycloneDX-1.6 §evidence, §compositions, §formulation]. Added to the serialised document before it is validated.
 
+import { PackageURL } from 'packageurl-js';
+import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import type { SbomContent } from './sbom.ts';
 import type { Occurrence } from './shipped.ts';
+import { type FileOwner, ownerKey } from './used-files.ts';
 
 /** Only the members that are added to or read here. */
 export interface CycloneDxDocument {
@@ -63,31 +66,64 @@ function byLocation(a: { location: string }, b: { location: string }): number {
   return a.location < b.location ? -1 : a.location > b.location ? 1 : 0;
 }
 
-/** Where `--audit` saw it, the files of a package that steps opened. */
-function openedOf(content: SbomContent, sha256: string) {
-  const paths = content.opened?.get(sha256) ?? [];
+/** Where `--audit` saw it, the files of a package or input that steps opened; an input's with its name before them, as in `components`. */
+function openedOf(content: SbomContent, of: FileOwner) {
+  const paths = content.opened?.get(ownerKey(of)) ?? [];
   if (paths.length === 0) return {};
+  const prefix = typeof of === 'string' ? `${of}/` : '';
   return {
-    evidence: { occurrences: paths.map((location) => ({ location, additionalContext: 'opened by a step' })) },
+    evidence: {
+      occurrences: paths.map((path) => ({
+        location: `${prefix}${path}`,
+        additionalContext: 'opened by a step',
+      })),
+    },
   };
 }
 
-/** How the image was made: the packages that built it, apart from what ships, and a task a step. */
+const ref = (name: string) => `build:${name}`;
+const inputRef = (name: string) => ref(`input/${name}`);
+
+/** An input that is not made of packages, with all that was fetched for it. */
+function formatInput(content: SbomContent, name: string, parts: readonly ResourceDescriptor[]) {
+  return {
+    'bom-ref': inputRef(name),
+    type: 'data',
+    name,
+    ...openedOf(content, name),
+    components: parts.map(({ uri = '', sha256, annotations }) => {
+      const url = PackageURL.fromString(uri);
+      return {
+        'bom-ref': ref(`input/${name}/${uri}`),
+        type: url.type === 'oci' ? 'container' : 'file',
+        name: url.name,
+        ...(typeof url.version === 'string' ? { version: url.version } : {}),
+        hashes: [{ alg: 'SHA-256', content: sha256 }],
+        purl: uri,
+        properties: [{ name: 'waybill:role', value: annotations?.role ?? '' }],
+      };
+    }),
+  };
+}
+
+/** How the image was made: the inputs that built it, apart from what ships, and a task a step. */
 function formatFormula(content: SbomContent) {
-  const ref = (name: string) => `build:${name}`;
   return {
     'bom-ref': ref(content.product),
-    components: [...content.packages].map(([url, { entry, distribution }]) => ({
-      // A package may both build and ship: one reference each.
-      'bom-ref': ref(url),
-      type: 'application',
-      supplier: { name: distribution },
-      name: entry.name,
-      version: entry.version,
-      hashes: [{ alg: 'SHA-256', content: entry.sha256 }],
-      purl: url,
-      ...openedOf(content, entry.sha256),
-    })),
+    components: [
+      ...[...content.packages].map(([url, { entry, distribution }]) => ({
+        // A package may both build and ship: one reference each.
+        'bom-ref': ref(url),
+        type: 'application',
+        supplier: { name: distribution },
+        name: entry.name,
+        version: entry.version,
+        hashes: [{ alg: 'SHA-256', content: entry.sha256 }],
+        purl: url,
+        ...openedOf(content, entry),
+      })),
+      ...[...content.inputs].map(([name, parts]) => formatInput(content, name, parts)),
+    ],
     workflows: [
       {
         'bom-ref': ref('workflow'),
@@ -98,7 +134,9 @@ function formatFormula(content: SbomContent) {
           uid: step.name,
           name: step.name,
           taskTypes: ['build'],
-          resourceReferences: step.packageUrls.map((url) => ({ ref: ref(url) })),
+          resourceReferences: [...step.packageUrls.map(ref), ...step.inputs.map(inputRef)].map((to) => ({
+            ref: to,
+          })),
         })),
       },
     ],

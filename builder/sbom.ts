@@ -16,6 +16,7 @@ import { JSON as CycloneDxJson, JsonSerializer } from '@cyclonedx/cyclonedx-libr
 import { Spec1dot6 } from '@cyclonedx/cyclonedx-library/Spec';
 import { utf8 } from '../core/encoding/utf8.ts';
 import { quote } from '../core/faults.ts';
+import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import { releaseUri } from '../core/release/version.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
@@ -50,8 +51,14 @@ export interface SbomContent {
   readonly hardware: readonly DeclaredHardware[];
   /** Every package that any step could see, by its package URL. */
   readonly packages: ReadonlyMap<string, { readonly entry: LockedPackage; readonly distribution: string }>;
-  readonly steps: readonly { readonly name: string; readonly packageUrls: readonly string[] }[];
-  /** Files that steps opened, by digest of their package; absent where nobody looked. */
+  /** What steps were given besides packages, by name of the input. */
+  readonly inputs: ReadonlyMap<string, readonly ResourceDescriptor[]>;
+  readonly steps: readonly {
+    readonly name: string;
+    readonly packageUrls: readonly string[];
+    readonly inputs: readonly string[];
+  }[];
+  /** Files that steps opened, by `ownerKey`; absent where nobody looked. */
   readonly opened?: ReadonlyMap<string, readonly string[]> | undefined;
   /** What an independent publisher's file confirmed, for people. */
   readonly comparisons: readonly string[];
@@ -153,13 +160,14 @@ function licenceGaps(shipped: Shipped): string[] {
   );
 }
 
-/** A name-based UUID [RFC9562 §5.8]: the SBOM of the same image from the same packages is the same document. */
+/** A name-based UUID [RFC9562 §5.8]: the SBOM of the same image from the same inputs is the same document. */
 function serialNumber(content: SbomContent): string {
   const name = JSON.stringify([
     content.product,
     content.version,
     content.image.sha256,
     ...content.packages.keys(),
+    ...[...content.inputs].map(([input, parts]) => [input, ...parts.map(({ uri = '' }) => uri)]),
   ]);
   const bytes = createHash('sha256').update(name).digest().subarray(0, 16);
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);

@@ -17,6 +17,8 @@ const N_SLINE = 0x44;
 const N_SO = 0x64;
 const N_SOL = 0x84;
 const ENTRY_SIZE = 12;
+/** Where a compiler runs: what it was told to name relatively is below. */
+const WORK = '/build';
 
 /** Every line entry of every function, in file order; empty if the ELF file has no stabs. */
 export function readSourceLines(elf: Elf): SourceLine[] {
@@ -40,9 +42,9 @@ export function readSourceLines(elf: Elf): SourceLine[] {
     } else if (type === N_SO) {
       // A folder comes first and ends in a slash; an empty name closes the unit.
       if (text.endsWith('/')) folder = text;
-      else path = text === '' ? '' : posix.resolve('/', folder, text);
+      else path = text === '' ? '' : posix.resolve(WORK, folder, text);
     } else if (type === N_SOL) {
-      path = posix.resolve('/', folder, text);
+      path = posix.resolve(WORK, folder, text);
     } else if (type === N_FUN && text !== '') {
       functionAddress = value;
     } else if (type === N_SLINE && path !== '') {

@@ -4,11 +4,11 @@
 import { copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
-import type { MountedInputTree } from './build-inputs.ts';
 import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { clockLibrary } from './fixed-answers.ts';
+import type { MountedTree } from './input-files.ts';
 import { describeMissing, findMissing } from './missing-input.ts';
 import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
 import { readRootFile, type StepRoot } from './root.ts';
@@ -17,7 +17,7 @@ import { runInSandbox, type SandboxResult } from './sandbox.ts';
 export interface StepContext {
   readonly root: StepRoot;
   /** Folders that appear at /inputs/<name>. */
-  readonly inputs: readonly MountedInputTree[];
+  readonly inputs: readonly MountedTree[];
   readonly sourceDateEpoch: number;
   /** A folder of the step's own on the host; gone when the build ends. */
   readonly folder: string;

@@ -3,14 +3,22 @@
 
 import { type EvidenceStep, type InputFile, listFiles } from './input-files.ts';
 import type { LockedPackage } from './lock-file.ts';
+import { MADE_FILES } from './root.ts';
+
+/** Whose a file is: the package, where the input is made of packages; else the input, by name. */
+export type FileOwner = LockedPackage | string;
+
+/** Tells owners apart: a digest, or a name, which no digest looks like. */
+export function ownerKey(of: FileOwner): string {
+  return typeof of === 'string' ? `/${of}` : of.sha256;
+}
 
 /** How the use of a file is known. */
 export type Proof = 'line table' | 'compilation unit' | 'linker map' | 'depfile' | 'embedded';
 
 /** A file of an input. */
 export interface UsedFile {
-  /** The package, where the input is made of packages; else the input's name. */
-  readonly of: LockedPackage | string;
+  readonly of: FileOwner;
   /** In there, without leading slash. */
   readonly path: string;
   /** Sorted. */
@@ -42,7 +50,7 @@ export class UsedFiles {
 
 /** A file that a step could see. */
 export interface PresentFile {
-  readonly of: LockedPackage | string;
+  readonly of: FileOwner;
   readonly path: string;
 }
 
@@ -56,10 +64,13 @@ export function* presentFiles(steps: readonly EvidenceStep[]): Generator<Present
       seen.add(key);
       yield { of, path };
     }
-    for (const { name, folder } of mounted) {
-      if (seen.has(`/${name}`)) continue;
-      seen.add(`/${name}`);
-      for (const path of listFiles(folder)) yield { of: name, path };
+    const image = root.image === undefined ? [] : [{ name: root.image, folder: root.folder }];
+    for (const { name, folder } of [...image, ...mounted]) {
+      if (seen.has(ownerKey(name))) continue;
+      seen.add(ownerKey(name));
+      for (const path of listFiles(folder)) {
+        if (folder !== root.folder || !MADE_FILES.includes(path)) yield { of: name, path };
+      }
     }
   }
 }

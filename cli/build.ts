@@ -219,7 +219,7 @@ function printAudit({ openedCount, usedCount, unexplainedCount, unexplained, pru
   printLine(
     `  audit       ${openedCount} files opened, ${usedCount} proved in use, ${unexplainedCount} read and unexplained`,
   );
-  for (const { package: name, paths } of unexplained) {
+  for (const { of: name, paths } of unexplained) {
     const more = paths.length > SHOWN_PATHS_MAX ? `, ${paths.length - SHOWN_PATHS_MAX} more` : '';
     printLine(`    ${name}: ${paths.slice(0, SHOWN_PATHS_MAX).join(', ')}${more}`);
   }
@@ -232,9 +232,11 @@ function printAudit({ openedCount, usedCount, unexplainedCount, unexplained, pru
 
 function print(summary: BuildSummary): void {
   const { images, sandbox } = summary;
+  const { packageCount: count, otherInputs } = summary;
+  const given = [`${count} ${count === 1 ? 'package' : 'packages'}`, ...otherInputs];
   printLine(`${summary.product} ${summary.version}, built in ${(summary.durationMs / 1000).toFixed(1)} s`);
   printLine(
-    `  sandbox     ${sandbox.mechanism}, kernel ${sandbox.kernel}, ${summary.packageCount} packages, nothing else`,
+    `  sandbox     ${sandbox.mechanism}, kernel ${sandbox.kernel}; ${given.join(', ')}, nothing else`,
   );
   for (const output of summary.outputs) {
     printLine(

@@ -150,8 +150,9 @@ function showInput(input: LockedInput): string[] {
 /** Inputs may share packages: counted by digest. */
 function countAll(lock: Lock): string {
   const others = lock.inputs.length - debianInputs(lock).length;
-  const packages = `${countPackages(lock)} packages`;
-  return others === 0 ? packages : `${packages}, ${others} other inputs`;
+  const count = countPackages(lock);
+  const packages = `${count} ${count === 1 ? 'package' : 'packages'}`;
+  return others === 0 ? packages : `${packages}, ${others} other ${others === 1 ? 'input' : 'inputs'}`;
 }
 
 /** Packages by digest: inputs may share some. */

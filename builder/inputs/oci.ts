@@ -176,7 +176,7 @@ export async function openImageRoot(locked: LockedOci, options: MountOptions): P
     },
     time: INPUT_TIME,
   });
-  return { folder: tree.folder, key: tree.key, owners: new Map(), records: new Map() };
+  return { folder: tree.folder, key: tree.key, owners: new Map(), records: new Map(), image: locked.name };
 }
 
 /** The digests of the layers before compression, which the configuration names. */

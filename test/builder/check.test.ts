@@ -55,7 +55,7 @@ test('a build that nothing leaks into is kept, as `build` would have written it'
   expect(report.depends).toBeUndefined();
   expect(report.summary?.out).toBe(report.out);
   expect(readFileSync(join(report.out, 'products/image.bin'), 'utf8')).toBe('always the same\n');
-  expect([...report.changed, ...report.unchanged]).toHaveLength(7);
+  expect([...report.changed, ...report.unchanged]).toHaveLength(8);
 }, 60_000);
 
 test('what somebody else published is compared in each build, and explained if only the second differs', async () => {
@@ -76,6 +76,8 @@ const LEAKS: readonly (readonly [string, string, string, RegExp | undefined])[] 
   ],
   ['the user', 'id -un >image.bin', 'host', /^user name/],
   ['the host', 'uname -n >image.bin', 'host', /^user name/],
+  ['the path', 'pwd >image.bin', 'path', /^the path of the work folder$/],
+  ['the home folder', 'echo "in $HOME/x" >image.bin', 'path', /^the path of the work folder$/],
   ['the time zone', "date -d @1000000000 '+%Y-%m-%d %H:%M:%S' >image.bin", 'date', /^the time zone/],
   ['the locale', 'echo "$LC_ALL" >image.bin', 'size', /^the locale/],
   ['the umask', 'touch f; stat -c %a f >image.bin', 'unknown', /^the umask/],
@@ -119,9 +121,10 @@ describe('a leak is found with its cause', () => {
 });
 
 /** A 32-bit little-endian ELF file with `.text` and `.rodata`, and a symbol in each. */
-function elf(text: Buffer, rodata: Buffer): Buffer {
+function elf(text: Buffer, rodata: Buffer, second = '.rodata'): Buffer {
   const strings = Buffer.from('\0main\0banner\0');
-  const names = Buffer.from('\0.text\0.rodata\0.symtab\0.strtab\0.shstrtab\0');
+  const list = ['', '.text', second, '.symtab', '.strtab', '.shstrtab'];
+  const names = Buffer.from(`${list.join('\0')}\0`);
   const symbol = (name: number, value: number, section: number) => {
     const entry = Buffer.alloc(16);
     entry.writeUInt32LE(name, 0);
@@ -143,7 +146,7 @@ function elf(text: Buffer, rodata: Buffer): Buffer {
   header.writeUInt16LE(5, 50);
   const table = bodies.map((body, i) => {
     const row = Buffer.alloc(40);
-    row.writeUInt32LE([1, 7, 15, 23, 31][i] ?? 0, 0);
+    row.writeUInt32LE(list.slice(0, i + 1).join('\0').length + 1, 0);
     row.writeUInt32LE(types[i] ?? 0, 4);
     row.writeUInt32LE(i < 2 ? 2 : 0, 8);
     row.writeUInt32LE([0x100, 0x800][i] ?? 0, 12);
@@ -155,6 +158,7 @@ function elf(text: Buffer, rodata: Buffer): Buffer {
 }
 
 describe('differences are placed', () => {
+  const NOTE = '.note.gnu.build-id';
   const nowMs = Date.UTC(2026, 10, 22, 12);
   const code = Buffer.from([1, 2, 3, 4, 5, 6, 7, 8]);
   const find = (first: Buffer, second: Buffer, linked?: Buffer) =>
@@ -190,6 +194,8 @@ describe('differences are placed', () => {
     };
     expect(find(time(nowMs / 1000), time(nowMs / 1000 + 9))).toMatchObject([{ cause: 'date' }]);
     expect(find(time(5), time(9))).toMatchObject([{ cause: 'unknown' }]);
+    const [id, other] = [elf(code, Buffer.from('one'), NOTE), elf(code, Buffer.from('two'), NOTE)];
+    expect(find(id, other)).toMatchObject([{ section: NOTE, cause: 'build-id' }]);
     expect(find(Buffer.from('abc'), Buffer.from('abcd'))).toMatchObject([{ offset: 3, cause: 'size' }]);
     expect(find(code, Buffer.from(code))).toEqual([]);
   });

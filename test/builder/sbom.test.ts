@@ -18,6 +18,11 @@ const entry = (name: string, more: Partial<LockedPackage> = {}): LockedPackage =
   ...more,
 });
 const [LIBRARY, COMPILER] = [entry('library'), entry('compiler')];
+const SDK = {
+  uri: `pkg:generic/sdk-1.2.tar.xz?checksum=sha256:${'5'.repeat(64)}`,
+  sha256: '5'.repeat(64),
+  annotations: { role: 'toolchain', input: 'sdk' },
+};
 
 function content(more: Partial<SbomContent> = {}): SbomContent {
   return {
@@ -53,7 +58,14 @@ function content(more: Partial<SbomContent> = {}): SbomContent {
         { entry: locked, distribution: 'debian' },
       ]),
     ),
-    steps: [{ name: 'link', packageUrls: [LIBRARY, COMPILER].map((locked) => packageUrl('debian', locked)) }],
+    inputs: new Map([['sdk', [SDK]]]),
+    steps: [
+      {
+        name: 'link',
+        packageUrls: [LIBRARY, COMPILER].map((locked) => packageUrl('debian', locked)),
+        inputs: ['sdk'],
+      },
+    ],
     comparisons: [],
     ...more,
   };
@@ -83,8 +95,30 @@ describe('an SBOM', () => {
       dependsOn: ['pkg:deb/debian/library@1:2.0+b~1-1?arch=amd64'],
     });
     const formula = sbom.formulation[0];
-    expect(formula.components.map(({ name }: { name: string }) => name)).toEqual(['library', 'compiler']);
-    expect(formula.workflows[0].tasks[0].resourceReferences).toHaveLength(2);
+    expect(formula.components.map(({ name }: { name: string }) => name)).toEqual([
+      'library',
+      'compiler',
+      'sdk',
+    ]);
+    // A toolchain that is no package built it all the same.
+    expect(formula.components[2]).toEqual({
+      'bom-ref': 'build:input/sdk',
+      type: 'data',
+      name: 'sdk',
+      components: [
+        {
+          'bom-ref': `build:input/sdk/${SDK.uri}`,
+          type: 'file',
+          name: 'sdk-1.2.tar.xz',
+          hashes: [{ alg: 'SHA-256', content: SDK.sha256 }],
+          purl: SDK.uri,
+          properties: [{ name: 'waybill:role', value: 'toolchain' }],
+        },
+      ],
+    });
+    expect(formula.workflows[0].tasks[0].resourceReferences).toEqual(
+      formula.components.map((component: { 'bom-ref': string }) => ({ ref: component['bom-ref'] })),
+    );
   });
 
   test('names declared components, precompiled files and hardware, and the product itself by its own entry', async () => {
@@ -207,6 +241,8 @@ describe('an SBOM', () => {
       /^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
     );
     expect(first.serialNumber).not.toBe(other.serialNumber);
+    const elsewhere = await parse({ inputs: new Map([['sdk', [{ ...SDK, uri: 'pkg:generic/other' }]]]) });
+    expect(first.serialNumber).not.toBe(elsewhere.serialNumber);
   });
 
   test('that breaks the schema is not written', async () => {

@@ -180,6 +180,21 @@ const [STAB, STABSTR] = makeStabs([
   [0x44, undefined, 0],
 ]);
 
+test('a folder that was mapped to “.” in stabs means the folder of the step', () => {
+  const [stab, stabstr] = makeStabs([
+    [0x00, undefined, 0],
+    [0x64, './', 0x1000],
+    [0x64, 'main.c', 0x1000],
+    [0x24, 'main:F(0,1)', 0x1000],
+    [0x44, undefined, 0],
+  ]);
+  const elf = makeElf([
+    { name: '.stab', bytes: stab },
+    { name: '.stabstr', bytes: stabstr },
+  ]);
+  expect(readSourceLines(parseElf(elf))).toEqual([{ address: 0x1000, path: '/build/main.c' }]);
+});
+
 const entry = (name: string): LockedPackage => ({
   name,
   version: '1',

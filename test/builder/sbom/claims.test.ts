@@ -212,6 +212,39 @@ describe('precompiled objects', () => {
   });
 });
 
+describe('an image that is the root', () => {
+  const root: EvidenceStep['root'] = {
+    folder: sources,
+    key: '',
+    owners: new Map(),
+    records: new Map(),
+    image: 'base',
+  };
+  const steps = [
+    { ...COMPILE, root, mounted: [] },
+    { ...LINK, root, mounted: [] },
+  ];
+
+  test('has opaque archives of its own, and components claim its files by its name', async () => {
+    const map = mapOf('/pre.o');
+    const shipped = await find({ map, components: [], steps });
+    expect(shipped.opaqueFiles).toMatchObject([{ path: 'base/pre.o', sha256: sha256('an object') }]);
+    const pre: DeclaredComponent = { name: 'pre', paths: ['base/pre.o'], embedded: [] };
+    expect([...(await find({ map, components: [pre], steps })).components.keys()]).toEqual([pre]);
+    const radio: DeclaredComponent = { name: 'radio', paths: [], embedded: ['base/radio.bin'] };
+    const merged = await find({ map, image: Buffer.concat([image, BLOB]), components: [radio], steps });
+    expect([...merged.components.keys()]).toEqual([radio]);
+  });
+
+  test('is part of the UPPER bound, but for what Waybill writes into it', () => {
+    place('sources/etc/passwd', 'build');
+    const present = [...presentFiles(steps)].map(({ of, path }) => `${of}/${path}`);
+    rmSync(join(sources, 'etc'), { recursive: true });
+    expect(present).toContain('base/lib/unit.c');
+    expect(present.join()).not.toContain('passwd');
+  });
+});
+
 test('the UPPER bound is every file that a step could see, once', () => {
   expect([...presentFiles([COMPILE, LINK])].map(({ path }) => path)).toEqual([
     'lib/inline.h',

@@ -47,6 +47,19 @@ describe('line information', () => {
     expect(rows.every(({ address }) => address >= start && address <= end)).toBe(true);
   });
 
+  test.each(['dwarf3', 'dwarf4', 'dwarf5'])(
+    'whose folder was mapped to “.” means the folder of the step: %s',
+    (name) => {
+      const mapped = altered(fixture(name), ({ bytes }) => {
+        const text = Buffer.from(bytes).toString('latin1');
+        return Buffer.from(text.replaceAll('/build/fx\0', '././././.\0'), 'latin1');
+      });
+      const { tables } = readLineTables(mapped);
+      expect(tables[0]?.source).toBe('/build/unit.c');
+      expect(new Set(tables[0]?.rows.map(({ path }) => path))).toContain('/build/inline.h');
+    },
+  );
+
   test.each(['compressed', 'compressed-gnu'])('that is %s is a named gap', (name) => {
     const { tables, gaps } = readLineTables(fixture(name));
     expect(tables).toEqual([]);
