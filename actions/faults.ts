@@ -10,6 +10,12 @@ export const ACTION = faultsOf({
     remedy: 'Set the input under `with:` in the workflow; see actions/build/README.md.',
     usage: true,
   },
+  ACTION_INPUT_MALFORMED: {
+    class: 'rejection',
+    meaning: 'An input of the action has a value that it cannot have.',
+    remedy: 'Correct the input under `with:` in the workflow; see actions/build/README.md.',
+    usage: true,
+  },
   ACTION_CHECK_RUN_FAILED: {
     class: 'unavailable',
     meaning: 'The check run could not be created; the build itself is not affected.',

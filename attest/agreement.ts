@@ -6,7 +6,7 @@ import type { ResourceDescriptor, Subject } from '../core/intoto/statement.ts';
 import type { FolderContent, StepStatement } from './build-output.ts';
 import { ATTEST } from './faults.ts';
 import type { HashedFile } from './folder.ts';
-import { isLocked, type LockedPackages } from './locked.ts';
+import { isLocked, type LockedBlobs } from './locked.ts';
 
 /** Checks everything. @throws ATTEST_* for the first disagreement */
 export function checkAgreement(content: FolderContent): void {
@@ -209,7 +209,7 @@ function checkMaterial(input: ResourceDescriptor, earlier: ReadonlyMap<string, S
   throw ATTEST.reject('ATTEST_MATERIAL_BROKEN', message, { at });
 }
 
-function checkLocked(input: ResourceDescriptor, locked: LockedPackages, at: string): void {
+function checkLocked(input: ResourceDescriptor, locked: LockedBlobs, at: string): void {
   if (isLocked(input, locked)) return;
   const message = `expected ${label(input)} with sha256 ${input.sha256} in waybill.lock, found no such pair`;
   throw ATTEST.reject('ATTEST_INPUT_NOT_LOCKED', message, { at });

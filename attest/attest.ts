@@ -8,6 +8,7 @@ import { PAYLOAD_TYPE } from '../core/intoto/statement.ts';
 import { LIMITS } from '../core/limits.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
 import type { BundleVerifier, VerifiedBundle } from '../core/verify/verified.ts';
+import { type ArchivedInputs, archiveInputs, type InputFinder } from './archive-inputs.ts';
 import { type BuildOutput, readBuildOutput, type StatementFile } from './build-output.ts';
 import type { HashedFile } from './folder.ts';
 import type { IdentitySource } from './identity/token.ts';
@@ -21,6 +22,8 @@ export interface AttestOptions {
   /** Asked for once the folder is found sound, so that a bad build is refused without any network. */
   readonly trust: () => Promise<SigningTrust>;
   readonly identity: IdentitySource;
+  /** Finds the bytes of inputs. If it is given, the registry is to keep every input that the statements name. */
+  readonly findInput?: InputFinder | undefined;
   /** Writes a file whole or not at all. */
   readonly write: (path: string, bytes: Uint8Array) => Promise<void>;
   readonly progress?: (text: string) => void;
@@ -49,6 +52,8 @@ export interface AttestedBuild {
   readonly output: BuildOutput;
   readonly bundleFolder: string;
   readonly statements: readonly AttestedStatement[];
+  /** Absent if nobody asked for it. */
+  readonly inputs?: ArchivedInputs;
 }
 
 /**
@@ -76,7 +81,11 @@ export async function attestBuildOutput(options: AttestOptions): Promise<Atteste
     progress(`uploading ${name} (${file.sizeBytes} bytes)`);
     await uploadBlob(options.registryUrl, file, signal);
   }
-  return { output, bundleFolder, statements: signed.map(describe) };
+  const statements = signed.map(describe);
+  const { registryUrl, findInput } = options;
+  if (findInput === undefined) return { output, bundleFolder, statements };
+  const archiving = { registryUrl, find: findInput, progress, signal };
+  return { output, bundleFolder, statements, inputs: await archiveInputs(output.inputs, archiving) };
 }
 
 interface Signed {

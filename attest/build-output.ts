@@ -13,7 +13,7 @@ import { LIMITS } from '../core/limits.ts';
 import { checkAgreement } from './agreement.ts';
 import { ATTEST } from './faults.ts';
 import { type HashedFile, hashFile, hashTree, readFlat, readHashed } from './folder.ts';
-import { type LockedPackages, parseLockedPackages } from './locked.ts';
+import { type LockedBlobs, parseLockedBlobs } from './locked.ts';
 
 /** One file of `statements/`, to be signed byte for byte. */
 export interface StatementFile {
@@ -56,7 +56,7 @@ export interface FolderContent {
   /** Keyed by path in the folder, `sboms/<file>.cdx.json`. */
   readonly sboms: ReadonlyMap<string, HashedFile>;
   readonly lock: HashedFile;
-  readonly locked: LockedPackages;
+  readonly locked: LockedBlobs;
   readonly definition: HashedFile;
   /** `audit.json`, where there is one. */
   readonly audit?: HashedFile;
@@ -76,6 +76,16 @@ export interface BuildOutput {
   readonly sboms: ReadonlyMap<string, HashedFile>;
   readonly definition: HashedFile;
   readonly lock: HashedFile;
+  /** What the steps were built from, by the words of the statements and the lock, each once. Their bytes are not in the folder. */
+  readonly inputs: readonly NamedInput[];
+}
+
+/** An input that provenance names and the lock pins. */
+export interface NamedInput {
+  /** Its package URL. */
+  readonly uri: string;
+  readonly sha256: string;
+  readonly sizeBytes: number;
 }
 
 /**
@@ -92,7 +102,19 @@ export async function readBuildOutput(folder: string): Promise<BuildOutput> {
     a.name < b.name ? -1 : 1,
   );
   const { products, sboms, definition, lock } = content;
-  return { folder, product, version, builderId, statements, products, sboms, definition, lock };
+  const inputs = namedInputs(content);
+  return { folder, product, version, builderId, statements, products, sboms, definition, lock, inputs };
+}
+
+/** Agreement has shown that each dependency with a package URL is in the lock. */
+function namedInputs({ steps, locked }: FolderContent): readonly NamedInput[] {
+  const inputs = new Map<string, NamedInput>();
+  for (const { uri, sha256 } of steps.flatMap(({ provenance }) => provenance.resolvedDependencies)) {
+    const pinned = locked.get(sha256);
+    if (uri?.startsWith('pkg:') === true && pinned !== undefined)
+      inputs.set(sha256, { uri, sha256, sizeBytes: pinned.sizeBytes });
+  }
+  return [...inputs.values()];
 }
 
 async function readFolder(folder: string): Promise<FolderContent> {
@@ -107,7 +129,7 @@ async function readFolder(folder: string): Promise<FolderContent> {
     products: await hashTree(folder, 'products'),
     sboms: new Map([...(await hashTree(folder, 'sboms'))].map(([name, file]) => [`sboms/${name}`, file])),
     lock: lock.file,
-    locked: parseLockedPackages(lock.bytes),
+    locked: parseLockedBlobs(lock.bytes),
     definition,
   };
 }

@@ -6,16 +6,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 
-/** Time for one try, and the pauses before the second and third. */
+/** Time for one try (of a streamed body: longest silence), and the pauses before the second and third. */
 export const EXCHANGE = { timeoutMs: 20_000, pausesMs: [250, 1000] } as const;
 
 /** Answers are small JSON documents; more is not read. */
 const ANSWER_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 
+/** A body that is read while it is sent, anew for each try. */
+export interface StreamedBody {
+  readonly sizeBytes: number;
+  readonly open: () => AsyncIterable<Uint8Array>;
+}
+
 export interface ExchangeRequest {
-  readonly method: 'GET' | 'POST' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array | Blob | string;
+  readonly body?: Uint8Array | string | StreamedBody;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
 }
@@ -50,20 +56,71 @@ async function pause(timeMs: number, signal: AbortSignal | undefined): Promise<v
 }
 
 async function tryOnce(url: string, request: ExchangeRequest): Promise<ExchangeAnswer> {
-  const timeout = AbortSignal.timeout(request.timeoutMs ?? EXCHANGE.timeoutMs);
+  const patience = new Patience(request.timeoutMs ?? EXCHANGE.timeoutMs);
+  const { body, headers } = transportBody(request.body, patience);
+  const { signal } = patience;
   try {
     const response = await fetch(url, {
       method: request.method,
-      headers: { accept: 'application/json', ...request.headers },
-      ...(request.body === undefined ? {} : { body: request.body as Blob }),
+      headers: { accept: 'application/json', ...request.headers, ...headers },
+      ...body,
       redirect: 'manual',
-      signal: request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal]),
+      signal: request.signal === undefined ? signal : AbortSignal.any([signal, request.signal]),
     });
     return { status: response.status, body: await readBody(response), reason: response.statusText };
   } catch (cause) {
     request.signal?.throwIfAborted();
-    return { status: 0, body: new Uint8Array(), reason: timeout.aborted ? 'timed out' : reasonOf(cause) };
+    return { status: 0, body: new Uint8Array(), reason: signal.aborted ? 'timed out' : reasonOf(cause) };
+  } finally {
+    patience.end();
   }
+}
+
+/** A time limit that starts anew with each sign of life. */
+class Patience {
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(timeoutMs: number) {
+    this.#timer = setTimeout(() => this.#controller.abort(), timeoutMs);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  renew(): void {
+    if (!this.signal.aborted) this.#timer.refresh();
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** What fetch takes for a body. One that is streamed is sent with its length, which fetch could not know. */
+function transportBody(
+  body: ExchangeRequest['body'],
+  patience: Patience,
+): {
+  readonly body: Pick<RequestInit, 'body' | 'duplex'>;
+  readonly headers: Readonly<Record<string, string>>;
+} {
+  if (body === undefined) return { body: {}, headers: {} };
+  if (typeof body === 'string' || body instanceof Uint8Array) {
+    return { body: { body: body as Uint8Array<ArrayBuffer> }, headers: {} };
+  }
+  const chunks = async function* () {
+    for await (const chunk of body.open()) {
+      patience.renew();
+      yield chunk;
+    }
+    patience.renew();
+  };
+  return {
+    body: { body: chunks() as never, duplex: 'half' },
+    headers: { 'content-length': String(body.sizeBytes) },
+  };
 }
 
 async function readBody(response: Response): Promise<Uint8Array> {

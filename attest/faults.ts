@@ -105,6 +105,12 @@ export const ATTEST = faultsOf({
     meaning: 'A step names a package that waybill.lock does not pin with that digest.',
     remedy: 'Build again; a build sees only what the lock pins.',
   },
+  ATTEST_INPUT_MISSING: {
+    class: 'rejection',
+    meaning: 'An input that is to be archived is neither in the registry nor on this machine.',
+    remedy:
+      'Build again with `--archive FOLDER`, which fetches every input into that folder, and attest with the same `--archive`.',
+  },
   ATTEST_SBOM_CHANGED: {
     class: 'rejection',
     meaning: 'An SBOM is not the document that the SBOM reference names.',

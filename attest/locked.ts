@@ -6,22 +6,38 @@ import { type DocumentNode, parseDocument } from '../core/encoding/document.ts';
 import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import { ATTEST } from './faults.ts';
 
-/** What names each locked blob, by SHA-256: without escapes and, of Debian packages, without the distribution. */
-export type LockedPackages = ReadonlyMap<string, readonly string[]>;
+/** Each locked blob, by SHA-256. */
+export type LockedBlobs = ReadonlyMap<string, LockedBlob>;
+
+export interface LockedBlob {
+  readonly sizeBytes: number;
+  /** What names it: without escapes and, of Debian packages, without the distribution. */
+  readonly names: readonly string[];
+}
 
 /** Reads a lock. @throws ATTEST_LOCK_MALFORMED */
-export function parseLockedPackages(lock: Uint8Array): LockedPackages {
+export function parseLockedBlobs(lock: Uint8Array): LockedBlobs {
   const refuse = (message: string, at: string) =>
     ATTEST.reject('ATTEST_LOCK_MALFORMED', message, { at: `waybill.lock: ${at}` });
   const root = parseDocument(lock, { refuse });
   root.field('lockVersion').integer(1, 1);
-  const pinned = root.field('inputs').elements().flatMap(identitiesOf);
-  const names = new Map<string, string[]>();
-  for (const [sha256, name] of pinned) names.set(sha256, [...(names.get(sha256) ?? []), name]);
-  return names;
+  const blobs = new Map<string, LockedBlob>();
+  for (const { sha256, sizeBytes, name } of root.field('inputs').elements().flatMap(identitiesOf)) {
+    blobs.set(sha256, { sizeBytes, names: [...(blobs.get(sha256)?.names ?? []), name] });
+  }
+  return blobs;
 }
 
-type Identity = readonly [sha256: string, name: string];
+interface Identity {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly name: string;
+}
+
+function identity(one: DocumentNode, nameOf: (sha256: string) => string): Identity {
+  const sha256 = one.field('sha256').sha256();
+  return { sha256, sizeBytes: one.field('sizeBytes').integer(0), name: nameOf(sha256) };
+}
 
 function identitiesOf(input: DocumentNode): Identity[] {
   switch (input.field('kind').word('debian', 'file', 'folder', 'git', 'oci', 'west')) {
@@ -47,12 +63,11 @@ function packageIdentity(one: DocumentNode): Identity {
   const [name, version, architecture] = ['name', 'version', 'architecture'].map((member) =>
     one.field(member).string(),
   );
-  return [one.field('sha256').sha256(), `pkg:deb/${name}@${version}?arch=${architecture}`];
+  return identity(one, () => `pkg:deb/${name}@${version}?arch=${architecture}`);
 }
 
 function generic(one: DocumentNode, name: string, qualifiers: string): Identity {
-  const sha256 = one.field('sha256').sha256();
-  return [sha256, `pkg:generic/${name}?checksum=sha256:${sha256}${qualifiers}`];
+  return identity(one, (sha256) => `pkg:generic/${name}?checksum=sha256:${sha256}${qualifiers}`);
 }
 
 function download(one: DocumentNode): Identity {
@@ -69,7 +84,6 @@ function commitIdentity(one: DocumentNode): Identity {
 
 function imageIdentities(input: DocumentNode): Identity[] {
   const image = input.field('image').string();
-  const sha256 = input.field('sha256').sha256();
   const index = input.optional('index');
   const parts = [
     ...(index === undefined ? [] : [index]),
@@ -77,7 +91,7 @@ function imageIdentities(input: DocumentNode): Identity[] {
     ...input.field('layers').elements(),
   ];
   return [
-    [sha256, `pkg:oci/${lastOf(image)}@sha256:${sha256}?repository_url=${image}`],
+    identity(input, (sha256) => `pkg:oci/${lastOf(image)}@sha256:${sha256}?repository_url=${image}`),
     ...parts.map((part) => generic(part, lastOf(image), '')),
   ];
 }
@@ -89,9 +103,9 @@ function lastOf(location: string): string {
 }
 
 /** True if the lock pins this very input: its name and digest. (The distribution of a package is in waybill.yaml alone.) */
-export function isLocked(input: ResourceDescriptor, locked: LockedPackages): boolean {
+export function isLocked(input: ResourceDescriptor, locked: LockedBlobs): boolean {
   const named = unescaped(input.uri ?? '')?.replace(/^pkg:deb\/[a-z0-9.-]+\//, 'pkg:deb/');
-  return named !== undefined && locked.get(input.sha256)?.includes(named) === true;
+  return named !== undefined && locked.get(input.sha256)?.names.includes(named) === true;
 }
 
 /** Package URLs may escape any character: compared without escapes. */

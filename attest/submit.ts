@@ -2,11 +2,19 @@
 // Hands bundles and bodies to a registry [docs/spec/registry-api.md §Attestations] [docs/spec/registry-api.md §Blobs].
 
 import { createHash } from 'node:crypto';
-import { openAsBlob } from 'node:fs';
+import { createReadStream } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { BUNDLE_MEDIA_TYPE } from '../core/sigstore/bundle.ts';
-import { type ExchangeAnswer, exchange, explainRefusal, isOutage, memberOf } from './exchange.ts';
+import {
+  type ExchangeAnswer,
+  exchange,
+  explainRefusal,
+  isOutage,
+  memberOf,
+  type StreamedBody,
+} from './exchange.ts';
 import { ATTEST } from './faults.ts';
 import type { HashedFile } from './folder.ts';
 
@@ -55,28 +63,57 @@ export async function submitBundle(
   return { sha256, known: answer.status === 200 };
 }
 
+/** Silence after which an upload is given up. What the system has buffered by then goes over the slowest link that is any use. */
+const UPLOAD_SILENCE_MS = 120_000;
+
 /**
- * Uploads a body (image, SBOM) that a stored statement names by digest. The file is read while it is sent; the
- * registry hashes what arrives, so a file that changed since is refused there.
+ * Uploads a body (image, SBOM, input) that a stored statement names by digest. The file is read while it is sent; the
+ * registry hashes what arrives, so a file that changed since is refused there. `onSent` hears how many bytes of this try are on their way.
  * @throws SUBMIT_REFUSED, SUBMIT_UNAVAILABLE, ATTEST_FOLDER_INCOMPLETE
  */
-export async function uploadBlob(registryUrl: string, file: HashedFile, signal?: AbortSignal): Promise<void> {
-  const answer = await exchange(`${parseRegistryUrl(registryUrl)}/api/v1/blobs/${file.sha256}`, {
+export async function uploadBlob(
+  registryUrl: string,
+  file: HashedFile,
+  signal?: AbortSignal,
+  onSent?: (sentBytes: number) => void,
+): Promise<void> {
+  const answer = await exchange(blobUrl(registryUrl, file.sha256), {
     method: 'PUT',
     headers: { 'content-type': 'application/octet-stream' },
-    body: await openBody(file),
+    body: await openBody(file, onSent),
     signal,
+    timeoutMs: UPLOAD_SILENCE_MS,
   });
   requireStored(answer, `the file with sha256 ${file.sha256}`);
 }
 
-async function openBody(file: HashedFile): Promise<Blob> {
+/** True if the registry keeps a body with this digest. @throws SUBMIT_REFUSED, SUBMIT_UNAVAILABLE */
+export async function holdsBlob(registryUrl: string, sha256: string, signal?: AbortSignal): Promise<boolean> {
+  const answer = await exchange(blobUrl(registryUrl, sha256), { method: 'HEAD', signal });
+  if (answer.status === 404) return false;
+  requireStored(answer, `the file with sha256 ${sha256}`);
+  return true;
+}
+
+const blobUrl = (registryUrl: string, sha256: string): string =>
+  `${parseRegistryUrl(registryUrl)}/api/v1/blobs/${sha256}`;
+
+async function openBody(file: HashedFile, onSent?: (sentBytes: number) => void): Promise<StreamedBody> {
   try {
-    return await openAsBlob(file.path);
+    await access(file.path);
   } catch (cause) {
     const message = `expected ${quote(file.path)} still to be there, got no such file`;
     throw ATTEST.reject('ATTEST_FOLDER_INCOMPLETE', message, { cause });
   }
+  const open = async function* () {
+    let sentBytes = 0;
+    for await (const chunk of createReadStream(file.path) as AsyncIterable<Buffer>) {
+      yield chunk;
+      sentBytes += chunk.length;
+      onSent?.(sentBytes);
+    }
+  };
+  return { sizeBytes: file.sizeBytes, open };
 }
 
 function requireStored(answer: ExchangeAnswer, what: string): void {

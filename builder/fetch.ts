@@ -23,7 +23,7 @@ export interface Wanted extends Pinned {
 export interface BlobOptions {
   /** A local archive: read before anything else, and given everything that was fetched. */
   readonly archive?: ContentStore | undefined;
-  /** A registry that keeps blobs by digest, asked when no place has it. Ends in a slash. */
+  /** A registry that keeps blobs by digest, asked before the places, which may be gone or somebody else's by now. Ends in a slash. */
   readonly registry?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Longest silence of a server. */
@@ -41,6 +41,9 @@ export interface FetchOptions extends BlobOptions {
   /** An archive base that keeps older versions, asked when the mirror has a package no more. Ends in a slash. */
   readonly snapshot?: string | undefined;
 }
+
+/** What a place may answer so that the next one is asked. */
+const ELSEWHERE = ['FETCH_GONE', 'FETCH_UNREACHABLE', 'FETCH_TRUNCATED', 'INPUT_GIT_UNUSABLE'];
 
 /** Downloads at once; a mirror is shared with others. */
 const CONCURRENCY = 4;
@@ -133,7 +136,7 @@ async function archiveBlobs(
   }
 }
 
-/** Tries the archive, then each place in turn, then the registry; if none has it, what the first place said is reported. */
+/** Tries the archive, then the registry, then each place in turn; if none has it, what the first place said is reported. */
 async function fetchBlob(store: ContentStore, wanted: Wanted, options: BlobOptions): Promise<void> {
   if (options.archive !== undefined && (await options.archive.holds(wanted))) {
     await store.take(wanted, wanted.what, createReadStream(options.archive.path(wanted.sha256)));
@@ -148,21 +151,15 @@ async function fetchBlob(store: ContentStore, wanted: Wanted, options: BlobOptio
       options.signal?.throwIfAborted();
       failures.push(failure);
       // Another place may have what this one has not; a place that lies is a reason to stop.
-      const code = (failure as { code?: string }).code ?? '';
-      if (!['FETCH_GONE', 'FETCH_UNREACHABLE', 'INPUT_GIT_UNUSABLE', 'LOCK_MIRROR_UNKNOWN'].includes(code))
-        throw failure;
+      if (!ELSEWHERE.includes((failure as { code?: string }).code ?? '')) throw failure;
       return false;
     }
   };
-  const places = await wanted.places().catch((failure: unknown) => {
-    if (options.registry === undefined) throw failure;
-    failures.push(failure);
-    return [];
-  });
-  for (const place of places) if (await attempt(place)) return;
   const { registry } = options;
   if (registry !== undefined && (await attempt(new URL(`api/v1/blobs/${wanted.sha256}`, registry)))) return;
-  throw failures[0];
+  const asked = failures.length;
+  for (const place of await wanted.places()) if (await attempt(place)) return;
+  throw failures[asked] ?? failures[0];
 }
 
 async function take(store: ContentStore, wanted: Wanted, place: Place, options: BlobOptions): Promise<void> {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill attest`: hashes a build output again, signs its statements as the CI's identity and submits them.
 
+import { homedir } from 'node:os';
 import type { Command } from 'commander';
+import type { InputFinder } from '../attest/archive-inputs.ts';
 import { type AttestedBuild, type AttestedStatement, attestBuildOutput } from '../attest/attest.ts';
 import { findIdentity } from '../attest/identity/token.ts';
 import { parseRegistryUrl } from '../attest/submit.ts';
+import { ContentStore, cacheFolder } from '../builder/store.ts';
+import { hostOption } from './definition-file.ts';
+import { CLI } from './faults.ts';
 import { writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
@@ -19,6 +24,10 @@ export interface AttestInputs {
   readonly root: string;
   readonly tokenFile?: string | undefined;
   readonly audience: string;
+  /** Give every input to the registry, too. */
+  readonly archiveInputs?: boolean | undefined;
+  /** A folder that keeps inputs by digest, read before the cache of `waybill build`. */
+  readonly archive?: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly progress: (text: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -34,7 +43,22 @@ export async function attest(inputs: AttestInputs): Promise<AttestedBuild> {
     const opened = await openTrust({ registryUrl, rootPath: inputs.root });
     return { signingConfig: await opened.signingConfig(), verifier: await opened.verifier([]) };
   };
-  return attestBuildOutput({ folder, registryUrl, trust, identity, write: writeOutput, progress, signal });
+  const findInput = inputs.archiveInputs === true ? inputFinder(inputs.archive) : undefined;
+  const services = { registryUrl, trust, identity, findInput, write: writeOutput };
+  return attestBuildOutput({ folder, ...services, progress, signal });
+}
+
+/** Finds inputs in the archive, if there is one, else in the cache; both hold bytes by digest, hashed again when they are asked. */
+function inputFinder(option: string | undefined): InputFinder {
+  const archive = hostOption(option, 'WAYBILL_ARCHIVE');
+  const stores = [
+    ...(archive === undefined ? [] : [ContentStore.archive(archive)]),
+    new ContentStore(cacheFolder(process.env, homedir())),
+  ];
+  return async (input) => {
+    for (const store of stores) if (await store.holds(input)) return store.path(input.sha256);
+    return undefined;
+  };
 }
 
 export function attestVerb(program: Command): void {
@@ -45,6 +69,8 @@ export function attestVerb(program: Command): void {
       'Hashes every file of a build output again, refuses statements that disagree, signs each statement with a ' +
         'short-lived certificate for the identity of this CI job, and submits the bundles, the images and their ' +
         'SBOMs to the registry. Safe to run again: what is signed and stored is not done twice.\n\n' +
+        'With --archive-inputs the registry keeps every input, too: packages, archives, commits, folders. Then `waybill build ' +
+        '--registry` and `waybill rebuild` work when the originals are gone. Whoever may read the registry can read them.\n\n' +
         'The identity token comes from --token-file, else WAYBILL_ID_TOKEN, else GitHub Actions ' +
         '(permissions: id-token: write).',
     )
@@ -53,12 +79,24 @@ export function attestVerb(program: Command): void {
     .requiredOption('--root <file>', 'TUF root.json that you trust')
     .option('--token-file <file>', 'file that holds an OIDC identity token')
     .option('--audience <name>', 'whom the token is for', 'waybill')
+    .option(
+      '--archive-inputs',
+      'upload every input that the provenance names and the registry does not keep yet',
+    )
+    .option(
+      '--archive <folder>',
+      "with --archive-inputs: read them from here, else from the build's cache; default WAYBILL_ARCHIVE",
+    )
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
-      '\nExample:\n  waybill attest out --registry https://registry.example --root root.json',
+      '\nExamples:\n  waybill attest out --registry https://registry.example --root root.json\n' +
+        '  waybill attest out --registry https://registry.example --root root.json --archive-inputs',
     )
     .action(async (folder: string, options: Options) => {
+      if (options.archive !== undefined && options.archiveInputs !== true) {
+        throw CLI.reject('CLI_USAGE', 'expected --archive beside --archive-inputs only');
+      }
       const done = await interruptible((signal) =>
         attest({ ...options, folder, env: process.env, progress: printProgress, signal }),
       );
@@ -72,13 +110,15 @@ interface Options {
   readonly root: string;
   readonly tokenFile?: string;
   readonly audience: string;
+  readonly archiveInputs?: true;
+  readonly archive?: string;
   readonly json?: true;
 }
 
 export type AttestReport = ReturnType<typeof reportOf>;
 
 /** What was attested, as plain data. */
-export function reportOf({ output, bundleFolder, statements }: AttestedBuild) {
+export function reportOf({ output, bundleFolder, statements, inputs }: AttestedBuild) {
   const { product, version, builderId, products, sboms } = output;
   return {
     product,
@@ -98,6 +138,7 @@ export function reportOf({ output, bundleFolder, statements }: AttestedBuild) {
       ...{ name, path, sha256, sizeBytes },
       sbom: sbomOf(name, sboms),
     })),
+    ...(inputs === undefined ? {} : { inputs }),
   };
 }
 
@@ -126,6 +167,12 @@ function print(done: AttestedBuild): void {
     printLine(`    issuer  ${issuer}`);
   }
   for (const image of report.images) printLine(`  image ${image.name}  sha256 ${image.sha256}`);
+  if (report.inputs !== undefined) {
+    const { count, sizeBytes, uploadedCount, uploadedSizeBytes } = report.inputs;
+    printLine(
+      `  inputs in the registry: ${count}, ${sizeBytes} bytes; uploaded now: ${uploadedCount}, ${uploadedSizeBytes} bytes`,
+    );
+  }
   printLine(`  bundles are in ${report.bundleFolder}`);
 }
 

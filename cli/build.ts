@@ -122,7 +122,7 @@ export function buildVerb(program: Command): void {
       '--archive <folder>',
       'read every input from here first, and keep every one here, by digest; default WAYBILL_ARCHIVE',
     )
-    .option('--registry <url>', 'registry that is asked by digest for inputs that are gone elsewhere')
+    .option('--registry <url>', 'registry that is asked by digest, before the place that an input came from')
     .option(
       '--check',
       'build twice under changed conditions; keep the build only if both gave the same bytes',

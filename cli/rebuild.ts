@@ -37,6 +37,8 @@ export interface RebuildInputs {
   readonly tokenFile?: string | undefined;
   readonly audience: string;
   readonly mirror?: string | undefined;
+  readonly snapshot?: string | undefined;
+  readonly archive?: string | undefined;
   /** Folder for the build and `rebuild.sigstore.json`; else nothing is kept here. */
   readonly out?: string | undefined;
   readonly toolVersion: string;
@@ -110,7 +112,7 @@ async function buildAgain(
     import('../builder/rebuild.ts'),
   ]);
   checkClaims(definition, claimed.steps);
-  const { signal, progress, mirror, rebuilderId, toolVersion } = inputs;
+  const { signal, progress, mirror, snapshot, archive, rebuilderId, toolVersion } = inputs;
   const rebuilt = await build({
     // A published file is somebody else's claim: what was built is compared with the provenance.
     definition: { ...definition, steps: definition.steps.map(withoutPublished) },
@@ -123,8 +125,8 @@ async function buildAgain(
     builderId: rebuilderId,
     toolVersion,
     mirror: mirrorOption(mirror),
-    snapshot: hostOption(undefined, 'WAYBILL_SNAPSHOT'),
-    archive: hostOption(undefined, 'WAYBILL_ARCHIVE'),
+    snapshot: hostOption(snapshot, 'WAYBILL_SNAPSHOT'),
+    archive: hostOption(archive, 'WAYBILL_ARCHIVE'),
     registry: inputs.registry,
     // What was kept of an earlier run would prove nothing.
     fresh: true,
@@ -165,6 +167,8 @@ interface RebuildOptions {
   readonly tokenFile?: string;
   readonly audience: string;
   readonly mirror?: string;
+  readonly snapshot?: string;
+  readonly archive?: string;
   readonly out?: string;
   readonly json?: true;
 }
@@ -176,8 +180,9 @@ export function rebuildVerb(program: Command): void {
     .summary('build an image again from evidence alone, and say whether it is the same')
     .description(
       'Takes the provenance of an image, its waybill.yaml and its waybill.lock from a registry, verifies them, fetches every ' +
-        'input by digest, builds again in the same sandbox, and compares every output. Signs a statement that agrees or ' +
-        'differs, with the places in which the image differs, and submits it. Exit code 0: agrees; 1: differs.',
+        'input by digest from the registry, or from where it came if the registry does not keep it, builds again in the same ' +
+        'sandbox, and compares every output. Signs a statement that agrees or differs, with the places in which the image ' +
+        'differs, and submits it. Exit code 0: agrees; 1: differs.',
     )
     .argument('<digest>', 'the image, as sha256:…')
     .requiredOption('--registry <url>', 'base URL of `waybill serve`')
@@ -191,7 +196,18 @@ export function rebuildVerb(program: Command): void {
     .option('--key <file>', 'sign with this private key instead of an identity')
     .option('--token-file <file>', 'file that holds an OIDC identity token')
     .option('--audience <name>', 'whom the token is for', 'waybill')
-    .option('--mirror <url>', "where to fetch from; default WAYBILL_MIRROR, else the host's apt sources")
+    .option(
+      '--mirror <url>',
+      "where to fetch packages that the registry does not keep; default WAYBILL_MIRROR, else the host's apt sources",
+    )
+    .option(
+      '--snapshot <url>',
+      'archive base that keeps older packages than the mirror; default WAYBILL_SNAPSHOT',
+    )
+    .option(
+      '--archive <folder>',
+      'read every input from here first, and keep every one here, by digest; default WAYBILL_ARCHIVE',
+    )
     .option('--out <folder>', 'keep the build and the bundle there; must not exist')
     .option('--json', 'print one JSON document')
     .addHelpText(

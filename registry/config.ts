@@ -24,15 +24,19 @@ export interface RegistryConfig {
 export interface RegistryLimits {
   /** Largest blob. */
   readonly blobSizeBytes: number;
-  /** Longest time for one request to arrive. */
+  /** Disk space that blobs leave to the database. */
+  readonly diskReserveBytes: number;
+  /** Longest time for one request to arrive; the largest blob has to. */
   readonly requestTimeoutMs: number;
   /** Requests of one client address; undefined: `none`. */
   readonly requestsPerMinute: number | undefined;
 }
 
 export const DEFAULT_LIMITS: RegistryLimits = {
-  blobSizeBytes: 256 * 1024 * 1024,
-  requestTimeoutMs: 300_000,
+  // Inputs are archived: container layers and SDKs are this large.
+  blobSizeBytes: 2 * 1024 ** 3,
+  diskReserveBytes: 1024 ** 3,
+  requestTimeoutMs: 1_800_000,
   requestsPerMinute: 60_000,
 };
 
@@ -78,11 +82,12 @@ function readKey(node: DocumentNode): Uint8Array {
 
 function readLimits(node: DocumentNode | undefined): RegistryLimits {
   if (node === undefined) return DEFAULT_LIMITS;
-  node.only('blobSizeBytes', 'requestTimeoutMs', 'requestsPerMinute');
+  node.only('blobSizeBytes', 'diskReserveBytes', 'requestTimeoutMs', 'requestsPerMinute');
   const rate = node.optional('requestsPerMinute');
   const isNone = rate?.value === 'none';
   return {
     blobSizeBytes: node.optional('blobSizeBytes')?.integer(1) ?? DEFAULT_LIMITS.blobSizeBytes,
+    diskReserveBytes: node.optional('diskReserveBytes')?.integer(0) ?? DEFAULT_LIMITS.diskReserveBytes,
     requestTimeoutMs:
       node.optional('requestTimeoutMs')?.integer(1000, 86_400_000) ?? DEFAULT_LIMITS.requestTimeoutMs,
     requestsPerMinute: isNone ? undefined : (rate?.integer(1) ?? DEFAULT_LIMITS.requestsPerMinute),

@@ -7,7 +7,7 @@ import { quote } from '../core/faults.ts';
 import { PROVENANCE_TYPE, parseStepProvenance } from '../core/intoto/provenance.ts';
 import { parseRebuildReport, REBUILD_TYPE } from '../core/intoto/rebuild.ts';
 import { parseSbomReference, REFERENCE_TYPE } from '../core/intoto/reference.ts';
-import type { Subject } from '../core/intoto/statement.ts';
+import type { ResourceDescriptor, Subject } from '../core/intoto/statement.ts';
 import { parseVerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
 import type { VerifiedBundle } from '../core/verify/verified.ts';
 import { parsePackageUrl } from './package-url.ts';
@@ -35,8 +35,8 @@ export interface StepFacts {
   readonly dependencies: readonly Dependency[];
   /** Digests of the products of other steps that went in. */
   readonly materials: readonly string[];
-  /** Digests of definition and lock, which the registry keeps so that others can build again. */
-  readonly configs: readonly string[];
+  /** Digests of all other inputs, definition and lock among them: what is needed to build again, each one blob. */
+  readonly inputs: readonly string[];
 }
 
 export interface AttestationFacts {
@@ -97,8 +97,8 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
       }
       return { purl: uri, role };
     });
-  const withRole = (role: string) =>
-    inputs.filter((input) => input.annotations?.role === role).map((input) => input.sha256);
+  const isMaterial = (input: ResourceDescriptor) => input.annotations?.role === 'material';
+  const digests = (of: readonly ResourceDescriptor[]) => [...new Set(of.map(({ sha256 }) => sha256))];
   return {
     product: provenance.product,
     version: provenance.version,
@@ -106,8 +106,8 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
     builderId: provenance.builderId,
     invocationId: provenance.invocationId,
     dependencies,
-    materials: withRole('material'),
-    configs: withRole('config'),
+    materials: digests(inputs.filter(isMaterial)),
+    inputs: digests(inputs.filter((input) => !isMaterial(input))),
   };
 }
 
@@ -119,7 +119,7 @@ export function indexRows(facts: AttestationFacts): readonly Change[] {
     { table: 'fact', key: [sha256], value: { ...facts } as unknown as Change['value'] },
     ...facts.subjects.map((subject) => row('bySubject', subject.sha256, sha256)),
     ...(step?.materials ?? []).map((material) => row('byMaterial', material, sha256)),
-    ...(step?.configs ?? []).map((config) => row('byConfig', config, sha256)),
+    ...(step?.inputs ?? []).map((input) => row('byInput', input, sha256)),
     ...(step?.dependencies ?? []).map(({ purl, role }) =>
       row('byDependency', parsePackageUrl(purl)?.name ?? purl, sha256, role, purl),
     ),

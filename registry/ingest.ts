@@ -85,9 +85,15 @@ export class Ingest {
 
   /**
    * Stores a blob that evidence or TUF metadata names; true if it was new. Durable when it resolves.
-   * @throws BLOB_NOT_NAMED, BLOB_TOO_LARGE, BLOB_TRUNCATED, BLOB_DIGEST_MISMATCH, BLOB_SBOM_MALFORMED, REGISTRY_STORE_FAILED
+   * @throws BLOB_NOT_NAMED, BLOB_TOO_LARGE, BLOB_TRUNCATED, BLOB_SPACE_SHORT, BLOB_DIGEST_MISMATCH, BLOB_SBOM_MALFORMED,
+   * REGISTRY_STORE_FAILED
    */
-  async blob(sha256: string, body: AsyncIterable<Uint8Array>, sizeBytesMax: number): Promise<boolean> {
+  async blob(
+    sha256: string,
+    body: AsyncIterable<Uint8Array>,
+    sizeBytesMax: number,
+    announcedBytes = 0,
+  ): Promise<boolean> {
     const { blobs } = this.#options;
     if (!(await this.#isNamed(sha256))) {
       throw STORE.reject(
@@ -95,7 +101,7 @@ export class Ingest {
         `expected a digest that an attestation or TUF metadata names, got ${quote(sha256)}`,
       );
     }
-    const staged = await blobs.stage(body, sizeBytesMax);
+    const staged = await blobs.stage(body, sizeBytesMax, announcedBytes);
     try {
       if (staged.sha256 !== sha256) {
         throw STORE.reject(
@@ -122,18 +128,20 @@ export class Ingest {
   }
 
   async #isNamed(sha256: string): Promise<boolean> {
-    return (
-      this.#options.isTarget(sha256) ||
-      (await this.#isSbom(sha256)) ||
-      (await isAny(this.#options.database.keysUnder('bySubject', sha256))) ||
-      (await isAny(this.#options.database.keysUnder('byConfig', sha256)))
-    );
+    if (this.#options.isTarget(sha256)) return true;
+    for (const table of NAMING) {
+      if (await isAny(this.#options.database.keysUnder(table, sha256))) return true;
+    }
+    return false;
   }
 
   #isSbom(sha256: string): Promise<boolean> {
     return isAny(this.#options.database.keysUnder('bySbom', sha256));
   }
 }
+
+/** The tables of digests that attestations name and whose bytes are kept: what was made, what it was made from, what is in it. */
+const NAMING = ['bySubject', 'bySbom', 'byInput', 'byMaterial'] as const;
 
 async function isAny(keys: AsyncGenerator<unknown>): Promise<boolean> {
   for await (const _ of keys) return true;

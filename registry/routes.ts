@@ -92,17 +92,26 @@ export const blobRoutes: FastifyPluginAsyncTypebox<ApiDeps> = async (app, { blob
       const sha256 = digestOf(request.params.sha256);
       const announced = Number(request.headers['content-length'] ?? 0);
       if (announced > limits.blobSizeBytes) {
-        // What follows would only be thrown away.
-        reply.header('connection', 'close');
         throw STORE.reject(
           'BLOB_TOO_LARGE',
           `expected at most ${limits.blobSizeBytes} bytes, got ${announced} announced`,
         );
       }
-      const isNew = await ingest.blob(sha256, request.raw, limits.blobSizeBytes);
+      const isNew = await ingest.blob(sha256, request.raw, limits.blobSizeBytes, announced);
       return reply.code(isNew ? 201 : 200).send({ sha256 });
     },
   );
+
+  // Fastify's own answer to HEAD would read the whole file.
+  app.head<{ Params: { sha256: string } }>('/blobs/:sha256', async (request, reply) => {
+    const sizeBytes = await blobs.sizeBytes(digestOf(request.params.sha256));
+    if (sizeBytes === undefined) throw STORE.reject('BLOB_UNKNOWN', 'expected the digest of a kept blob');
+    return reply
+      .type('application/octet-stream')
+      .header('cache-control', IMMUTABLE)
+      .header('content-length', sizeBytes)
+      .send();
+  });
 
   app.get<{ Params: { sha256: string } }>('/blobs/:sha256', async (request, reply) => {
     const { sizeBytes, body } = await blobs.stream(digestOf(request.params.sha256));

@@ -60,6 +60,8 @@ export interface Registry extends ApiDeps {
 
 /** How often the online TUF roles are looked at; they are signed again long before they expire. */
 const RENEWAL_CHECK_MS = 10 * 60_000;
+/** A connection that carries nothing for so long is closed; a large blob may take longer in all. */
+const SILENCE_MS = 300_000;
 /** How long before its end an offline role is warned of. */
 const EXPIRY_WARNING_MS = 30 * 86_400_000;
 
@@ -92,7 +94,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       issuers: services.ca.chain,
       clock,
     });
-    const blobs = await Blobs.open(join(state, 'blobs'));
+    const blobs = await Blobs.open(join(state, 'blobs'), { reserveBytes: config.limits.diskReserveBytes });
     const tuf = await TufRepository.open({ folder: join(state, 'tuf'), keys: tufKeys, blobs, clock });
     await tuf.renew();
     const releases = new ReleaseRecords(database, blobs);
@@ -189,7 +191,7 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
     genReqId: () => randomUUID(),
     bodyLimit: 1024 * 1024,
     requestTimeout: limits.requestTimeoutMs,
-    connectionTimeout: limits.requestTimeoutMs,
+    connectionTimeout: Math.min(SILENCE_MS, limits.requestTimeoutMs),
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: true,
     // What is refused before there is a route, a path that cannot be decoded or is too long.

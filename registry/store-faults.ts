@@ -209,6 +209,12 @@ export const STORE = faultsOf({
     meaning: 'A blob is larger than the registry takes.',
     remedy: 'Raise limits.blobSizeBytes in config.yaml if the file is meant to be that large.',
   },
+  BLOB_SPACE_SHORT: {
+    class: 'unavailable',
+    meaning: 'The disk of the registry has no room for a blob beside what its database needs.',
+    remedy:
+      'Free disk space at the registry, or add some; limits.diskReserveBytes in config.yaml says how much blobs leave free.',
+  },
   BLOB_DIGEST_MISMATCH: {
     class: 'rejection',
     meaning: 'The bytes of a blob do not have the digest in its path.',

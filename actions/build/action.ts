@@ -44,7 +44,7 @@ async function buildAndAttest(
   env: Environment,
   toolVersion: string,
 ): Promise<AttestReport> {
-  const { definition, out, builderId, mirror, registry, root, audience } = inputs;
+  const { definition, out, builderId, mirror, registry, root, audience, archiveInputs } = inputs;
   // Asked before the build: a job that may not sign should not build for nothing.
   findIdentity({ env, audience });
   return interruptible(async (signal) => {
@@ -55,13 +55,14 @@ async function buildAndAttest(
         force: false,
         builderId,
         mirror,
+        registry: archiveInputs ? registry : undefined,
         toolVersion,
         progress: say,
         signal,
       }),
     );
     const attested = await grouped('Attest', () =>
-      attest({ folder: out, registry, root, audience, env, progress: say, signal }),
+      attest({ folder: out, registry, root, audience, archiveInputs, env, progress: say, signal }),
     );
     return reportOf(attested);
   });

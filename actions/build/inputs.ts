@@ -13,10 +13,12 @@ export interface ActionInputs {
   readonly audience: string;
   readonly out: string;
   readonly mirror: string | undefined;
+  /** The registry keeps every input, and is the first place that they are fetched from. */
+  readonly archiveInputs: boolean;
   readonly githubToken: string | undefined;
 }
 
-/** Reads INPUT_*. @throws ACTION_INPUT_MISSING */
+/** Reads INPUT_*. @throws ACTION_INPUT_MISSING, ACTION_INPUT_MALFORMED */
 export function readInputs(): ActionInputs {
   return {
     definition: required('definition'),
@@ -26,8 +28,18 @@ export function readInputs(): ActionInputs {
     audience: required('audience'),
     out: required('out'),
     mirror: getInput('mirror') || undefined,
+    archiveInputs: yesOrNo('archive-inputs'),
     githubToken: getInput('github-token') || undefined,
   };
+}
+
+function yesOrNo(name: string): boolean {
+  const value = required(name);
+  if (value === 'true' || value === 'false') return value === 'true';
+  throw ACTION.reject(
+    'ACTION_INPUT_MALFORMED',
+    `expected true or false for the input ${quote(name)}, got ${quote(value)}`,
+  );
 }
 
 function required(name: string): string {

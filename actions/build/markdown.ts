@@ -16,6 +16,10 @@ export function successMarkdown(report: AttestReport, registry: string): string 
   const statements = report.statements.map(
     ({ name, bundleSha256, logIndex }) => `| ${foreign(name)} | \`${bundleSha256}\` | ${logIndex} |`,
   );
+  const inputs =
+    report.inputs === undefined
+      ? []
+      : [`${report.inputs.count} inputs are kept there, ${report.inputs.uploadedCount} of them new.`, ''];
   return cut(
     [
       `## ${foreign(report.product)} ${foreign(report.version)}: built and attested`,
@@ -27,6 +31,7 @@ export function successMarkdown(report: AttestReport, registry: string): string 
       `Signed by ${foreign(signer?.identity ?? '')} (issuer ${foreign(signer?.issuer ?? '')}), ` +
         `builder ${foreign(report.builderId)}, stored at ${foreign(registry)}.`,
       '',
+      ...inputs,
       '| statement | bundle sha256 | log index |',
       '|---|---|--:|',
       ...statements,

@@ -4,10 +4,10 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { Rejection } from '../../core/faults.ts';
+import { Rejection, Unavailable } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { removeLeftovers, storeFailure, syncFolder } from './durable-files.ts';
 
@@ -18,16 +18,33 @@ export interface StagedBlob {
   readonly sizeBytes: number;
 }
 
+/** The disk that blobs share with the database. */
+export interface DiskSpace {
+  /** What blobs leave free. */
+  readonly reserveBytes: number;
+  /** What is free now. */
+  readonly freeBytes: () => Promise<number>;
+}
+
+/** Space is looked at again after so many bytes: uploads that arrive at once share it. */
+const SPACE_CHECK_BYTES = 16 * 1024 * 1024;
+
 export class Blobs {
   readonly #folder: string;
+  readonly #space: DiskSpace;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, space: DiskSpace) {
     this.#folder = folder;
+    this.#space = space;
   }
 
   /** Opens the store and removes what interrupted uploads left. @throws REGISTRY_STORE_FAILED */
-  static async open(folder: string): Promise<Blobs> {
-    const blobs = new Blobs(folder);
+  static async open(folder: string, space: Partial<DiskSpace> = {}): Promise<Blobs> {
+    const freeBytes = async () => {
+      const { bavail, bsize } = await statfs(folder);
+      return bavail * bsize;
+    };
+    const blobs = new Blobs(folder, { reserveBytes: 0, freeBytes, ...space });
     try {
       await mkdir(join(folder, 'incoming'), { recursive: true });
       await removeLeftovers(join(folder, 'incoming'));
@@ -69,18 +86,45 @@ export class Blobs {
     return { sizeBytes, body: createReadStream(this.#path(sha256)) };
   }
 
-  /** Writes a body beside the store, hashing it. @throws BLOB_TOO_LARGE, BLOB_TRUNCATED, REGISTRY_STORE_FAILED */
-  async stage(body: AsyncIterable<Uint8Array>, sizeBytesMax: number): Promise<StagedBlob> {
+  /**
+   * Refuses what would leave less space than the reserve: a full disk would stop the database.
+   * @throws BLOB_SPACE_SHORT, REGISTRY_STORE_FAILED
+   */
+  async #checkSpace(neededBytes: number): Promise<void> {
+    const { reserveBytes, freeBytes } = this.#space;
+    const leftBytes = (await freeBytes()) - neededBytes;
+    if (leftBytes >= reserveBytes) return;
+    throw STORE.unavailable(
+      'BLOB_SPACE_SHORT',
+      `expected room for ${neededBytes} bytes and ${reserveBytes} to stay free, got less`,
+    );
+  }
+
+  /**
+   * Writes a body beside the store, hashing it. `announcedBytes` is what the sender says of its size, if anything; it is not believed.
+   * @throws BLOB_TOO_LARGE, BLOB_TRUNCATED, BLOB_SPACE_SHORT, REGISTRY_STORE_FAILED
+   */
+  async stage(
+    body: AsyncIterable<Uint8Array>,
+    sizeBytesMax: number,
+    announcedBytes = 0,
+  ): Promise<StagedBlob> {
     const path = join(this.#folder, 'incoming', `${randomBytes(12).toString('hex')}.new`);
     const hash = createHash('sha256');
     let sizeBytes = 0;
+    let checkedBytes = 0;
     try {
+      await this.#checkSpace(announcedBytes);
       const file = await open(path, 'wx', 0o644);
       try {
         for await (const chunk of body) {
           sizeBytes += chunk.length;
           if (sizeBytes > sizeBytesMax) {
             throw STORE.reject('BLOB_TOO_LARGE', `expected at most ${sizeBytesMax} bytes, got more`);
+          }
+          if (sizeBytes - checkedBytes > SPACE_CHECK_BYTES) {
+            await this.#checkSpace(chunk.length);
+            checkedBytes = sizeBytes;
           }
           hash.update(chunk);
           await file.writeFile(chunk);
@@ -91,7 +135,7 @@ export class Blobs {
       }
     } catch (cause) {
       await rm(path, { force: true }).catch(() => undefined);
-      if (cause instanceof Rejection) throw cause;
+      if (cause instanceof Rejection || cause instanceof Unavailable) throw cause;
       const code = (cause as NodeJS.ErrnoException).code;
       if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE') {
         throw STORE.reject('BLOB_TRUNCATED', `expected the whole body, got ${sizeBytes} bytes`, { cause });

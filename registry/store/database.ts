@@ -18,7 +18,7 @@ export type Table =
   | 'byMaterial'
   | 'byDependency'
   | 'bySbom'
-  | 'byConfig'
+  | 'byInput'
   | 'sbom'
   | 'byComponent'
   | 'device'

@@ -120,15 +120,20 @@ test('action.yml: one file on Node 24, nothing nested, every input and output to
   for (const name of [...Object.keys(inputs), ...Object.keys(outputs)])
     expect(page).toContain(`| \`${name}\``);
   const source = await readFile(join(ROOT, 'actions/build/inputs.ts'), 'utf8');
-  const read = [...source.matchAll(/(?:required|getInput)\('([\w-]+)'\)/g)].map(([, name]) => name);
+  const read = [...source.matchAll(/(?:required|getInput|yesOrNo)\('([\w-]+)'\)/g)].map(([, name]) => name);
   expect(read.sort()).toEqual(Object.keys(inputs).sort());
 });
 
 test('builds real firmware, attests it, fills outputs, summary and check run', {
   timeout: 300_000,
 }, async () => {
-  const { code, said, workspace } = await runStep();
+  const { code, said, workspace } = await runStep({ 'INPUT_ARCHIVE-INPUTS': 'true' });
   expect({ code, said }).toMatchObject({ code: 0 });
+  const lock = JSON.parse(await readFile(join(workspace, 'waybill.lock'), 'utf8'));
+  for (const { sha256 } of lock.inputs.flatMap(({ packages }: { packages: object[] }) => packages)) {
+    const kept = await fetch(`${registry.url}/api/v1/blobs/${sha256}`, { method: 'HEAD' });
+    expect(kept.status).toBe(200);
+  }
   const outputs = await files.outputs();
   expect(Object.keys(outputs).sort()).toEqual(['bundles', 'image', 'image-digest', 'log-indexes']);
   const image = await readFile(join(workspace, outputs.image ?? ''));
@@ -184,6 +189,12 @@ test('a refused build: annotation with code and remedy, failed check run, no out
     conclusion: 'failure',
     output: { title: 'LOCK_OUTDATED' },
   });
+});
+
+test('an input that is neither true nor false is refused', { timeout: 60_000 }, async () => {
+  const { code, said } = await runStep({ 'INPUT_ARCHIVE-INPUTS': 'yes' });
+  expect(code).toBe(1);
+  expect(said).toMatch(/^::error title=ACTION_INPUT_MALFORMED::.*"archive-inputs".*"yes"/m);
 });
 
 test('a mistake in the definition is annotated at its line', { timeout: 60_000 }, async () => {

@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -160,6 +161,76 @@ describe('a bad mirror', () => {
     });
     expect(await code(fetchFrom(mirror.url, entries))).toBe('FETCH_GONE');
     expect(await store.holds(second)).toBe(false);
+  });
+});
+
+describe('a registry that keeps blobs by digest', () => {
+  /** Answers every question for a blob; 200 with these bytes, or a status alone. */
+  const registryOf = async (answer: Buffer | number, work: (registry: string) => Promise<void>) => {
+    const asked: string[] = [];
+    const registry = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      if (typeof answer === 'number') response.writeHead(answer).end();
+      else response.end(answer);
+    });
+    await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve));
+    try {
+      await work(`http://127.0.0.1:${(registry.address() as { port: number }).port}/`);
+      expect(asked).toEqual([`/api/v1/blobs/${first.sha256}`]);
+    } finally {
+      registry.closeAllConnections();
+      await new Promise((resolve) => registry.close(resolve));
+    }
+  };
+  const right = readFileSync(join(base, 'mirror', first.path));
+  const lie = (_: string, bytes: Buffer, response: ServerResponse) => {
+    response.end(Buffer.alloc(bytes.length, 'x'));
+    return true;
+  };
+
+  test('is asked first: an original that became something else does not matter then', async () => {
+    mirror.behave(lie);
+    expect(await code(fetchFrom(mirror.url, [first]))).toBe('FETCH_DIGEST_MISMATCH');
+    mirror.requested.length = 0;
+    await registryOf(right, async (registry) => {
+      await fetchFrom(mirror.url, [first], { registry });
+    });
+    expect(mirror.requested).toEqual([]);
+    expect(await store.holds(first)).toBe(true);
+  });
+
+  test('is enough where no mirror is known', async () => {
+    const mirrorOf = () => Promise.reject(new Error('no mirror is known'));
+    await registryOf(right, async (registry) => {
+      await fetchPackages(store, [first], { mirrorOf, registry });
+    });
+    expect(await store.holds(first)).toBe(true);
+  });
+
+  test.each<[string, Buffer | number]>([
+    ['has it not', 404],
+    ['is in trouble', 503],
+    ['has half of it', right.subarray(0, 1000)],
+  ])('that %s leaves it to the mirror', async (_what, answer) => {
+    await registryOf(answer, async (registry) => {
+      await fetchFrom(mirror.url, [first], { registry });
+    });
+    expect(mirror.requested).toEqual([first.path]);
+    expect(await store.holds(first)).toBe(true);
+  });
+
+  test('that lies is a reason to stop', async () => {
+    await registryOf(Buffer.alloc(right.length, 'x'), async (registry) => {
+      expect(await code(fetchFrom(mirror.url, [first], { registry }))).toBe('FETCH_DIGEST_MISMATCH');
+    });
+    expect(mirror.requested).toEqual([]);
+    expect(kept()).toEqual([]);
+  });
+
+  test('that has it no more than the mirror: what the mirror said is told', async () => {
+    await registryOf(404, async (registry) => {
+      expect(await code(fetchFrom('http://127.0.0.1:9/', [first], { registry }))).toBe('FETCH_UNREACHABLE');
+    });
   });
 });
 

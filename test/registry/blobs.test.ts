@@ -82,19 +82,22 @@ describe('a blob', () => {
     expect(response.status).toBe(201);
   });
 
-  it('is kept when provenance names it as definition or lock, and not as a package', async () => {
-    const packaged = utf8('a package');
-    const definition = utf8('waybill: 1');
+  it('is kept when provenance names it as an input, whatever its role, and not before', async () => {
+    const named = (role: string) => utf8(`an input of role ${role}`);
+    const roles = ['source', 'toolchain', 'config', 'blob', 'rootfs', 'material'];
     const statement = buildStepProvenance({
       products: [{ name: 'built', sha256: sha256('built') }],
       builderId: 'https://waybill.example/builders/test',
       product: 'thing',
       version: '1.0',
       step: 'make',
-      resolvedDependencies: [
-        { uri: 'pkg:deb/debian/a@1', sha256: sha256(packaged), annotations: { role: 'source' } },
-        { name: 'waybill.yaml', sha256: sha256(definition), annotations: { role: 'config' } },
-      ],
+      resolvedDependencies: roles.map((role) => ({
+        ...(role === 'material'
+          ? { name: role, uri: 'waybill:step/other/x' }
+          : { uri: `pkg:generic/${role}` }),
+        sha256: sha256(named(role)),
+        annotations: { role, commit: sha256('a digest that is no dependency') },
+      })),
       sandbox: {
         hermetic: true,
         mechanism: 'test',
@@ -107,10 +110,30 @@ describe('a blob', () => {
       },
       invocationId: 'urn:uuid:1',
     });
-    expect((await running.putBlob(definition)).status).toBe(403);
+    for (const role of roles) expect((await running.putBlob(named(role))).status).toBe(403);
     expect((await running.submit(await running.sign(statement))).status).toBe(201);
-    expect((await running.putBlob(definition)).status).toBe(201);
-    expect(refusal(await running.putBlob(packaged)).code).toBe('BLOB_NOT_NAMED');
+    for (const role of roles) {
+      expect((await running.putBlob(named(role))).status).toBe(201);
+      const back = await running.send('GET', `/api/v1/blobs/${sha256(named(role))}`);
+      expect(back.bytes).toEqual(named(role));
+    }
+    const answer = await running.putBlob(utf8('a digest that is no dependency'));
+    expect(refusal(answer).code).toBe('BLOB_NOT_NAMED');
+  });
+
+  it('is asked for without its bytes', async () => {
+    const bytes = utf8('there or not');
+    await attest(bytes);
+    const path = `/api/v1/blobs/${sha256(bytes)}`;
+    expect((await running.send('HEAD', path)).status).toBe(404);
+    await running.putBlob(bytes);
+    const there = await running.send('HEAD', path);
+    expect([there.status, there.headers.get('content-length'), there.bytes.length]).toEqual([
+      200,
+      String(bytes.length),
+      0,
+    ]);
+    expect((await running.send('HEAD', '/api/v1/blobs/AB')).status).toBe(400);
   });
 
   it('is refused when nobody named it', async () => {
@@ -133,6 +156,10 @@ describe('a blob', () => {
     const bytes = new Uint8Array(LIMIT + 1);
     await attest(bytes);
     expect(refusal(await running.putBlob(bytes))).toEqual({ status: 413, code: 'BLOB_TOO_LARGE' });
+    // Far more than fits into buffers: the answer has to come through while the sender is still sending.
+    const larger = new Uint8Array(30_000_000);
+    await attest(larger);
+    expect(refusal(await running.putBlob(larger))).toEqual({ status: 413, code: 'BLOB_TOO_LARGE' });
     const path = join(running.home, 'large');
     await writeFile(path, bytes);
     const response = await fetch(`${running.url}/api/v1/blobs/${sha256(bytes)}`, {
@@ -187,6 +214,30 @@ describe('the blob store alone', () => {
     expect(await readdir(join(folder, 'incoming'))).toEqual([]);
   });
 
+  it('leaves the database its share of the disk, as announced and as it comes', async () => {
+    const folder = join(running.home, 'reserve');
+    let free = 50_000_000;
+    const chunk = new Uint8Array(1_000_000);
+    const body = async function* (count: number) {
+      for (let n = 0; n < count; n++) {
+        // Others write meanwhile.
+        free -= chunk.length;
+        yield chunk;
+      }
+    };
+    const blobs = await Blobs.open(folder, { reserveBytes: 10_000_000, freeBytes: async () => free });
+    const short = { code: 'BLOB_SPACE_SHORT' };
+    await expect(blobs.stage(body(1), 1e9, 40_000_001)).rejects.toMatchObject(short);
+    expect(free).toBe(50_000_000);
+    await expect(blobs.stage(body(60), 1e9, 40_000_000)).rejects.toMatchObject(short);
+    expect(free).toBeLessThan(10_000_000);
+    // Noticed soon after the reserve was touched, not at the end.
+    expect(free).toBeGreaterThan(-10_000_000);
+    expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+    free = 50_000_000;
+    await blobs.drop(await blobs.stage(body(30), 1e9, 30_000_000));
+  });
+
   it('says that storage failed when it does', async () => {
     const path = join(running.home, 'a-file');
     await writeFile(path, '');
@@ -212,6 +263,25 @@ describe('the blob store alone', () => {
     await failed(blobs.stage(bytes(), 1));
     await rm(join(folder, 'sha256'), { recursive: true });
     await expect(blobs.read(digest)).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
+  });
+});
+
+describe('a disk that is nearly full', () => {
+  it('takes no blob, says so, and goes on taking evidence', async () => {
+    const full = await RunningRegistry.start({ limits: { diskReserveBytes: Number.MAX_SAFE_INTEGER } });
+    try {
+      const bytes = utf8('no room for it');
+      const statement = {
+        subjects: [{ name: 'thing', sha256: sha256(bytes) }],
+        predicateType: 'https://example.com/test/v1',
+        predicate: {},
+      };
+      expect((await full.submit(await full.sign(statement))).status).toBe(201);
+      expect(refusal(await full.putBlob(bytes))).toEqual({ status: 503, code: 'BLOB_SPACE_SHORT' });
+      expect((await full.send('GET', '/healthz')).status).toBe(200);
+    } finally {
+      await full.close();
+    }
   });
 });
 

@@ -32,16 +32,22 @@ describe('config.yaml', () => {
   it('lists keys and limits', () => {
     const { spki } = newP256();
     const key = `keys:\n  - name: gate\n    publicKey: ${Buffer.from(spki).toString('base64')}\n`;
-    const limits = 'limits: {blobSizeBytes: 5, requestsPerMinute: none}\n';
+    const limits = 'limits: {blobSizeBytes: 5, diskReserveBytes: 0, requestsPerMinute: none}\n';
     const config = read(BASE + key + limits);
     expect(config.keys).toEqual([spki]);
-    expect(config.limits).toEqual({ ...DEFAULT_LIMITS, blobSizeBytes: 5, requestsPerMinute: undefined });
+    expect(config.limits).toEqual({
+      ...DEFAULT_LIMITS,
+      blobSizeBytes: 5,
+      diskReserveBytes: 0,
+      requestsPerMinute: undefined,
+    });
   });
 
   it.each([
     ['listen: {host: x}\nurl: http://x\norg: y\n', 'port'],
     [`${BASE}limit: {}\n`, 'unknown member'],
     [`${BASE}limits: {blobSizeBytes: 0}\n`, 'whole number'],
+    [`${BASE}limits: {diskReserveBytes: -1}\n`, 'whole number'],
     [`${BASE}limits: {requestsPerMinute: 0}\n`, 'whole number'],
     [`${BASE}logLevel: loud\n`, 'expected'],
     [`${BASE}issuers: []\n`, 'at least one'],

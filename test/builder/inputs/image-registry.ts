@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Container images made on the spot, and a registry on loopback that serves one.
+// Container images made on the spot, and a registry on loopback that serves them by the distribution protocol.
 
 import { gzipSync } from 'node:zlib';
 import { type CanonicalEntry, writeTar } from '../../../builder/inputs/tar.ts';
