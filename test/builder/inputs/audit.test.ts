@@ -84,7 +84,7 @@ async function audited(text: string) {
   const json = (name: string) => JSON.parse(readFileSync(join(out, name), 'utf8'));
   const inputs: Files[] = json('audit.json').inputs;
   const formula: { name: string; evidence?: { occurrences: { location: string }[] } }[] =
-    json('sbom.cdx.json').formulation[0].components;
+    json('sboms/image.bin.cdx.json').formulation[0].components;
   const named = (name: string) =>
     formula.find((one) => one.name === name)?.evidence?.occurrences.map(({ location }) => location) ?? [];
   return { audit, out, inputs, named, made: json('audit.json').made as string[] };
