@@ -4,6 +4,7 @@
 
 import { Ajv, type ErrorObject } from 'ajv';
 import formats from 'ajv-formats';
+// @ts-expect-error: the package brings no types.
 import draft2019 from 'ajv-formats-draft2019';
 import { formatCanonicalJson } from '../core/encoding/canonical-json.ts';
 import type { Json } from '../core/encoding/strict-json.ts';
