@@ -43,7 +43,7 @@ export class DwarfReader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.skip(1));
+    return this.#bytes[this.skip(1)] as number;
   }
   i8(): number {
     return this.#view.getInt8(this.skip(1));
@@ -57,6 +57,12 @@ export class DwarfReader {
 
   /** Unsigned LEB128; what does not fit is no number (NaN or Infinity), which `skip` refuses. */
   uleb(): number {
+    // Nearly all are of one byte.
+    const first = this.#bytes[this.at] as number;
+    if (first < 0x80 && this.at < this.end) {
+      this.at++;
+      return first;
+    }
     let value = 0;
     for (let factor = 1; ; factor *= 128) {
       const byte = this.u8();
@@ -75,10 +81,11 @@ export class DwarfReader {
 
   text(): string {
     const from = this.at;
-    while (this.u8() !== 0) {
-      // The terminator is part of the string.
-    }
-    return textAt(this.#bytes, from, NAME_SIZE_BYTES_MAX);
+    const rest = this.#bytes.subarray(from, this.end);
+    const sizeBytes = rest.indexOf(0);
+    // The terminator is part of the string; one without it ends too late.
+    this.skip((sizeBytes < 0 ? rest.length : sizeBytes) + 1);
+    return textAt(rest, 0, NAME_SIZE_BYTES_MAX);
   }
 
   /** The length of a unit and its end [DWARF-5 §7.4]; the 64-bit format is refused. */

@@ -73,5 +73,5 @@ export function parseElf(bytes: Uint8Array): Elf {
 export function textAt(bytes: Uint8Array, offset: number, sizeBytesMax = 65_536): string {
   const text = bytes.subarray(offset, offset + sizeBytesMax);
   const end = text.indexOf(0);
-  return Buffer.from(text.subarray(0, end < 0 ? text.length : end)).toString('latin1');
+  return Buffer.from(text.buffer, text.byteOffset, end < 0 ? text.length : end).toString('latin1');
 }

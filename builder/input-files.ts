@@ -4,8 +4,9 @@
 
 import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
-import { readFile, realpath } from 'node:fs/promises';
 import { join, posix } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { followBelow, isFileBelow, readBelow } from './confined-path.ts';
 import type { LockedPackage } from './lock-file.ts';
 import { MADE_FILES, readRootFile, type StepRoot } from './root.ts';
 import { resolveInRoot } from './root-path.ts';
@@ -126,7 +127,10 @@ export class InputFiles {
 
   async #index(): Promise<ReadonlyMap<string, InputFile>> {
     const index = new Map<string, InputFile>();
+    let count = 0;
     const add = async (file: InputFile) => {
+      // Files are read without a pause; who wants to stop the build is heard here.
+      if (++count % 500 === 0) await setImmediate();
       const bytes = await file.read();
       if (bytes === undefined) return;
       const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -168,7 +172,7 @@ export function listFiles(folder: string): string[] {
 }
 
 function fileOfTree(tree: MountedTree, path: string): InputFile {
-  return { inputs: [tree.name], path, read: () => readInside(tree.folder, path) };
+  return { inputs: [tree.name], path, read: async () => readBelow(tree.folder, path) };
 }
 
 function fileOfPackage(step: EvidenceStep, owner: LockedPackage, path: string): InputFile {
@@ -176,22 +180,12 @@ function fileOfPackage(step: EvidenceStep, owner: LockedPackage, path: string): 
   return { inputs, path, package: owner, read: () => readRootFile(step.root, path) };
 }
 
-/** A link that leads out of the tree, onto the host, leads nowhere. */
-async function readInside(folder: string, path: string): Promise<Buffer | undefined> {
-  try {
-    const [top, file] = await Promise.all([realpath(folder), realpath(join(folder, path))]);
-    return file.startsWith(`${top}/`) ? await readFile(file) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 async function mountedFile(step: EvidenceStep, path: string): Promise<InputFile | undefined> {
   const [, top, name, ...rest] = posix.normalize(path).split('/');
   const tree = top === 'inputs' ? step.mounted.find((found) => found.name === name) : undefined;
   if (tree === undefined) return undefined;
   const file = fileOfTree(tree, rest.join('/'));
-  return (await file.read()) === undefined ? undefined : file;
+  return isFileBelow(tree.folder, file.path) ? file : undefined;
 }
 
 /** A file of the image that is the root; where links lead to it, by the path without them. */
@@ -216,11 +210,6 @@ async function rootFile(step: EvidenceStep, path: string): Promise<InputFile | u
   const plain = posix.normalize(path).slice(1);
   const direct = owned(plain);
   if (direct !== undefined) return direct;
-  try {
-    const top = await realpath(step.root.folder);
-    const real = await realpath(join(step.root.folder, plain));
-    return real.startsWith(`${top}/`) ? owned(real.slice(top.length + 1)) : undefined;
-  } catch {
-    return undefined;
-  }
+  const real = followBelow(step.root.folder, plain);
+  return real === undefined ? undefined : owned(real);
 }

@@ -6,7 +6,7 @@ import { release } from 'node:os';
 import { quote } from '../core/faults.ts';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
 import { BUILDER } from './faults.ts';
-import { findTool, runTool, toolMissing } from './host-tool.ts';
+import { findTool, runTool, type ToolResult, toolMissing } from './host-tool.ts';
 import { DEFAULT_LIMITS, limitingCommand } from './resource-limits.ts';
 import { NAMESPACES } from './sandbox.ts';
 import { requireFilter } from './seccomp.ts';
@@ -23,14 +23,8 @@ export type BuildSandbox = Pick<StepSandbox, 'hermetic' | 'mechanism' | 'kernel'
  * @throws SANDBOX_TOOL_MISSING, SANDBOX_FILTER_MISSING, SANDBOX_NAMESPACES_DENIED
  */
 export async function probeSandbox(signal?: AbortSignal): Promise<BuildSandbox> {
-  const mechanism = await checkBubblewrap(signal);
   requireFilter();
-  const bwrap = await findTool('bwrap');
-  const limiting = await limitingCommand(DEFAULT_LIMITS);
-  const sandbox = [bwrap, ...NAMESPACES, '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];
-  const stage = await stageFolders([]);
-  const words = [...stage.words, ...limiting, ...sandbox];
-  const probe = await runTool('sh', ['-c', 'exec "$@"', 'sh', ...words], { signal });
+  const [mechanism, probe] = await Promise.all([checkBubblewrap(signal), makeSandbox(signal)]);
   if (probe.exitCode !== 0) {
     throw BUILDER.unavailable(
       'SANDBOX_NAMESPACES_DENIED',
@@ -38,6 +32,18 @@ export async function probeSandbox(signal?: AbortSignal): Promise<BuildSandbox> 
     );
   }
   return { hermetic: true, mechanism, kernel: release(), seccomp: true, limits: 'rlimits' };
+}
+
+/** Runs nothing, in the namespaces of a step. */
+async function makeSandbox(signal?: AbortSignal): Promise<ToolResult> {
+  const [bwrap, limiting, stage] = await Promise.all([
+    findTool('bwrap'),
+    limitingCommand(DEFAULT_LIMITS),
+    stageFolders([]),
+  ]);
+  const sandbox = [bwrap, ...NAMESPACES, '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];
+  const words = [...stage.words, ...limiting, ...sandbox];
+  return runTool('sh', ['-c', 'exec "$@"', 'sh', ...words], { signal });
 }
 
 async function checkBubblewrap(signal?: AbortSignal): Promise<string> {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What bounds a step: memory, processes, CPUs, the size of a file and of all that it writes [docs/spec/build-type.md §Limits].
 
-import { readFileSync } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { DocumentNode } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
@@ -154,17 +154,26 @@ export async function diskUse(folder: string, enough: number): Promise<number> {
   let size = 0;
   const waiting = [folder];
   for (let path = waiting.pop(); path !== undefined && size <= enough; path = waiting.pop()) {
-    // A step may remove what we are about to look at, or keep it from an ordinary user like itself.
-    const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
-    for (const entry of entries) {
+    // Without a pause inside a folder: to ask another thread about each file would take CPU time from the step.
+    await setImmediate();
+    for (const entry of orNone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
       const inner = join(path, entry.name);
       if (entry.isDirectory()) waiting.push(inner);
       else {
         // A file with several names is there once.
-        const stat = await lstat(inner).catch(() => undefined);
+        const stat = orNone(() => lstatSync(inner));
         size += stat === undefined ? 0 : (512 * stat.blocks) / stat.nlink;
       }
     }
   }
   return size;
+}
+
+/** A step may remove what we are about to look at, or keep it from an ordinary user like itself. */
+function orNone<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }

@@ -3,10 +3,11 @@
 // after. Keyed by the packages' digests; made in a temporary folder and renamed; checked on each use.
 
 import { utimesSync } from 'node:fs';
-import { lstat, mkdir, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import { linkAlternatives } from './alternatives.ts';
+import { readBelow } from './confined-path.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
 import { type PackageControl, readControl } from './package-control.ts';
@@ -55,12 +56,7 @@ export interface RootOptions {
 
 /** A file of a package as the root holds it. A link that leads out of the root, onto the host, leads nowhere. */
 export async function readRootFile(root: StepRoot, path: string): Promise<Buffer | undefined> {
-  try {
-    const [folder, file] = await Promise.all([realpath(root.folder), realpath(join(root.folder, path))]);
-    return file.startsWith(`${folder}/`) ? await readFile(file) : undefined;
-  } catch {
-    return undefined;
-  }
+  return readBelow(root.folder, path);
 }
 
 /** The packages of several inputs as one set, sorted by name. @throws SANDBOX_ROOT_CONFLICT */

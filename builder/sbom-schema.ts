@@ -4,32 +4,43 @@
 
 import { Ajv, type ErrorObject } from 'ajv';
 import formats from 'ajv-formats';
+// @ts-expect-error: the package brings no types.
 import draft2019 from 'ajv-formats-draft2019';
+import { formatCanonicalJson } from '../core/encoding/canonical-json.ts';
+import type { Json } from '../core/encoding/strict-json.ts';
 import { readSchemas, type Schema } from './cyclonedx-schemas.ts';
 
 /** What is wrong with a document, as ajv reports it; empty for one that follows the schema. */
-export function schemaProblems(document: unknown): readonly ErrorObject[] {
+export function schemaProblems(document: Json): readonly ErrorObject[] {
   const { bom, others } = readSchemas();
   const names = namesIn(document);
-  const cutOthers = Object.entries(others).map(([address, schema]) => [address, cut(schema, names)]);
-  const ajv = new Ajv({
-    // As the CycloneDX library reads its schemas; that they are schemas is not checked again on every build.
-    strict: false,
-    addUsedSchema: false,
-    validateSchema: false,
-    meta: false,
-    code: { optimize: false },
-    schemas: Object.fromEntries(cutOthers),
-  });
-  formats.default(ajv);
-  draft2019(ajv, { formats: ['idn-email'] });
-  ajv.addFormat('iri-reference', true);
+  const ajv = newAjv();
+  for (const [address, schema] of Object.entries(others)) ajv.addSchema(cut(schema, names), address);
   const validate = ajv.compile(cut(bom, names));
   return validate(document) ? [] : (validate.errors ?? []);
 }
 
+/** Reads schemas as the CycloneDX library does. That they are schemas is not checked again on every build. */
+function newAjv(): Ajv {
+  const quick = { validateSchema: false, meta: false, inlineRefs: false, code: { optimize: false } };
+  const ajv = new Ajv({ strict: false, addUsedSchema: false, ...quick });
+  formats.default(ajv);
+  draft2019(ajv, { formats: ['idn-email'] });
+  ajv.addFormat('iri-reference', true);
+  // The same as ajv's own, which compares each item with each other: thousands of files would take it minutes.
+  ajv.removeKeyword('uniqueItems');
+  ajv.addKeyword({
+    keyword: 'uniqueItems',
+    type: 'array',
+    schemaType: 'boolean',
+    validate: (wanted: boolean, items: readonly Json[]) =>
+      !wanted || new Set(items.map(formatCanonicalJson)).size === items.length,
+  });
+  return ajv;
+}
+
 /** The names of all members in a document. */
-function namesIn(value: unknown, names = new Set<string>()): ReadonlySet<string> {
+function namesIn(value: Json, names = new Set<string>()): ReadonlySet<string> {
   if (typeof value !== 'object' || value === null) return names;
   for (const [name, member] of Object.entries(value)) {
     if (!Array.isArray(value)) names.add(name);

@@ -42,9 +42,9 @@ const STAGE_SCRIPT = `
 stage=$1 n=0
 shift
 "$mount" -t tmpfs -o mode=0755,size=1m tmpfs "$stage"
+[ "$1" = -- ] || mkdir $places
 while [ "$1" != -- ]; do
   n=$((n + 1))
-  mkdir "$stage/$n"
   "$mount" --bind "$1" "$stage/$n"
   shift
 done
@@ -67,10 +67,11 @@ export async function stageFolders(
   const free = (stage: string) =>
     existsSync(stage) && !sources.some((path) => `${path}/`.startsWith(`${stage}/`));
   const stage = STAGES.find(free) ?? '/mnt';
+  const places = sources.map((_, i) => `${stage}/${i + 1}`);
   const words = [unshare, '--mount', '--propagation', 'private', '--', '/bin/sh', '-e', '-c'];
-  const script = `mount=${mount}${STAGE_SCRIPT}`;
+  const script = `mount=${mount} places='${places.join(' ')}'${STAGE_SCRIPT}`;
   return {
-    places: sources.map((_, i) => `${stage}/${i + 1}`),
+    places,
     words: [...words, script, 'sh', stage, ...sources, '--'],
   };
 }
