@@ -77,6 +77,16 @@ export function countUnplaced(image: Uint8Array, ranges: readonly ImageRange[]):
   return count;
 }
 
+/** How many bytes two ranges have in common. */
+export function overlap(a: ImageRange, b: ImageRange): number {
+  return Math.max(0, Math.min(a.offset + a.sizeBytes, b.offset + b.sizeBytes) - Math.max(a.offset, b.offset));
+}
+
+/** Whether the outer range, if it is anywhere, holds all of the inner. */
+export function isInside(inner: ImageRange, outer: ImageRange): boolean {
+  return outer.offset >= 0 && overlap(inner, outer) === inner.sizeBytes;
+}
+
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -127,7 +127,9 @@ export function organisation(name: string, email?: string): OrganizationalEntity
 }
 
 function addOpaque(component: Component): void {
-  component.properties.add(new Property('waybill:opaque', 'precompiled: what is inside is not known'));
+  component.properties.add(
+    new Property('waybill:opaque', 'precompiled, or embedded as it is: what is inside is not known'),
+  );
 }
 
 function sha256(digest: string): HashDictionary {

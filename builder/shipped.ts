@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { type DependencyRule, parseDepfile } from './depfile.ts';
 import { parseElf } from './elf.ts';
+import { EMBEDDED_SIZE_BYTES_MIN, findEmbedded } from './embedded.ts';
 import { type EvidenceStep, type InputFile, InputFiles } from './input-files.ts';
 import { taggedLicence } from './licence.ts';
 import { type Contribution, objectsWithDiscards, parseLinkerMap } from './linker-map.ts';
@@ -15,6 +16,8 @@ import {
   countUnplaced,
   findTelling,
   type ImageRange,
+  isInside,
+  overlap,
   type Placed,
   placeContributions,
 } from './placement.ts';
@@ -69,9 +72,6 @@ export interface Shipped {
   readonly used: readonly UsedFile[];
 }
 
-/** The shortest file whose bytes in an image prove that it was put there. */
-const EMBEDDED_SIZE_BYTES_MIN = 16;
-
 /** @throws SBOM_EVIDENCE_MALFORMED */
 export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   const elf = parseElf(evidence.elf);
@@ -80,23 +80,23 @@ export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   const runs = new SourceRuns(elf, contributions, objectsWithDiscards(evidence.map));
   const claims = new Claims(evidence, runs);
   for (const gap of runs.gaps) claims.gaps.add(gap);
+  const declared = await claims.claimDeclared();
+  const embedded = [...declared, ...(await claims.claimEmbedded(placed, ranges, declared))];
   for (const entry of placed) {
     if (entry.imageOffset === undefined) {
       const { sizeBytes, object, inputSection } = entry;
       claims.gaps.add(
         `${sizeBytes} bytes of ${object}(${inputSection}) are not found in the image as linked`,
       );
-    } else await claims.claimContribution(entry);
+    } else await claims.claimContribution(entry, coveredBy(embedded, entry));
   }
-  const embedded = await claims.claimEmbedded();
   const unplaced = countUnplaced(evidence.image, [...ranges, ...embedded]);
   if (unplaced > 0) claims.gaps.add(`${unplaced} bytes of the image come from no linked section as linked`);
-  const sum = (entries: readonly { sizeBytes: number }[]) =>
-    entries.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
+  const found = placed.filter(({ imageOffset }) => imageOffset !== undefined);
   return {
     ...claims.result(),
-    linkedSizeBytes: sum(placed),
-    verbatimSizeBytes: sum(placed.filter(({ imageOffset }) => imageOffset !== undefined)),
+    linkedSizeBytes: sum(placed.map(({ sizeBytes }) => sizeBytes)),
+    verbatimSizeBytes: sum(found.map(({ sizeBytes }) => sizeBytes)),
   };
 }
 
@@ -132,12 +132,13 @@ class Claims {
     );
   }
 
-  /** Claims what one input section put into the image. */
-  async claimContribution(entry: Placed): Promise<void> {
+  /** Claims what one input section put into the image, but for bytes that are those of an embedded file. */
+  async claimContribution(entry: Placed, embeddedSizeBytes: number): Promise<void> {
     const { path, member } = splitMember(entry.object);
     const file = await this.#files.find(this.#evidence.linkStep, absolute(path));
     if (file !== undefined) {
-      await this.#claim(file, entry.sizeBytes, member, true);
+      if (entry.sizeBytes > embeddedSizeBytes)
+        await this.#claim(file, entry.sizeBytes - embeddedSizeBytes, member, true);
       return;
     }
     const rule = await this.#ruleOf(path);
@@ -147,7 +148,7 @@ class Claims {
       claimed += sizeBytes;
       await this.#claimSource(entry, step, source, sizeBytes, 'line table');
     }
-    const rest = entry.sizeBytes - claimed;
+    const rest = entry.sizeBytes - embeddedSizeBytes - claimed;
     if (rest <= 0) return;
     // Data has no lines: it belongs to what was compiled.
     const source = this.#runs.sourceOf(entry.object) ?? rule?.prerequisites[0];
@@ -156,7 +157,7 @@ class Claims {
   }
 
   /** Claims declared files whose bytes are in the image as they are, and says where. */
-  async claimEmbedded(): Promise<ImageRange[]> {
+  async claimDeclared(): Promise<ImageRange[]> {
     const ranges: ImageRange[] = [];
     for (const component of this.#evidence.components) {
       for (const path of component.embedded) {
@@ -174,6 +175,40 @@ class Claims {
           ranges.push({ offset, sizeBytes: bytes.length });
         }
       }
+    }
+    return ranges;
+  }
+
+  /**
+   * Claims other files whose bytes are in the image as they are, where that explains something: in one input section, of which no line
+   * tells where it came from, or outside of all that was linked. A whole image that an input brings along explains nothing.
+   */
+  async claimEmbedded(
+    placed: readonly Placed[],
+    linked: readonly ImageRange[],
+    taken: readonly ImageRange[],
+  ): Promise<ImageRange[]> {
+    const ranges: ImageRange[] = [];
+    for (const { step, path, ...range } of findEmbedded(
+      asBuffer(this.#evidence.image),
+      this.#evidence.steps,
+    )) {
+      const holder = placed.find(({ imageOffset = -1, sizeBytes }) =>
+        isInside(range, { offset: imageOffset, sizeBytes }),
+      );
+      const told = holder === undefined ? 0 : sum(this.#runs.within(holder).values());
+      const free =
+        holder === undefined
+          ? linked.every((other) => overlap(range, other) === 0)
+          : range.sizeBytes <= holder.sizeBytes - told;
+      const isTaken = [...taken, ...ranges].some((other) => overlap(range, other) > 0);
+      const file = await this.#files.find(step, path);
+      if (!free || isTaken || file === undefined) continue;
+      this.#used.add(file, 'embedded');
+      const place = `${file.inputs[0] ?? ''}/${file.path}`;
+      const owner = componentOf(this.#evidence.components, file) ?? file.package ?? place;
+      await this.#record(owner, owner === file.package ? file.path : place, file, range.sizeBytes, {});
+      ranges.push(range);
     }
     return ranges;
   }
@@ -280,6 +315,14 @@ class Claims {
     const made = this.#files.workFile(this.#evidence.linkStep, absolute(object));
     return made === undefined ? this.#evidence.linkStep : this.#files.origin(made).step;
   }
+}
+
+const sum = (numbers: Iterable<number>): number => [...numbers].reduce((total, one) => total + one, 0);
+
+/** How many bytes of a contribution are those of embedded files. */
+function coveredBy(embedded: readonly ImageRange[], { imageOffset, sizeBytes }: Placed): number {
+  if (imageOffset === undefined) return 0;
+  return sum(embedded.map((range) => overlap(range, { offset: imageOffset, sizeBytes })));
 }
 
 /** Linkers and compilers name files from the folder they ran in, which is /build. */

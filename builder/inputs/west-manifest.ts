@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading west manifests [west-manifests-1.5 §projects] and the blobs that a module of Zephyr names.
-// Stricter than [west-manifests-1.5 §projects]: lists of paths in imports, and YAML aliases, are refused.
+// Stricter than [west-manifests-1.5 §projects]: YAML aliases are refused.
 
 import { parseDocument as parseYaml } from 'yaml';
 import { DocumentNode } from '../../core/encoding/document.ts';
@@ -12,10 +12,18 @@ import { inside } from './locked.ts';
 export interface Import {
   /** A file, or a folder of files. */
   readonly file: string;
-  readonly allow?: readonly string[];
-  readonly block: readonly string[];
+  readonly allow: Selection;
+  readonly block: Selection;
   readonly pathPrefix?: string;
 }
+
+/** Projects by name, or by patterns of their path. */
+export interface Selection {
+  readonly names: readonly string[];
+  readonly paths: readonly string[];
+}
+
+const NONE: Selection = { names: [], paths: [] };
 
 export interface Project {
   readonly name: string;
@@ -26,6 +34,8 @@ export interface Project {
   readonly groups: readonly string[];
   readonly submodules: boolean;
   readonly imports?: readonly Import[];
+  /** Of its own import: the project lies below it, as what it brings does. */
+  readonly pathPrefix?: string;
 }
 
 export interface Manifest {
@@ -94,8 +104,15 @@ function parseProject(
     path: path === undefined ? name : inside(path),
     groups: (node.optional('groups')?.elements() ?? []).map((group) => group.string()),
     submodules: submodules !== undefined && submodules.value !== false,
-    ...(imports === undefined ? {} : { imports: parseImports(imports) }),
+    ...(imports === undefined ? {} : { imports: parseImports(imports), ...ownPrefix(imports) }),
   };
+}
+
+/** An import that is a map has one; lists have none, whatever is in them. */
+function ownPrefix(imports: DocumentNode): Pick<Project, 'pathPrefix'> {
+  if (typeof imports.value !== 'object' || Array.isArray(imports.value)) return {};
+  const prefix = imports.optional('path-prefix');
+  return prefix === undefined ? {} : { pathPrefix: inside(prefix) };
 }
 
 function urlOf(
@@ -113,26 +130,80 @@ function urlOf(
 /** `true`, a file or folder, a list of them, or one with filters. */
 function parseImports(node: DocumentNode): Import[] {
   if (node.value === false) return [];
-  if (node.value === true) return [{ file: 'west.yml', block: [] }];
-  if (typeof node.value === 'string') return [{ file: inside(node), block: [] }];
+  if (node.value === true) return [{ file: 'west.yml', allow: NONE, block: NONE }];
+  if (typeof node.value === 'string') return [{ file: inside(node), allow: NONE, block: NONE }];
   if (Array.isArray(node.value)) return node.elements().flatMap(parseImports);
-  node.only('file', 'name-allowlist', 'name-blocklist', 'path-prefix');
-  const names = (member: string) => {
-    const list = node.optional(member);
-    if (list === undefined) return undefined;
-    return Array.isArray(list.value) ? list.elements().map((name) => name.string()) : [list.string()];
+  node.only('file', 'path-prefix', ...KINDS.flatMap((kind) => [`name-${kind}`, `path-${kind}`]));
+  // The second of each is how west spelt it before 0.9.
+  const list = (what: string, kinds: readonly string[]) => {
+    const found = kinds.map((kind) => node.optional(`${what}-${kind}`)).find((one) => one !== undefined);
+    if (found === undefined) return [];
+    return Array.isArray(found.value) ? found.elements().map((one) => one.string()) : [found.string()];
   };
+  const selection = (kinds: readonly string[]) => ({
+    names: list('name', kinds),
+    paths: list('path', kinds),
+  });
   const file = node.optional('file');
   const prefix = node.optional('path-prefix');
-  const allow = names('name-allowlist');
   return [
     {
       file: file === undefined ? 'west.yml' : inside(file),
-      ...(allow === undefined ? {} : { allow }),
-      block: names('name-blocklist') ?? [],
+      allow: selection(KINDS.slice(0, 2)),
+      block: selection(KINDS.slice(2)),
       ...(prefix === undefined ? {} : { pathPrefix: inside(prefix) }),
     },
   ];
+}
+
+const KINDS = ['allowlist', 'whitelist', 'blocklist', 'blacklist'];
+
+/** Whether an import brings a project: what is allowed comes although it is blocked, and without a list of what is allowed, all that is not. */
+export function isImported({ allow, block }: Import, project: Pick<Project, 'name' | 'path'>): boolean {
+  const isIn = ({ names, paths }: Selection) =>
+    names.includes(project.name) || paths.some((pattern) => matchesPath(project.path, pattern));
+  if (isIn(allow)) return true;
+  return allow.names.length + allow.paths.length === 0 && !isIn(block);
+}
+
+/** As Python's PurePath.match, which west uses: from the right, each segment by itself. */
+function matchesPath(path: string, pattern: string): boolean {
+  if (pattern.startsWith('/')) return false;
+  const [segments, patterns] = [segmentsOf(path), segmentsOf(pattern)];
+  if (patterns.length === 0 || patterns.length > segments.length) return false;
+  return patterns.every((part, i) =>
+    matchesSegment(segments[segments.length - patterns.length + i] ?? '', part),
+  );
+}
+
+const segmentsOf = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.');
+
+/** `*` is any text, `?` a character, `[…]` one of some, `[!…]` none of them. In time that grows with the lengths alone. */
+function matchesSegment(text: string, pattern: string): boolean {
+  const tokens = pattern.match(/\[!?[^[\]]+\]|./gs) ?? [];
+  let [at, token, star, resume] = [0, 0, -1, 0];
+  while (at < text.length) {
+    if (tokens[token] === '*') {
+      [star, resume] = [token++, at];
+    } else if (token < tokens.length && isCharacter(text[at] as string, tokens[token] as string)) {
+      at++;
+      token++;
+    } else if (star >= 0) {
+      // The last star takes one character more.
+      [token, at] = [star + 1, ++resume];
+    } else return false;
+  }
+  return tokens.slice(token).every((rest) => rest === '*');
+}
+
+function isCharacter(character: string, token: string): boolean {
+  if (token.length === 1) return token === '?' || token === character;
+  const isNot = token[1] === '!';
+  const range = token.slice(isNot ? 2 : 1, -1);
+  const isIn = [...range.matchAll(/(.)-(.)|(.)/gs)].some(([, from, to, one]) =>
+    one === undefined ? character >= (from as string) && character <= (to as string) : one === character,
+  );
+  return isIn !== isNot;
 }
 
 /** The blobs of a module. @throws INPUT_WEST_UNUSABLE */

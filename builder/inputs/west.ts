@@ -2,7 +2,7 @@
 // The projects of a west manifest [west-manifests-1.5 §projects], with imports and binary blobs, resolved to commits.
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { addBlob } from '../fetch.ts';
@@ -12,6 +12,7 @@ import { GitObjects } from './git.ts';
 import type { LockedBlob, LockedProject, LockedWest } from './locked.ts';
 import {
   type Import,
+  isImported,
   type Manifest,
   type Project,
   parseManifest,
@@ -48,6 +49,13 @@ export async function lockWest(input: WestInput, options: WestOptions): Promise<
     await resolver.close();
   }
 }
+
+/** Whether a project is asked for, by its name and its place in the workspace. */
+type Wanted = (project: Pick<Project, 'name' | 'path'>) => boolean;
+
+/** Prefixes add up. */
+const joined = (...parts: readonly (string | undefined)[]): string =>
+  parts.filter((part) => part !== undefined && part !== '').join('/');
 
 class Resolver {
   readonly #input: WestInput;
@@ -102,15 +110,16 @@ class Resolver {
     source: Source,
     chain: readonly string[],
     prefix: string,
-    wanted: (name: string) => boolean,
+    wanted: Wanted,
   ): Promise<void> {
-    for (const own of manifest.selfImports) await this.#import(own, source, chain, prefix, wanted);
+    for (const own of manifest.selfImports)
+      await this.#import(own, source, chain, joined(prefix, own.pathPrefix), wanted);
     const added: Resolved[] = [];
     for (const project of manifest.projects) {
-      if (!wanted(project.name) || this.#projects.has(project.name)) continue;
+      const path = joined(prefix, project.pathPrefix, project.path);
+      if (!wanted({ name: project.name, path }) || this.#projects.has(project.name)) continue;
       const refused = refuseLocation(project.url, ['https:', 'ssh:', 'file:']);
       if (refused !== undefined) throw westUnusable(this.#input.name, `${quote(project.name)}: ${refused}`);
-      const path = prefix === '' ? project.path : `${prefix}/${project.path}`;
       const repository = await this.#repository('0'.repeat(40), 'names');
       const commit = await repository.resolve(project.url, project.revision);
       const resolved = { ...project, path, commit };
@@ -120,8 +129,7 @@ class Resolver {
     for (const project of added) {
       for (const one of project.imports ?? []) {
         const from = await this.#at(project.url, project.commit);
-        const below = [prefix, one.pathPrefix ?? ''].filter((part) => part !== '').join('/');
-        await this.#import(one, from, chain, below, wanted);
+        await this.#import(one, from, chain, joined(prefix, one.pathPrefix), wanted);
       }
     }
   }
@@ -132,7 +140,7 @@ class Resolver {
     source: Source,
     chain: readonly string[],
     prefix: string,
-    wanted: (name: string) => boolean,
+    wanted: Wanted,
   ): Promise<void> {
     const files = (await source.list(one.file)).filter((path) => /\.ya?ml$/.test(path)).sort();
     for (const path of files.length === 0 ? [one.file] : files) {
@@ -144,8 +152,7 @@ class Resolver {
         throw westUnusable(this.#input.name, `expected the import ${quote(path)}, got none`);
       const manifest = parseManifest(bytes, `${this.#input.name}: ${path}`);
       this.#filter.push(...manifest.groupFilter);
-      const allowed = (name: string) =>
-        wanted(name) && (one.allow === undefined || one.allow.includes(name)) && !one.block.includes(name);
+      const allowed: Wanted = (project) => wanted(project) && isImported(one, project);
       await this.#load(manifest, source, [...chain, key], prefix, allowed);
     }
   }
@@ -203,7 +210,10 @@ class Resolver {
     return {
       key: 'local',
       read: (path) => readFile(resolve(base, path)).catch(() => undefined),
-      list: async () => [],
+      list: async (folder) => {
+        const names = await readdir(resolve(base, folder)).catch(() => []);
+        return names.map((name) => `${folder}/${name}`);
+      },
     };
   }
 

@@ -14,9 +14,12 @@ import { keyHint } from '../../attest/identity/key.ts';
 import { signStatementWithKey } from '../../attest/sign.ts';
 import { submitBundle } from '../../attest/submit.ts';
 import type { AttestReport } from '../../cli/attest.ts';
+import { buildAttributeReport } from '../../core/intoto/scai.ts';
+import { formatStatement } from '../../core/intoto/statement.ts';
+import { buildTestResult } from '../../core/intoto/test-result.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { sigstoreVerifier } from '../../peers/sigstore-verifier.ts';
-import { planBuild, removeBuild, sha256, writeBuild } from './build-folder.ts';
+import { BUILDER_ID, planBuild, removeBuild, sha256, writeBuild } from './build-folder.ts';
 import { type RegistryProcess, startRegistry } from './registry-process.ts';
 
 const INDEPENDENT = fileURLToPath(new URL('../independent/verify-bundle.mjs', import.meta.url));
@@ -93,6 +96,45 @@ test('a build output is attested, stored and verified by a stranger', { timeout:
     [root, bundle(1), image, IDENTITY, `${registry.issuer.url}/`],
   ];
   for (const args of refused) expect(stranger(...args).status).toBe(1);
+});
+
+test('what an audit found is signed, logged and stored like the rest', {
+  timeout: 60_000,
+}, async () => {
+  const plan = planBuild();
+  plan.files.set('audit.json', '{"auditVersion":1}\n');
+  const subjects = plan.reference.subjects;
+  const pinned = (name: string) => ({ name, sha256: sha256(plan.files.get(name) ?? '') });
+  const sbom = [...plan.files.keys()].find((name) => name.endsWith('.cdx.json')) ?? '';
+  const report = buildAttributeReport({
+    ...{ subjects, attribute: 'WAYBILL_INPUTS_TRACED', producerId: BUILDER_ID },
+    conditions: { openedCount: 3, usedCount: 1, unexplainedCount: 1 },
+    evidence: { ...pinned('audit.json'), mediaType: 'application/json' },
+  });
+  const result = buildTestResult({
+    ...{ subjects, result: 'PASSED', passedTests: ['prune-and-rebuild/compile'], failedTests: [] },
+    configuration: [sbom, 'waybill.lock', 'waybill.yaml'].map(pinned),
+  });
+  plan.files.set('statements/04-audit.scai.json', formatStatement(report));
+  plan.files.set('statements/05-prune.test-result.json', formatStatement(result));
+  const out = await writeBuild(plan);
+  try {
+    const { statements } = await reportOf(out);
+    expect(statements).toHaveLength(5);
+    const image = join(out, 'products/optiboot.bin');
+    const root = trustPath('trusted_root.json');
+    for (const { bundle, bundleSha256 } of statements.slice(3)) {
+      const args = [INDEPENDENT, root, bundle, image, IDENTITY, registry.issuer.url];
+      expect(spawnSync(process.execPath, args, { encoding: 'utf8' })).toMatchObject({
+        status: 0,
+        stderr: '',
+      });
+      const stored = await fetch(`${registry.url}/api/v1/attestations/${bundleSha256}`);
+      expect(Buffer.from(await stored.arrayBuffer())).toEqual(await readFile(bundle));
+    }
+  } finally {
+    await removeBuild(out);
+  }
 });
 
 test('attesting again signs and stores nothing twice', { timeout: 60_000 }, async () => {

@@ -24,6 +24,8 @@ const DATE = 'Thu, 01 Jan 2026 00:00:00 UTC';
 export interface PackageContent {
   readonly name: string;
   readonly version?: string;
+  /** How dpkg-deb packs it. */
+  readonly packing?: 'none' | 'zstd';
   readonly depends?: string;
   /** Text by path without leading slash. */
   readonly files?: Readonly<Record<string, string>>;
@@ -124,7 +126,7 @@ function pack(pool: string, content: PackageContent): void {
     writeFileSync(put('DEBIAN/postinst'), content.postinst, { mode: 0o755 });
   mkdirSync(pool, { recursive: true });
   const file = join(pool, `${name}_${version.replace(/^\d+:/, '')}_${ARCHITECTURE}.deb`);
-  execFileSync('dpkg-deb', ['--build', '--root-owner-group', '-Znone', tree, file], {
+  execFileSync('dpkg-deb', ['--build', '--root-owner-group', `-Z${content.packing ?? 'none'}`, tree, file], {
     stdio: 'ignore',
     env: { ...process.env, SOURCE_DATE_EPOCH: '1767225600' },
   });

@@ -285,6 +285,38 @@ describe('a build', () => {
   });
 });
 
+test('Ubuntu is an archive like Debian: packages packed with zstd, named as its own in statement and SBOM', async () => {
+  const ubuntu = makeArchive([
+    { name: 'source', files: { 'usr/src/a': 'a' }, depends: 'toolbox', packing: 'zstd' },
+    TOOLBOX,
+  ]);
+  try {
+    ubuntu.sign((release) => release.replace('Origin: Waybill-Test', 'Origin: Ubuntu'));
+    const text = yamlOver(ubuntu, stepYaml('cat /usr/src/a >image.bin'), { packages: ['source'] }).replace(
+      'distribution: waybill-test',
+      'distribution: ubuntu',
+    );
+    const definition = readYaml(text);
+    const lock = await lockInputs(definition, { folder: '/', mirror: ubuntu.url });
+    const asked = await request(stepYaml('true'));
+    await build({
+      ...{ ...asked, definition, lock, definitionBytes: Buffer.from(text), lockBytes: formatLock(lock) },
+      mirror: ubuntu.url,
+    });
+    const file = (name: string) => readFileSync(join(asked.out, name), 'utf8');
+    expect(file('products/image.bin')).toBe('a');
+    const url = `pkg:deb/ubuntu/source@1.0-1?arch=${ARCHITECTURE}`;
+    expect(JSON.parse(file('sbom.cdx.json')).formulation[0].components[0]).toMatchObject({
+      purl: url,
+      supplier: { name: 'ubuntu' },
+    });
+    const statement = parseStatement(Buffer.from(file('statements/01-make.provenance.json')));
+    expect(parseStepProvenance(statement).resolvedDependencies[0]?.uri).toBe(url);
+  } finally {
+    ubuntu.close();
+  }
+});
+
 test('a step whose inputs hold libfaketime has its clock, and says so', async () => {
   const library = `usr/lib/${ARCHITECTURE}-test/faketime/libfaketime.so.1`;
   archive.publish([{ name: 'libfaketime', files: { [library]: 'a library in name only' } }]);

@@ -2,7 +2,7 @@
 // The example with firmware of our own: built through the command line, booted in QEMU, and its SBOM held against what we know of it.
 
 import { execFile, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -35,7 +35,7 @@ beforeAll(async () => {
   // The committed lock may name packages that mirrors have dropped since.
   const locked = await waybill('lock');
   expect(locked).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
-  const built = await waybill('build', '--out', out);
+  const built = await waybill('build', '--out', out, '--audit');
   expect(built).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
   sbom = JSON.parse(readFileSync(join(out, 'sboms/sensor.bin.cdx.json'), 'utf8'));
 }, 400_000);
@@ -146,6 +146,36 @@ describe('its SBOM', () => {
     const table = await waybill('sbom', 'score', join(out, 'sboms/sensor.bin.cdx.json'));
     expect(table.stdout).toMatch(/partly {3}distribution licences: 2 of 3, without libnewlib-arm-none-eabi/);
   });
+});
+
+test('every part of the toolchain that took part is named with its package and version', () => {
+  const audit: {
+    packages: { name: string; version: string; sha256: string; ran: string[]; read: string[] }[];
+    inputs: { name: string; unexplained: string[] }[];
+  } = JSON.parse(readFileSync(join(out, 'audit.json'), 'utf8'));
+  for (const [name, file] of [
+    ['gcc-arm-none-eabi', /\/cc1$/],
+    ['gcc-arm-none-eabi', /\/liblto_plugin\.so$/],
+    ['gcc-arm-none-eabi', /\/libgcc\.a$/],
+    ['binutils-arm-none-eabi', /\/as$/],
+    ['binutils-arm-none-eabi', /\/ld$/],
+    ['libnewlib-arm-none-eabi', /\/nano\.specs$/],
+    ['libnewlib-arm-none-eabi', /\/libc_nano\.a$/],
+  ] as const) {
+    const found = audit.packages.find((one) => one.name === name);
+    expect([...(found?.ran ?? []), ...(found?.read ?? [])]).toContainEqual(expect.stringMatching(file));
+    expect([found?.version, found?.sha256]).toEqual([
+      expect.stringMatching(/^\d/),
+      expect.stringMatching(/^[0-9a-f]{64}$/),
+    ]);
+  }
+  // Compiled and dropped: read, and in no image.
+  expect(audit.inputs[0]).toMatchObject({
+    name: 'firmware',
+    unexplained: expect.arrayContaining(['vendor/ring/ring.c']),
+  });
+  const pruned = readdirSync(join(out, 'statements')).find((name) => name.endsWith('test-result.json')) ?? '';
+  expect(readFileSync(join(out, 'statements', pruned), 'utf8')).toContain('"result":"PASSED"');
 });
 
 test('its lock fits its sources', async () => {

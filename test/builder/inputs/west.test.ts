@@ -45,11 +45,12 @@ describe('a west manifest', () => {
     expect(locked.manifestSha256).toBe(sha256(MANIFEST));
     expect(locked.projects.map(({ project, path, commit }) => [project, path, commit])).toEqual([
       ['hal', 'deps/modules/hal', halCommit],
-      ['rtos', 'rtos', rtos.git('rev-parse', 'HEAD')],
+      // It lies below the prefix of its own import, as with west.
+      ['rtos', 'deps/rtos', rtos.git('rev-parse', 'HEAD')],
     ]);
     expect(locked.blobs).toMatchObject([{ project: 'hal', sha256: sha256('radio'), sizeBytes: 5 }]);
     expect(await layOut(PART, locked)).toMatchObject({
-      'rtos/kernel.c': '644 kernel',
+      'deps/rtos/kernel.c': '644 kernel',
       'deps/modules/hal/hal.c': '644 hal',
       'deps/modules/hal/zephyr/blobs/lib/radio.a': '644 radio',
     });
@@ -69,6 +70,50 @@ describe('a west manifest', () => {
     ]);
     expect(locked.projects.at(-1)?.commit).toBe(halCommit);
     expect(await layOut(part, locked)).toMatchObject({ 'app/app.c': '644 app', 'hal/hal.c': '644 hal' });
+  });
+
+  test.each<[string, string[]]>([
+    ['name-allowlist: hal', ['hal']],
+    ['name-whitelist: [hal]', ['hal']],
+    ['name-blocklist: hal', ['extra', 'tool']],
+    ['path-allowlist: modules/*', ['extra', 'hal']],
+    ['path-allowlist: [hal, "to[a-o]l"]', ['hal', 'tool']],
+    ['path-allowlist: ["modules", "/tool", "*/hal/*", "**/tool/x"]', []],
+    ['path-blocklist: ["*x*r?"]', ['hal', 'tool']],
+    ['path-blocklist: ["[!e]*"]', ['extra']],
+    // What is allowed comes although it is blocked.
+    ['path-blacklist: modules/*, name-allowlist: extra', ['extra']],
+    ['name-allowlist: []', ['extra', 'hal', 'tool']],
+  ])('imports by name and by path: %s', async (filters, expected) => {
+    const list = makeRepository('list');
+    const paths = ['modules/hal', 'modules/extra', 'tool'];
+    const projects = paths.map(
+      (path) => `{ name: ${path.split('/').at(-1)}, url: ${hal.url}, revision: main, path: ${path} }`,
+    );
+    list.commit({ 'west.yml': `manifest: { projects: [${projects.join(', ')}] }` });
+    const base = local(
+      `manifest: { projects: [{ name: list, url: '${list.url}', revision: main, import: { ${filters} } }] }`,
+    );
+    const locked = await lock(base, PART.replace('\nblobs: [hal]', ''));
+    expect(
+      locked.projects
+        .map(({ project }) => project)
+        .filter((name) => name !== 'list')
+        .sort(),
+    ).toEqual(expected);
+  });
+
+  test('beside the definition imports a folder of manifests, below a prefix', async () => {
+    const project = (name: string) =>
+      `manifest: { projects: [{ name: ${name}, url: '${hal.url}', revision: main }] }`;
+    const base = makeFolder({
+      'west.yml': 'manifest: { self: { import: { file: more, path-prefix: below } } }',
+      'more/b.yml': project('b'),
+      'more/a.yaml': project('a'),
+      'more/notes.txt': 'none',
+    });
+    const locked = await lock(base, PART.replace('\nblobs: [hal]', ''));
+    expect(locked.projects.map(({ path }) => path)).toEqual(['below/a', 'below/b']);
   });
 
   test.each([

@@ -194,6 +194,39 @@ describe('embedded files', () => {
   });
 });
 
+describe('files that nobody declared to be embedded', () => {
+  const RADIO = { path: 'firmware/radio.bin', sha256: sha256(BLOB) };
+
+  test('are opaque components where they explain bytes that were merged in or have no lines', async () => {
+    const merged = await find({ image: Buffer.concat([BLOB, image]) });
+    expect(merged.opaqueFiles).toMatchObject([RADIO]);
+    expect(merged.gaps).toEqual([]);
+    expect(merged.used).toContainEqual({ of: 'firmware', path: 'radio.bin', proofs: ['embedded'] });
+  });
+
+  test('are nothing where the link explains the bytes: an image, or a part of it, that an input brings along', async () => {
+    place('sources/prebuilt.bin', image);
+    place('sources/prebuilt.text', Buffer.from(text.bytes));
+    place('sources/prebuilt.part', Buffer.from(text.bytes.subarray(0, 16)));
+    try {
+      const shipped = await find();
+      expect(shipped.opaqueFiles).toEqual([]);
+      expect([...shipped.components.keys()]).toEqual([LIB]);
+    } finally {
+      for (const name of ['bin', 'text', 'part']) rmSync(join(sources, `prebuilt.${name}`));
+    }
+  });
+
+  test('count once, however many hold the same bytes, and in their component if they are of one', async () => {
+    place('sources/twin.bin', BLOB);
+    const radio: DeclaredComponent = { name: 'radio', paths: ['firmware/radio.bin'], embedded: [] };
+    const shipped = await find({ image: Buffer.concat([image, BLOB]), components: [LIB, radio] });
+    rmSync(join(sources, 'twin.bin'));
+    expect([...shipped.components.keys()].sort((a, b) => (a.name < b.name ? -1 : 1))).toEqual([LIB, radio]);
+    expect(shipped.opaqueFiles).toEqual([]);
+  });
+});
+
 describe('precompiled objects', () => {
   const map = mapOf('/inputs/firmware/pre.o');
 
