@@ -178,6 +178,7 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
       outputs: join(run.beside, 'outputs'),
       listWork: request.definition.evidence !== undefined,
       conditions: request.conditions,
+      boundBy: run.identity.sandbox.limits,
       trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
       signal: request.signal,
       onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),

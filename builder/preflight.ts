@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { quote } from '../core/faults.ts';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
+import { probeLimits } from './control-group.ts';
 import { BUILDER } from './faults.ts';
 import { findTool, runTool, toolMissing } from './host-tool.ts';
 import { DEFAULT_LIMITS, limitingCommand } from './resource-limits.ts';
@@ -26,7 +27,8 @@ export async function probeSandbox(signal?: AbortSignal): Promise<BuildSandbox> 
   const mechanism = await checkBubblewrap(signal);
   requireFilter();
   const bwrap = await findTool('bwrap');
-  const limiting = await limitingCommand(DEFAULT_LIMITS);
+  const limits = await probeLimits(signal);
+  const limiting = await limitingCommand(DEFAULT_LIMITS, limits);
   const sandbox = [bwrap, ...NAMESPACES, '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];
   const stage = await stageFolders([]);
   const words = [...stage.words, ...limiting, ...sandbox];
@@ -37,7 +39,7 @@ export async function probeSandbox(signal?: AbortSignal): Promise<BuildSandbox> 
       `expected bubblewrap to make a sandbox, got ${quote(probe.stderr.trim())}; ${await explainDenial(probe.stderr)}`,
     );
   }
-  return { hermetic: true, mechanism, kernel: release(), seccomp: true, limits: 'rlimits' };
+  return { hermetic: true, mechanism, kernel: release(), seccomp: true, limits };
 }
 
 async function checkBubblewrap(signal?: AbortSignal): Promise<string> {

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What killed builds left in the cache. Builds under way look the same, hence the age.
+// What killed builds left: in the cache, where builds under way look the same, hence the age; and control groups, which say whose they are.
 
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ControlGroup } from './control-group.ts';
 import { removeTree } from './remove-tree.ts';
 
 /** Longer than any build: a step may run for a day. */
 const LEFTOVER_AGE_MS = 2 * 24 * 3600 * 1000;
 
-/** Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up. */
+/**
+ * Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up, and control groups of any that
+ * ended so.
+ */
 export async function sweepLeftovers(cache: string): Promise<void> {
+  await ControlGroup.sweep();
   for (const [folder, mark] of [
     ['work', ''],
     ['roots', 'new-'],
