@@ -60,6 +60,7 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
     outputs: join(run.beside, 'outputs'),
     listWork: request.definition.products.some(({ evidence }) => evidence !== undefined),
     conditions: request.conditions,
+    boundBy: run.identity.sandbox.limits,
     trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
     signal,
     onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),

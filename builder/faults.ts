@@ -194,6 +194,16 @@ export const BUILDER = faultsOf({
     meaning: 'This machine has fewer CPUs than a step asks for.',
     remedy: 'Lower `cpus` of the step, or build on a machine with that many.',
   },
+  SANDBOX_GROUP_FAILED: {
+    class: 'unavailable',
+    meaning: 'The control group of a step could not be made, read or removed, or lost its bounds.',
+    remedy: 'Run the command again; if it stays, see who else manages the control groups of this machine.',
+  },
+  SANDBOX_MEMORY_EXHAUSTED: {
+    class: 'unavailable',
+    meaning: 'The machine, or a control group around the builder, ran out of memory while a step ran.',
+    remedy: 'Free memory, or raise the bound around the builder, then run the command again.',
+  },
   SANDBOX_ROOT_CONFLICT: {
     class: 'rejection',
     meaning:
@@ -219,6 +229,12 @@ export const BUILDER = faultsOf({
     class: 'rejection',
     meaning: 'A step filled more of its work folder than its limit and was killed.',
     remedy: 'Raise workMebibytes of the step, or find out why it writes so much.',
+  },
+  STEP_MEMORY_TOO_LARGE: {
+    class: 'rejection',
+    meaning: 'A step needed more memory than its limit and was killed.',
+    remedy:
+      'Raise memoryMebibytes of the step, or run fewer of its processes at one time; files in /tmp and /dev/shm count too.',
   },
   STEP_OUTPUT_MISSING: {
     class: 'rejection',

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { quote } from '../core/faults.ts';
 import type { StepSandbox } from '../core/intoto/provenance.ts';
+import { probeLimits } from './control-group.ts';
 import { BUILDER } from './faults.ts';
 import { findTool, runTool, type ToolResult, toolMissing } from './host-tool.ts';
 import { DEFAULT_LIMITS, limitingCommand } from './resource-limits.ts';
@@ -24,21 +25,22 @@ export type BuildSandbox = Pick<StepSandbox, 'hermetic' | 'mechanism' | 'kernel'
  */
 export async function probeSandbox(signal?: AbortSignal): Promise<BuildSandbox> {
   requireFilter();
-  const [mechanism, probe] = await Promise.all([checkBubblewrap(signal), makeSandbox(signal)]);
+  const limits = await probeLimits(signal);
+  const [mechanism, probe] = await Promise.all([checkBubblewrap(signal), makeSandbox(limits, signal)]);
   if (probe.exitCode !== 0) {
     throw BUILDER.unavailable(
       'SANDBOX_NAMESPACES_DENIED',
       `expected bubblewrap to make a sandbox, got ${quote(probe.stderr.trim())}; ${await explainDenial(probe.stderr)}`,
     );
   }
-  return { hermetic: true, mechanism, kernel: release(), seccomp: true, limits: 'rlimits' };
+  return { hermetic: true, mechanism, kernel: release(), seccomp: true, limits };
 }
 
 /** Runs nothing, in the namespaces of a step. */
-async function makeSandbox(signal?: AbortSignal): Promise<ToolResult> {
+async function makeSandbox(limits: BuildSandbox['limits'], signal?: AbortSignal): Promise<ToolResult> {
   const [bwrap, limiting, stage] = await Promise.all([
     findTool('bwrap'),
-    limitingCommand(DEFAULT_LIMITS),
+    limitingCommand(DEFAULT_LIMITS, limits),
     stageFolders([]),
   ]);
   const sandbox = [bwrap, ...NAMESPACES, '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];

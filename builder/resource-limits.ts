@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { DocumentNode } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
+import type { SandboxLimits } from '../core/intoto/provenance.ts';
 import { BUILDER } from './faults.ts';
 import { findTool, runTool } from './host-tool.ts';
 import { stepUser } from './step-user.ts';
@@ -58,17 +59,18 @@ const FIRST_PROCESS = 1;
 let started = 0;
 
 /**
- * The words to put before a command so that it, and all that it starts, is bound; they drop from root to the user of steps.
+ * The words to put before a command so that it, and all that it starts, is bound; they drop from root to the user of steps. Under a
+ * control group a process may reserve more address space than there is memory.
  * @throws SANDBOX_CPUS_MISSING, SANDBOX_TOOL_MISSING
  */
-export async function limitingCommand(limits: StepLimits): Promise<string[]> {
+export async function limitingCommand(limits: StepLimits, boundBy: SandboxLimits): Promise<string[]> {
   const cpus = chooseCpus(limits.cpus);
   const [prlimit, taskset] = await Promise.all([findTool('prlimit'), findTool('taskset')]);
   return [
     ...(await dropCommand()),
     prlimit,
     `--fsize=${limits.fileSizeBytesMax}`,
-    `--as=${limits.memorySizeBytesMax}`,
+    ...(boundBy === 'rlimits' ? [`--as=${limits.memorySizeBytesMax}`] : []),
     '--core=0',
     '--',
     ...[taskset, '--cpu-list', cpus.join(',')],
@@ -129,7 +131,7 @@ export async function limitProcesses(firstProcess: number, processesMax: number)
 }
 
 /** Watched at this distance, or at fifty times what a look costs if that is longer. */
-const LOOK_INTERVAL_MS = 500;
+export const LOOK_INTERVAL_MS = 500;
 
 /** Looks at a folder's size again and again, and says once if it is over. Call the result to stop. */
 export function watchSize(folder: string, sizeBytesMax: number, onOver: () => void): () => void {

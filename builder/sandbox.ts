@@ -17,7 +17,9 @@ import { readFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { quote } from '../core/faults.ts';
+import type { SandboxLimits } from '../core/intoto/provenance.ts';
 import { type Conditions, changedEnvironment } from './conditions.ts';
+import { ControlGroup } from './control-group.ts';
 import { BUILDER } from './faults.ts';
 import { clockEnvironment, writeMachineFiles } from './fixed-answers.ts';
 import { findTool, runTool } from './host-tool.ts';
@@ -66,6 +68,8 @@ export interface SandboxRun extends Partial<StepLimits> {
   readonly timeoutMs: number;
   /** What is otherwise than always, for `waybill build --check`. */
   readonly conditions?: Conditions | undefined;
+  /** What bounds memory and processes; limits of each process if it is not said. */
+  readonly boundBy?: SandboxLimits | undefined;
   /** Where to write what was opened, for `waybill build --audit`. */
   readonly trace?: string | undefined;
   /** Path, inside, of the library that says what time it is; without one it is the host's time. */
@@ -78,7 +82,7 @@ export interface SandboxResult {
   /** Exit code of the command, 128 + signal number if a signal ended it; undefined if it was killed for going over a limit. */
   readonly exitCode: number | undefined;
   /** The limit that it was killed for. */
-  readonly over?: 'time' | 'work' | undefined;
+  readonly over?: 'time' | 'work' | 'memory' | undefined;
   /** Standard output and error as they came, cut at 4 MiB. */
   readonly log: string;
 }
@@ -145,8 +149,9 @@ function bubblewrapOptions(run: SandboxRun, places: Places, machineFiles: readon
 }
 
 /** Where bubblewrap finds the folders of a run, and the words to start it with. A shell adds the folder it starts in to its environment, hence env. */
-async function sandboxCommand(limits: StepLimits, own: Places) {
-  const [bwrap, limiting] = await Promise.all([findTool('bwrap'), limitingCommand(limits)]);
+async function sandboxCommand(limits: StepLimits, group: ControlGroup | undefined, own: Places) {
+  const boundBy = group === undefined ? 'rlimits' : 'cgroup';
+  const [bwrap, limiting] = await Promise.all([findTool('bwrap'), limitingCommand(limits, boundBy)]);
   const { places, words } = await stageFolders([
     own.root,
     own.work,
@@ -157,22 +162,24 @@ async function sandboxCommand(limits: StepLimits, own: Places) {
   const [root, work, materials, machine, ...inputs] = places as [string, string, string, string, ...string[]];
   return {
     places: { root, work, materials, machine, inputs },
-    words: [...words, ...limiting, 'env', '-i', bwrap],
+    words: [...(group?.enteringCommand() ?? []), ...words, ...limiting, 'env', '-i', bwrap],
   };
 }
 
 /**
  * Runs one command to its end and returns when every process of its sandbox is dead.
- * @throws SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING, SANDBOX_CPUS_MISSING, SANDBOX_FILTER_MISSING; the signal's reason when aborted
+ * @throws SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING, SANDBOX_CPUS_MISSING, SANDBOX_FILTER_MISSING, SANDBOX_GROUP_FAILED,
+ * SANDBOX_MEMORY_EXHAUSTED; the signal's reason when aborted
  */
 export async function runInSandbox(run: SandboxRun): Promise<SandboxResult> {
   run.signal?.throwIfAborted();
   const limits = limitsOf(run);
   const machine = `${run.work}.machine`;
+  const group = run.boundBy === 'cgroup' ? ControlGroup.make(limits) : undefined;
   try {
-    return await runToEnd(run, limits, await startSandbox(run, limits, machine));
+    return await runToEnd(run, limits, group, await startSandbox(run, limits, group, machine));
   } finally {
-    await removeTree(machine);
+    await Promise.all([group?.remove(), removeTree(machine)]);
   }
 }
 
@@ -189,7 +196,12 @@ function limitsOf(run: SandboxRun): StepLimits {
 
 type StartedSandbox = Awaited<ReturnType<typeof startSandbox>>;
 
-async function runToEnd(run: SandboxRun, limits: StepLimits, child: StartedSandbox): Promise<SandboxResult> {
+async function runToEnd(
+  run: SandboxRun,
+  limits: StepLimits,
+  group: ControlGroup | undefined,
+  child: StartedSandbox,
+): Promise<SandboxResult> {
   const status = collectStatus(child.process);
   let over: SandboxResult['over'];
   const kill = () => {
@@ -201,6 +213,7 @@ async function runToEnd(run: SandboxRun, limits: StepLimits, child: StartedSandb
         // It ended in the same moment.
       }
     }
+    group?.kill();
   };
   const killFor = (limit: 'time' | 'work') => {
     over ??= limit;
@@ -208,8 +221,10 @@ async function runToEnd(run: SandboxRun, limits: StepLimits, child: StartedSandb
   };
   const timer = setTimeout(() => killFor('time'), run.timeoutMs);
   const stopWatching = watchSize(run.work, limits.workSizeBytesMax, () => killFor('work'));
+  // Whose memory it was is read at the end.
+  const stopWatchingMemory = group?.watchMemory(kill);
   run.signal?.addEventListener('abort', kill, { once: true });
-  const begun = begin(status, child, limits).catch((failure: unknown) => {
+  const begun = begin(status, child, limits, group).catch((failure: unknown) => {
     kill();
     throw failure;
   });
@@ -223,6 +238,7 @@ async function runToEnd(run: SandboxRun, limits: StepLimits, child: StartedSandb
     await waitForDeath(status.childPid());
     const log = await child.log();
     run.signal?.throwIfAborted();
+    if (memoryOver(group)) over = 'memory';
     // What came after the last look counts too.
     if (over === undefined && (await diskUse(run.work, limits.workSizeBytesMax)) > limits.workSizeBytesMax)
       over = 'work';
@@ -233,8 +249,20 @@ async function runToEnd(run: SandboxRun, limits: StepLimits, child: StartedSandb
   } finally {
     clearTimeout(timer);
     stopWatching();
+    stopWatchingMemory?.();
     run.signal?.removeEventListener('abort', kill);
   }
+}
+
+/** Whether the step had too little memory, and its own limit was why. @throws SANDBOX_GROUP_FAILED, SANDBOX_MEMORY_EXHAUSTED */
+function memoryOver(group: ControlGroup | undefined): boolean {
+  group?.checkInForce();
+  const out = group?.memoryRanOut();
+  if (out !== 'machine') return out === 'step';
+  throw BUILDER.unavailable(
+    'SANDBOX_MEMORY_EXHAUSTED',
+    "expected memory for the step, got a process killed by the kernel for want of it, within the step's own limit",
+  );
 }
 
 /** Lets the command begin when there is a sandbox whose processes are bound. */
@@ -242,9 +270,11 @@ async function begin(
   status: ReturnType<typeof collectStatus>,
   child: StartedSandbox,
   limits: StepLimits,
+  group: ControlGroup | undefined,
 ): Promise<void> {
   const firstProcess = await status.started;
-  if (firstProcess !== undefined) await limitProcesses(firstProcess, limits.processesMax);
+  if (firstProcess !== undefined && group === undefined)
+    await limitProcesses(firstProcess, limits.processesMax);
   child.begin();
 }
 
@@ -252,7 +282,12 @@ async function begin(
  * Starts bubblewrap so that nothing of ours shows through it: its environment and command line can be read inside as
  * /proc/1/…, so the first is empty and the options go through a pipe; descriptors that we inherited are covered.
  */
-async function startSandbox(run: SandboxRun, limits: StepLimits, machine: string) {
+async function startSandbox(
+  run: SandboxRun,
+  limits: StepLimits,
+  group: ControlGroup | undefined,
+  machine: string,
+) {
   const filter = seccompProgram(requireFilter());
   mkdirSync(machine);
   const machineFiles = writeMachineFiles(machine, limits, run.sourceDateEpoch);
@@ -260,7 +295,7 @@ async function startSandbox(run: SandboxRun, limits: StepLimits, machine: string
   for (const folder of [run.work, run.materials, machine]) giveToStepUser(folder);
   const inputs = (run.inputs ?? []).map(({ folder }) => folder);
   const own = { root: run.root, work: run.work, materials: run.materials, machine, inputs };
-  const { places, words } = await sandboxCommand(limits, own);
+  const { places, words } = await sandboxCommand(limits, group, own);
   const pipe = await openLogPipe(run);
   const uncovered = inheritedDescriptors();
   const cover = uncovered.length === 0 ? undefined : openSync('/dev/null', 'r');

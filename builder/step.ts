@@ -4,6 +4,7 @@
 import { copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
+import type { SandboxLimits } from '../core/intoto/provenance.ts';
 import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
@@ -27,6 +28,8 @@ export interface StepContext {
   readonly listWork: boolean;
   /** What is otherwise than always, for `waybill build --check`. */
   readonly conditions?: Conditions | undefined;
+  /** What bounds memory and processes, the same for all steps of a build. */
+  readonly boundBy: SandboxLimits;
   /** Where to write what was opened, for `waybill build --audit`. */
   readonly trace?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -51,7 +54,7 @@ export interface Comparison {
 
 /**
  * Runs a step.
- * @throws STEP_FAILED, STEP_TIMEOUT, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
+ * @throws STEP_FAILED, STEP_TIMEOUT, STEP_MEMORY_TOO_LARGE, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, SANDBOX_…
  */
 export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
   const work = join(context.folder, 'build');
@@ -76,6 +79,7 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     timeoutMs: step.timeoutMs,
     fileSizeBytesMax: step.outputSizeBytesMax,
     conditions: context.conditions,
+    boundBy: context.boundBy,
     trace: context.trace,
     ...step.limits,
     signal: context.signal,
@@ -97,6 +101,13 @@ function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxRes
     throw BUILDER.reject(
       'STEP_WORK_TOO_LARGE',
       `expected step ${step.name} to keep to ${step.limits.workSizeBytesMax} bytes under /build, got more; its log ends with ${last}`,
+    );
+  }
+  if (over === 'memory') {
+    throw BUILDER.reject(
+      'STEP_MEMORY_TOO_LARGE',
+      `expected step ${step.name} to keep to ${step.limits.memorySizeBytesMax} bytes of memory, all its processes and what is in /tmp ` +
+        `and /dev/shm together, got more; its log ends with ${last}`,
     );
   }
   if (exitCode === undefined) {

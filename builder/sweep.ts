@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What killed builds left in the cache. Builds under way look the same, hence the age.
+// What killed builds left: in the cache, where builds under way look the same, hence the age; and control groups, which say whose they are.
 
 import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ControlGroup } from './control-group.ts';
 import { removeTree } from './remove-tree.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -13,8 +14,12 @@ const STEP_AGE_MS = 30 * DAY_MS;
 /** Its time is when steps were last swept. */
 const SWEPT = 'swept';
 
-/** Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up, and what steps left long ago. */
+/**
+ * Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up, what steps left
+ * long ago, and control groups of any that ended so.
+ */
 export async function sweepLeftovers(cache: string): Promise<void> {
+  await ControlGroup.sweep();
   await sweepOld(join(cache, 'work'), '', LEFTOVER_AGE_MS);
   for (const folder of ['roots', 'store/sha256', 'steps/sha256', 'steps'])
     await sweepOld(join(cache, folder), 'new-', LEFTOVER_AGE_MS);

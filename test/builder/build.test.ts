@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readBuildOutput } from '../../attest/build-output.ts';
 import { type BuildRequest, build } from '../../builder/build.ts';
+import { probeLimits } from '../../builder/control-group.ts';
 import { inputsSha256 } from '../../builder/definition.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { debianInputs, formatLock, type Lock } from '../../builder/lock-file.ts';
@@ -143,7 +144,7 @@ describe('a build', () => {
         hermetic: true,
         sourceDateEpoch: 1_700_000_000,
         seccomp: true,
-        limits: 'rlimits',
+        limits: await probeLimits(),
         clock: 'host',
         cpus: 1,
       },
@@ -345,6 +346,16 @@ test('a failed step names what it did not have', async () => {
     code: 'STEP_FAILED',
     message: expect.stringMatching(/it did not find "nosuch\.h", "nosuchtool"/),
   });
+});
+
+test('a step whose processes together need too much memory is told so, where control groups may be made', async (context) => {
+  if ((await probeLimits()) === 'rlimits') context.skip('no control group may be made here');
+  const steps = `${stepYaml("perl -e 'fork; fork; vec($x, 30 << 20, 8) = 1; sleep 9'")}    memoryMebibytes: 64\n`;
+  await expect(make(steps)).rejects.toMatchObject({
+    code: 'STEP_MEMORY_TOO_LARGE',
+    message: expect.stringMatching(/step make to keep to 67108864 bytes of memory, all its processes/),
+  });
+  expect(leftovers()).toEqual([]);
 });
 
 describe('outputs that are refused', () => {

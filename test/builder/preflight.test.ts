@@ -30,7 +30,9 @@ describe('before a build', () => {
     const found = await probeSandbox();
     expect(found.hermetic).toBe(true);
     expect(found.mechanism).toMatch(/^bubblewrap \d+\.\d+/);
-    expect(found).toMatchObject({ seccomp: true, limits: 'rlimits' });
+    expect(found.seccomp).toBe(true);
+    // Which of them where is in control-group.test.ts.
+    expect(found.limits).toMatch(/^(?:cgroup|rlimits)$/);
     expect(found.kernel).toBe(execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim());
   });
 

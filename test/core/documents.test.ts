@@ -95,7 +95,10 @@ const reference = {
 
 describe('statements', () => {
   test('each predicate survives the wire', () => {
-    expect(parseStepProvenance(wire(buildStepProvenance(provenance)))).toEqual(provenance);
+    for (const limits of ['cgroup', 'rlimits'] as const) {
+      const bound = { ...provenance, sandbox: { ...provenance.sandbox, limits } };
+      expect(parseStepProvenance(wire(buildStepProvenance(bound)))).toEqual(bound);
+    }
     expect(parseVerificationSummary(wire(buildVerificationSummary(summary, '2026-01-31T12:00:00Z')))).toEqual(
       summary,
     );
