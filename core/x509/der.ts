@@ -225,7 +225,7 @@ function readValue(source: Source, start: number, end: number, depth: number): D
 }
 
 function checkForm(tag: number, constructed: boolean, bad: (message: string) => Rejection): void {
-  const must = tag === TAG.sequence || tag === TAG.set;
+  const must = (tag | 0x20) === TAG.sequence || (tag | 0x20) === TAG.set;
   if (constructed !== must) throw bad(`expected a primitive value, or a sequence or set, got ${hexTag(tag)}`);
 }
 
