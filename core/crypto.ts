@@ -2,52 +2,106 @@
 // The interface through which a host gives its own cryptography and hashing, and the portable one that needs no host.
 
 import { ed25519 } from '@noble/curves/ed25519.js';
-import { p256 } from '@noble/curves/nist.js';
-import { sha256 } from '@noble/hashes/sha2.js';
+import { p256, p384 } from '@noble/curves/nist.js';
+import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js';
+
+/** SHA-2, by the names that it has here. */
+export type HashName = 'sha256' | 'sha384' | 'sha512';
+
+/** Curves of ECDSA [FIPS186-5 §6.1.1]. */
+export type EcdsaCurve = 'P-256' | 'P-384';
 
 /** Hashing and signature checks. Verification answers false for anything malformed; it never throws. */
 export interface Crypto {
   /** SHA-256 [FIPS180-4 §6.2], 32 bytes. */
   sha256(data: Uint8Array): Uint8Array;
+  /** SHA-384 [FIPS180-4 §6.5], 48 bytes. */
+  sha384(data: Uint8Array): Uint8Array;
+  /** SHA-512 [FIPS180-4 §6.4], 64 bytes. */
+  sha512(data: Uint8Array): Uint8Array;
   /** ECDSA P-256 over SHA-256 [FIPS186-5 §6.4]: key as DER SubjectPublicKeyInfo, signature as DER [RFC3279 §2.2.3]. */
   verifyP256(spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
+  /** ECDSA as foreign chains have it: key as DER SubjectPublicKeyInfo on the curve named, signature as DER. */
+  verifyEcdsa(
+    scheme: { readonly curve: EcdsaCurve; readonly hash: HashName },
+    spki: Uint8Array,
+    data: Uint8Array,
+    signature: Uint8Array,
+  ): boolean;
   /** Ed25519 [RFC8032 §5.1.7]: key of 32 bytes, signature of 64. */
   verifyEd25519(publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
+  /** RSASSA-PKCS1-v1_5 [RFC8017 §8.2.2], key as DER SubjectPublicKeyInfo; absent where the host has none. */
+  verifyRsaPkcs1?(hash: HashName, spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
 }
 
-/** DER before the 65-byte uncompressed point of a P-256 SubjectPublicKeyInfo [RFC5480 §2]. */
-const P256_SPKI_PREFIX = [
-  0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-  0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
+/** DER before the uncompressed point of an elliptic curve SubjectPublicKeyInfo [RFC5480 §2], and the size of the point. */
+const CURVES = {
+  'P-256': {
+    curve: p256,
+    prefix: [
+      0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+      0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ],
+    pointSizeBytes: 65,
+  },
+  'P-384': {
+    curve: p384,
+    prefix: [
+      0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
+      0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
+    ],
+    pointSizeBytes: 97,
+  },
+} as const;
+
+const HASHES = { sha256, sha384, sha512 };
+
+/** The curve of a SubjectPublicKeyInfo with an uncompressed point; undefined for any other key or spelling. */
+export function ecdsaCurveOf(spki: Uint8Array): EcdsaCurve | undefined {
+  return (['P-256', 'P-384'] as const).find((name) => {
+    const { prefix, pointSizeBytes } = CURVES[name];
+    const fits = spki.length === prefix.length + pointSizeBytes && spki[prefix.length] === 0x04;
+    return fits && prefix.every((octet, i) => spki[i] === octet);
+  });
+}
 
 /**
  * ECDSA P-256 over a SHA-256 digest whose message is not at hand, which host crypto cannot do [FIPS186-5 §6.4.2]: key as DER
  * SubjectPublicKeyInfo, signature as DER. Answers false for anything malformed.
  */
 export function verifyP256Digest(spki: Uint8Array, digest: Uint8Array, signature: Uint8Array): boolean {
-  return digest.length === 32 && verifyWith(spki, digest, signature, false);
+  return digest.length === 32 && verifyDigest('P-256', spki, digest, signature);
 }
 
-function verifyWith(spki: Uint8Array, data: Uint8Array, signature: Uint8Array, prehash: boolean): boolean {
-  const prefixed = P256_SPKI_PREFIX.every((b, i) => spki[i] === b);
-  if (!prefixed || spki.length !== P256_SPKI_PREFIX.length + 65) return false;
+function verifyDigest(
+  name: EcdsaCurve,
+  spki: Uint8Array,
+  digest: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  if (ecdsaCurveOf(spki) !== name) return false;
+  const { curve, prefix } = CURVES[name];
   try {
     // Low-S is a rule of Bitcoin, not of FIPS 186: OpenSSL and tokens make either.
-    const options = { prehash, lowS: false, format: 'der' } as const;
-    return p256.verify(signature, data, spki.subarray(P256_SPKI_PREFIX.length), options);
+    const options = { prehash: false, lowS: false, format: 'der' } as const;
+    return curve.verify(signature, digest, spki.subarray(prefix.length), options);
   } catch {
     return false;
   }
 }
 
-/** Pure JavaScript, for any ES2022 engine. */
+/** Pure JavaScript, for any ES2022 engine. It has no RSA. */
 export const portableCrypto: Crypto = {
   sha256: (data) => sha256(data),
-  verifyP256: (spki, data, signature) => verifyWith(spki, data, signature, true),
+  sha384: (data) => sha384(data),
+  sha512: (data) => sha512(data),
+  verifyP256: (spki, data, signature) => verifyDigest('P-256', spki, sha256(data), signature),
+  verifyEcdsa: ({ curve, hash }, spki, data, signature) =>
+    verifyDigest(curve, spki, HASHES[hash](data), signature),
   verifyEd25519(publicKey, data, signature) {
     try {
-      return ed25519.verify(signature, data, publicKey);
+      // As FIPS 186 and OpenSSL have it; the library's default takes more spellings of points.
+      return ed25519.verify(signature, data, publicKey, { zip215: false });
     } catch {
       return false;
     }

@@ -20,6 +20,18 @@ export const LIMITS = {
   noteSignatureCount: 64,
   /** A signed note as a whole. */
   noteSizeBytes: 64 * 1024,
+  /** One certificate or signed timestamp; those of Fulcio and of known authorities stay below 8 KiB. */
+  derSizeBytes: 64 * 1024,
+  /** Nesting of DER; a certificate inside a timestamp stays below 16. */
+  derDepth: 24,
+  /** Certificates from a signer to the trust anchor. */
+  chainLength: 8,
+  /** Signed certificate timestamps in one certificate. */
+  sctCount: 8,
+  /** Timestamps in one bundle, and log entries. */
+  bundleEvidenceCount: 8,
+  /** Authorities or logs of one kind in a trusted root. Retired ones stay in it for ever. */
+  trustedRootCount: 256,
   /** Hashes of one Merkle proof: the tree has at most 2^63 leaves. */
   proofHashCount: 64,
 } as const;

@@ -66,16 +66,6 @@ export const PEERS = faultsOf({
       'The signing certificate does not lead to a trusted authority, was not valid when it signed, or lacks its SCT.',
     remedy: 'Refuse; have the statement signed by an identity of the trusted authority.',
   },
-  SIGSTORE_KEY_UNKNOWN: {
-    class: 'rejection',
-    meaning: 'The bundle is signed with a key that nobody listed.',
-    remedy: 'Refuse; or list the key where the trust is configured.',
-  },
-  SIGSTORE_SIGNATURE_INVALID: {
-    class: 'rejection',
-    meaning: 'The signature does not fit the signed bytes.',
-    remedy: 'Refuse; the statement was changed after it was signed.',
-  },
   SIGSTORE_TIMESTAMP_REFUSED: {
     class: 'rejection',
     meaning: 'The bundle has no timestamp of a trusted authority over its signature.',
@@ -85,15 +75,5 @@ export const PEERS = faultsOf({
     class: 'rejection',
     meaning: "The bundle's log entry is not proved by a checkpoint of a trusted log.",
     remedy: 'Refuse; have the statement logged in the trusted log.',
-  },
-  SIGSTORE_LOG_ENTRY_MISMATCH: {
-    class: 'rejection',
-    meaning: "The bundle's log entry is about another signature, key or index than the bundle.",
-    remedy: 'Refuse; the bundle was put together from parts of others.',
-  },
-  SIGSTORE_TRUSTED_ROOT_MALFORMED: {
-    class: 'rejection',
-    meaning: 'The trusted root is not a Sigstore trusted_root.json.',
-    remedy: 'Publish a sound trusted_root.json.',
   },
 });

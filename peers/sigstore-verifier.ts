@@ -12,6 +12,7 @@ import { utf8Decode } from '../core/encoding/utf8.ts';
 import { CORE, quote, Rejection } from '../core/faults.ts';
 import { PAYLOAD_TYPE, parseStatement } from '../core/intoto/statement.ts';
 import { parseBundle, preAuthEncoding, type SigstoreBundle } from '../core/sigstore/bundle.ts';
+import { SIGSTORE } from '../core/sigstore/faults.ts';
 import { formatHashedRekord } from '../core/tlog/hashed-rekord.ts';
 import { asVerifiedBundle, type BundleVerifier, type VerifiedSigner } from '../core/verify/verified.ts';
 import { PEERS } from './faults.ts';
@@ -59,7 +60,7 @@ export function sigstoreVerifier(trust: SigstoreTrust): BundleVerifier {
 
 function trustMaterialOf(trust: SigstoreTrust) {
   const refuse = (message: string, at: string) =>
-    PEERS.reject('SIGSTORE_TRUSTED_ROOT_MALFORMED', message, { at });
+    SIGSTORE.reject('SIGSTORE_TRUSTED_ROOT_MALFORMED', message, { at });
   const json = parseDocument(trust.trustedRoot, { refuse }).value;
   const keys = Object.fromEntries(
     trust.keys.map((spki) => [
@@ -89,7 +90,7 @@ function verifyByLibrary(verifier: Verifier, bytes: Uint8Array): { signer: Signe
     const [entry] = entity.tlogEntries;
     if (entry?.inclusionProof === undefined || entry.inclusionProof.logIndex !== entry.logIndex) {
       // The library proves the index inside the proof and leaves the one outside unread.
-      throw PEERS.reject(
+      throw SIGSTORE.reject(
         'SIGSTORE_LOG_ENTRY_MISMATCH',
         'expected one log index inside and outside the inclusion proof, got two',
       );
@@ -116,20 +117,30 @@ function verifyByLibrary(verifier: Verifier, bytes: Uint8Array): { signer: Signe
         { cause },
       );
     }
-    throw PEERS.reject(CODES[cause.code] ?? 'SIGSTORE_CERTIFICATE_REFUSED', quote(message), { cause });
+    throw (CODES[cause.code] ?? refused('SIGSTORE_CERTIFICATE_REFUSED'))(quote(message), { cause });
   }
 }
 
-const CODES: Record<string, Parameters<typeof PEERS.reject>[0]> = {
-  CERTIFICATE_ERROR: 'SIGSTORE_CERTIFICATE_REFUSED',
-  PUBLIC_KEY_ERROR: 'SIGSTORE_KEY_UNKNOWN',
-  SIGNATURE_ERROR: 'SIGSTORE_SIGNATURE_INVALID',
-  TIMESTAMP_ERROR: 'SIGSTORE_TIMESTAMP_REFUSED',
-  TLOG_ERROR: 'SIGSTORE_LOG_PROOF_REFUSED',
-  TLOG_INCLUSION_PROOF_ERROR: 'SIGSTORE_LOG_PROOF_REFUSED',
-  TLOG_INCLUSION_PROMISE_ERROR: 'SIGSTORE_LOG_PROOF_REFUSED',
-  TLOG_MISSING_INCLUSION_ERROR: 'SIGSTORE_LOG_PROOF_REFUSED',
-  TLOG_BODY_ERROR: 'SIGSTORE_LOG_ENTRY_MISMATCH',
+type Refuse = (message: string, place: { cause: unknown }) => Rejection;
+const refused =
+  (code: Parameters<typeof PEERS.reject>[0]): Refuse =>
+  (message, place) =>
+    PEERS.reject(code, message, place);
+const refusedAlike =
+  (code: Parameters<typeof SIGSTORE.reject>[0]): Refuse =>
+  (message, place) =>
+    SIGSTORE.reject(code, message, place);
+
+const CODES: Record<string, Refuse> = {
+  CERTIFICATE_ERROR: refused('SIGSTORE_CERTIFICATE_REFUSED'),
+  PUBLIC_KEY_ERROR: refusedAlike('SIGSTORE_KEY_UNKNOWN'),
+  SIGNATURE_ERROR: refusedAlike('SIGSTORE_SIGNATURE_INVALID'),
+  TIMESTAMP_ERROR: refused('SIGSTORE_TIMESTAMP_REFUSED'),
+  TLOG_ERROR: refused('SIGSTORE_LOG_PROOF_REFUSED'),
+  TLOG_INCLUSION_PROOF_ERROR: refused('SIGSTORE_LOG_PROOF_REFUSED'),
+  TLOG_INCLUSION_PROMISE_ERROR: refused('SIGSTORE_LOG_PROOF_REFUSED'),
+  TLOG_MISSING_INCLUSION_ERROR: refused('SIGSTORE_LOG_PROOF_REFUSED'),
+  TLOG_BODY_ERROR: refusedAlike('SIGSTORE_LOG_ENTRY_MISMATCH'),
 };
 
 /** The entry that this bundle must have in the log; the library compares digest and signature, not certificate and key. */
@@ -145,7 +156,7 @@ function rebuildLeaf(bundle: SigstoreBundle, signer: Signer): Uint8Array {
     keyDetails: 'PKIX_ECDSA_P256_SHA_256',
   });
   if (Buffer.compare(leaf, bundle.leaf) !== 0) {
-    throw PEERS.reject(
+    throw SIGSTORE.reject(
       'SIGSTORE_LOG_ENTRY_MISMATCH',
       'expected the log entry that this bundle leads to, got another',
     );

@@ -188,6 +188,25 @@ export function parseInstantMs(text: string): number | undefined {
   return ((sinceEpoch * 24 + hour) * 60 + minute) * 60000 + second * 1000 + millis;
 }
 
+/** The RFC 3339 form of an instant in UTC, whole seconds rounded down; `parseInstantMs` reads it back. For messages. */
+export function formatInstant(timeMs: number): string {
+  const seconds = Math.floor(timeMs / 1000);
+  const days = Math.floor(seconds / 86400);
+  // The civil calendar backwards: years from 1 March, so that leap days come last.
+  const era = days + 719468;
+  const century = Math.floor((4 * era + 3) / 146097);
+  const inCentury = era - Math.floor((146097 * century) / 4);
+  const year = Math.floor((4 * inCentury + 3) / 1461);
+  const dayOfYear = inCentury - Math.floor((1461 * year) / 4);
+  const month = Math.floor((5 * dayOfYear + 2) / 153);
+  const day = dayOfYear - Math.floor((153 * month + 2) / 5) + 1;
+  const inDay = seconds - days * 86400;
+  const two = (n: number) => String(n).padStart(2, '0');
+  const fullYear = 100 * century + year + (month > 9 ? 1 : 0);
+  const date = `${String(fullYear).padStart(4, '0')}-${two(month > 9 ? month - 9 : month + 3)}-${two(day)}`;
+  return `${date}T${two(Math.floor(inDay / 3600))}:${two(Math.floor(inDay / 60) % 60)}:${two(inDay % 60)}Z`;
+}
+
 /** Parses strict JSON bytes into a node; syntax problems throw the context's fault with the offset. */
 export function parseDocument(
   bytes: Uint8Array,

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sigstore bundle v0.3 [sigstore-bundle-v0.3 §Bundle] with one DSSE envelope [DSSE-v1.0.2 §Protocol] and one log entry.
-// Stricter than [sigstore-bundle-v0.3 §Bundle]: v0.1, v0.2, message signatures, several signatures or several log
-// entries are refused here; nothing that Waybill makes needs them.
+// The bundle that Waybill makes and takes: Sigstore bundle v0.3 [sigstore-bundle-v0.3 §Bundle] with a DSSE envelope [DSSE-v1.0.2 §Protocol] and one
+// log entry. Stricter than [sigstore-bundle-v0.3 §Bundle]: v0.1, v0.2, message signatures and several log entries are
+// refused; nothing that Waybill makes needs them.
 
-import { base64Decode } from '../encoding/base64.ts';
-import { type DocumentNode, parseDocument } from '../encoding/document.ts';
 import { utf8 } from '../encoding/utf8.ts';
-import { CORE } from '../faults.ts';
-import { LIMITS } from '../limits.ts';
+import { CORE, quote } from '../faults.ts';
+import { parseAnyBundle } from './any-bundle.ts';
 
 export const BUNDLE_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
 
@@ -27,46 +25,25 @@ export interface SigstoreBundle {
 /** Parses a bundle. @throws SIGSTORE_BUNDLE_MALFORMED */
 export function parseBundle(bytes: Uint8Array): SigstoreBundle {
   const refuse = (message: string, at: string) => CORE.reject('SIGSTORE_BUNDLE_MALFORMED', message, { at });
-  const root = parseDocument(bytes, { refuse }, LIMITS.bundleSizeBytes);
-  root.only('mediaType', 'verificationMaterial', 'dsseEnvelope');
-  root.field('mediaType').word(BUNDLE_MEDIA_TYPE);
-  const material = root.field('verificationMaterial');
-  material.only('certificate', 'publicKey', 'tlogEntries', 'timestampVerificationData');
-  const envelope = root.field('dsseEnvelope').only('payloadType', 'payload', 'signatures');
-  const entry = single(material.field('tlogEntries'));
-  return {
-    payloadType: envelope.field('payloadType').string(),
-    payload: decode(envelope.field('payload')),
-    signature: decode(single(envelope.field('signatures')).field('sig')),
-    verifier: parseVerifier(material),
-    // Protobuf JSON leaves out zero: entry 0 has no logIndex.
-    leafIndex: BigInt(entry.optional('logIndex')?.matching(/^(0|[1-9][0-9]{0,15})$/, 'a log index') ?? '0'),
-    leaf: decode(entry.field('canonicalizedBody')),
-    logId: decode(entry.field('logId').field('keyId')),
-  };
-}
-
-function parseVerifier(material: DocumentNode): SigstoreBundle['verifier'] {
-  const certificate = material.optional('certificate');
-  const key = material.optional('publicKey');
-  if ((certificate === undefined) === (key === undefined)) {
-    throw material.wrong('expected either a certificate or a public key');
+  const { mediaType, content, signer, signature, entries } = parseAnyBundle(bytes);
+  if (mediaType !== BUNDLE_MEDIA_TYPE) {
+    throw refuse(`expected ${quote(BUNDLE_MEDIA_TYPE)}, got ${quote(mediaType)}`, '/mediaType');
   }
-  if (certificate !== undefined) return { certificate: decode(certificate.field('rawBytes')) };
-  return { keyHint: material.field('publicKey').field('hint').string() };
-}
-
-function single(node: DocumentNode): DocumentNode {
-  const [first, ...more] = node.someElements();
-  if (first === undefined || more.length > 0)
-    throw node.wrong(`expected exactly one element, got ${more.length + 1}`);
-  return first;
-}
-
-function decode(node: DocumentNode): Uint8Array {
-  const bytes = base64Decode(node.string());
-  if (bytes === undefined) throw node.wrong('expected canonical base64');
-  return bytes;
+  if (content.kind !== 'dsse')
+    throw refuse('expected an envelope, got a message signature', '/messageSignature');
+  const [entry, ...more] = entries;
+  if (entry === undefined || more.length > 0) {
+    throw refuse(`expected exactly one element, got ${entries.length}`, '/verificationMaterial/tlogEntries');
+  }
+  return {
+    payloadType: content.payloadType,
+    payload: content.payload,
+    signature,
+    verifier: signer.kind === 'key' ? { keyHint: signer.hint } : { certificate: signer.certificate },
+    leafIndex: entry.index,
+    leaf: entry.body,
+    logId: entry.logId,
+  };
 }
 
 /** Pre-authentication encoding [DSSE-v1.0.2 §Signature definition]: the bytes that the signature covers. */

@@ -13,6 +13,8 @@ declare const verified: unique symbol;
 
 /** Signature type of Ed25519 over the note's text [C2SP-signed-note-v1.0.0 §Signature types]. */
 export const ED25519_NOTE = 0x01;
+/** Signature type of ECDSA P-256 with SHA-256, which Rekor v1 has; the key is a DER SubjectPublicKeyInfo. */
+export const ECDSA_NOTE = 0x02;
 
 /** One signature line. */
 export interface NoteSignature {
@@ -34,9 +36,9 @@ export interface Note {
 export interface VerifierKey {
   readonly name: string;
   readonly keyId: string;
-  /** Signature type; only `ED25519_NOTE` can be verified here. */
+  /** Signature type; `ED25519_NOTE` and `ECDSA_NOTE` can be verified here. */
   readonly type: number;
-  /** 32 raw bytes for Ed25519. */
+  /** 32 raw bytes for Ed25519, DER for ECDSA. */
   readonly publicKey: Uint8Array;
 }
 
@@ -112,11 +114,12 @@ export function formatSignatureLine(signature: NoteSignature): string {
  * @throws TLOG_KEY_UNSUPPORTED, TLOG_NOTE_SIGNATURE, TLOG_NOTE_UNSIGNED
  */
 export function verifyNote(note: Note, keys: readonly VerifierKey[], crypto: Crypto): VerifiedNote {
-  const foreign = keys.find((key) => key.type !== ED25519_NOTE);
+  const foreign = keys.find(({ type }) => type !== ED25519_NOTE && type !== ECDSA_NOTE);
   if (foreign !== undefined) {
     throw TLOG.reject(
       'TLOG_KEY_UNSUPPORTED',
-      `expected a key of type ${ED25519_NOTE} (Ed25519), got type ${foreign.type} for ${quote(foreign.name)}`,
+      `expected a key of type ${ED25519_NOTE} (Ed25519) or ${ECDSA_NOTE} (ECDSA), got type ${foreign.type} for ` +
+        quote(foreign.name),
     );
   }
   const text = utf8(note.text);
@@ -124,7 +127,11 @@ export function verifyNote(note: Note, keys: readonly VerifierKey[], crypto: Cry
   for (const { name, keyId, signature } of note.signatures) {
     const named = keys.filter((key) => key.name === name && key.keyId === keyId);
     if (named.length === 0) continue;
-    const signer = named.find((key) => crypto.verifyEd25519(key.publicKey, text, signature));
+    const signer = named.find(({ type, publicKey }) =>
+      type === ED25519_NOTE
+        ? crypto.verifyEd25519(publicKey, text, signature)
+        : crypto.verifyP256(publicKey, text, signature),
+    );
     if (signer === undefined) {
       throw TLOG.reject('TLOG_NOTE_SIGNATURE', `the signature of ${quote(name)} (${keyId}) does not verify`);
     }

@@ -335,7 +335,14 @@ describe('bundle', () => {
     mediaType: BUNDLE_MEDIA_TYPE,
     verificationMaterial: {
       certificate: { rawBytes: 'AQID' },
-      tlogEntries: [{ logIndex: '7', logId: { keyId: 'AAAA' }, canonicalizedBody: 'e30=' }],
+      tlogEntries: [
+        {
+          logIndex: '7',
+          logId: { keyId: 'AAAA' },
+          kindVersion: { kind: 'hashedrekord', version: '0.0.2' },
+          canonicalizedBody: 'e30=',
+        },
+      ],
       timestampVerificationData: { rfc3161Timestamps: [] },
     },
     dsseEnvelope: {
@@ -374,6 +381,9 @@ describe('bundle', () => {
     ['dsseEnvelope.payload', 'e31='],
     ['dsseEnvelope.payload', 'e30'],
     ['messageSignature', {}],
+    ['verificationMaterial.tlogEntries.0.inclusionProof', { rootHash: 'AAAA' }],
+    ['verificationMaterial.tlogEntries.0.integratedTime', 7],
+    ['verificationMaterial.timestampVerificationData', null],
   ])('refuses a bundle whose %s is %j', (path, to) => {
     expect(() => parseBundle(bytesOf(changed(bundle, path, to)))).toThrow(coded('SIGSTORE_BUNDLE_MALFORMED'));
   });

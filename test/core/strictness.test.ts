@@ -24,11 +24,15 @@ import { parseDevicePolicy } from '../../core/release/device-policy.ts';
 import { formatPack, parsePack } from '../../core/release/pack.ts';
 import { formatReleaseIndex, parseReleaseIndex } from '../../core/release/release-index.ts';
 import { releaseUri } from '../../core/release/version.ts';
+import { parseAnyBundle } from '../../core/sigstore/any-bundle.ts';
 import { BUNDLE_MEDIA_TYPE, parseBundle } from '../../core/sigstore/bundle.ts';
 import { image, rebuilt, reference, SBOM, sha256 } from '../policy/evidence.ts';
 
 const AT = '2026-01-31T12:00:00Z';
 const [A, B] = [sha256('a'), sha256('b')];
+/** 32 bytes. */
+const HASH = `${'A'.repeat(43)}=`;
+const loggedAs = { kindVersion: { kind: 'hashedrekord', version: '0.0.2' } };
 const file = (name: string) => ({ name, sha256: A, sizeBytes: 1 });
 
 /** A document, how it is read, and the pointers at which its format leaves freedom. */
@@ -259,26 +263,64 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
       mediaType: BUNDLE_MEDIA_TYPE,
       verificationMaterial: {
         certificate: { rawBytes: 'AAAA' },
-        tlogEntries: [{ logIndex: '5', logId: { keyId: 'AAAA' }, canonicalizedBody: 'AAAA' }],
+        tlogEntries: [{ logIndex: '5', logId: { keyId: 'AAAA' }, ...loggedAs, canonicalizedBody: 'AAAA' }],
         timestampVerificationData: { rfc3161Timestamps: [] },
       },
       dsseEnvelope: { payloadType: 'x', payload: 'AAAA', signatures: [{ sig: 'AAAA' }] },
     },
     parse: parseBundle,
-    // Entry 0 has no logIndex; the rest of the material is for the verifier of peers/.
+    // Protobuf JSON leaves out what is zero or empty; entry 0 has no logIndex.
     optional: [
       '/verificationMaterial/tlogEntries/0/logIndex',
       '/verificationMaterial/timestampVerificationData',
+      '/verificationMaterial/timestampVerificationData/rfc3161Timestamps',
     ],
-    open: [
-      '/verificationMaterial/certificate',
-      '/verificationMaterial/tlogEntries/0',
-      '/verificationMaterial/tlogEntries/0/logId',
+    empty: ['/verificationMaterial/timestampVerificationData/rfc3161Timestamps'],
+  },
+  'bundle of Rekor v1': {
+    document: {
+      mediaType: 'application/vnd.dev.sigstore.bundle+json;version=0.2',
+      verificationMaterial: {
+        x509CertificateChain: { certificates: [{ rawBytes: 'AAAA' }] },
+        tlogEntries: [
+          {
+            logIndex: '5',
+            logId: { keyId: 'AAAA' },
+            ...loggedAs,
+            integratedTime: '7',
+            inclusionPromise: { signedEntryTimestamp: 'AAAA' },
+            inclusionProof: {
+              logIndex: '3',
+              rootHash: HASH,
+              treeSize: '4',
+              hashes: [HASH],
+              checkpoint: { envelope: 'x' },
+            },
+            canonicalizedBody: 'AAAA',
+          },
+        ],
+        timestampVerificationData: { rfc3161Timestamps: [{ signedTimestamp: 'AAAA' }] },
+      },
+      messageSignature: { messageDigest: { algorithm: 'SHA2_256', digest: HASH }, signature: 'AAAA' },
+    },
+    parse: parseAnyBundle,
+    // What must be there by the version of the bundle is the verifier's to say.
+    optional: [
+      '/verificationMaterial/tlogEntries',
+      '/verificationMaterial/tlogEntries/0/logIndex',
+      '/verificationMaterial/tlogEntries/0/integratedTime',
+      '/verificationMaterial/tlogEntries/0/inclusionPromise',
+      '/verificationMaterial/tlogEntries/0/inclusionProof',
+      '/verificationMaterial/tlogEntries/0/inclusionProof/logIndex',
+      '/verificationMaterial/tlogEntries/0/inclusionProof/treeSize',
+      '/verificationMaterial/tlogEntries/0/inclusionProof/hashes',
+      '/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint',
       '/verificationMaterial/timestampVerificationData',
-      '/dsseEnvelope/signatures/0',
+      '/verificationMaterial/timestampVerificationData/rfc3161Timestamps',
     ],
-    unread: [
-      '/verificationMaterial/timestampVerificationData',
+    empty: [
+      '/verificationMaterial/tlogEntries',
+      '/verificationMaterial/tlogEntries/0/inclusionProof/hashes',
       '/verificationMaterial/timestampVerificationData/rfc3161Timestamps',
     ],
   },

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verifier of Sigstore bundles [docs/spec/verification.md §Bundle]: an ordered list of steps, one line each. The first that refuses says why.
+
+import type { Crypto } from '../crypto.ts';
+import { hexEncode } from '../encoding/hex.ts';
+import { parseAnyBundle } from '../sigstore/any-bundle.ts';
+import { SIGSTORE } from '../sigstore/faults.ts';
+import { parseTrustedRoot, type TrustedRoot } from '../sigstore/trusted-root.ts';
+import {
+  type Artifact,
+  type EvidencePolicy,
+  type Given,
+  type Learned,
+  type ListedKey,
+  type Step,
+  signerOf,
+  waivedBy,
+} from './evidence.ts';
+import { checkLogPeriods, compareEntries, requireEntries, verifyInclusion } from './log-steps.ts';
+import {
+  findSigner,
+  matchArtifact,
+  readSignedContent,
+  verifyCertificateLog,
+  verifyContentSignature,
+  verifySignerTrust,
+} from './signer-steps.ts';
+import { requireTime, signedAtMs, verifyPromises, verifyTimestamps } from './time-steps.ts';
+import { asVerifiedSignature, type VerifiedSignature } from './verified-signature.ts';
+
+/** The steps in order. Times come before certificates, which are valid at times; signatures before the meaning of what they cover. */
+export const STEPS: readonly Step[] = [
+  matchArtifact, //          the artifact is the one that the bundle means
+  findSigner, //             the certificate names an identity, or the hint a listed key
+  verifyTimestamps, //       authorities of the trusted root dated the signature
+  verifyPromises, //         logs of the trusted root promised the entries, and dated them
+  requireTime, //            one trusted time, at least
+  verifySignerTrust, //      the certificate leads to an authority, the key was in force: at each of the times
+  verifyCertificateLog, //   the certificate was logged before it was issued
+  verifyContentSignature, // the signer's key signed what the bundle holds
+  requireEntries, //         one log entry, at least, and none twice
+  verifyInclusion, //        the entries stand in the logs
+  compareEntries, //         the entries are about this bundle, its signature and its signer
+  checkLogPeriods, //        the logs were trusted when the entries were made
+  readSignedContent, //      a statement about the artifact, or the artifact itself
+];
+
+/** Whom a verifier trusts, and what it demands. */
+export interface BundleTrust {
+  /** The bytes of trusted_root.json, authenticated by whoever gives them. */
+  readonly trustedRoot: Uint8Array;
+  /** Keys that may sign without a certificate; often none. */
+  readonly keys: readonly ListedKey[];
+  readonly policy: EvidencePolicy;
+}
+
+/** Verifies bundles under one trust. */
+export interface SignatureVerifier {
+  /**
+   * Verifies one bundle, of a statement or, if the artifact is given, of that artifact.
+   * @throws Rejection with the code of the first step that refuses
+   */
+  verify(bundle: Uint8Array, artifact?: Artifact): VerifiedSignature;
+}
+
+/**
+ * Makes a verifier. What is common to bundles, the authorities' own chains, is verified once.
+ * @throws SIGSTORE_TRUSTED_ROOT_MALFORMED, SIGSTORE_TRUSTED_ROOT_INCOMPLETE, SIGSTORE_POLICY_WITHOUT_TIME
+ */
+export function signatureVerifier(
+  { trustedRoot, keys, policy }: BundleTrust,
+  crypto: Crypto,
+  steps: readonly Step[] = STEPS,
+): SignatureVerifier {
+  if (policy.timestamps === 'none' && policy.log === 'none') {
+    throw SIGSTORE.reject(
+      'SIGSTORE_POLICY_WITHOUT_TIME',
+      'expected timestamps or log entries to be demanded, got neither',
+    );
+  }
+  const root = parseTrustedRoot(trustedRoot);
+  checkComplete(root, policy);
+  return {
+    verify(bytes, artifact) {
+      const given: Given = { bundle: parseAnyBundle(bytes), root, keys, policy, artifact, crypto };
+      const learned: Learned = { times: [], certificateLogs: [], entries: [] };
+      for (const step of steps) step(given, learned);
+      return conclude(hexEncode(crypto.sha256(bytes)), given, learned);
+    },
+  };
+}
+
+/** A kind of evidence that is demanded and that nobody could give is an error of whoever configured it. */
+function checkComplete(root: TrustedRoot, policy: EvidencePolicy): void {
+  const demanded = {
+    certificateAuthorities: true,
+    timestampAuthorities: policy.timestamps === 'required',
+    tlogs: policy.log === 'required',
+    ctlogs: policy.certificateLog === 'required',
+  };
+  const listed = {
+    certificateAuthorities: root.certificateAuthorities,
+    timestampAuthorities: root.timestampAuthorities,
+    tlogs: root.signatureLogs,
+    ctlogs: root.certificateLogs,
+  };
+  for (const name of Object.keys(listed) as (keyof typeof listed)[]) {
+    if (!demanded[name] || listed[name].length > 0) continue;
+    throw SIGSTORE.reject('SIGSTORE_TRUSTED_ROOT_INCOMPLETE', 'expected at least one element, got none', {
+      at: `/${name}`,
+    });
+  }
+}
+
+function conclude(sha256: string, { policy }: Given, learned: Learned): VerifiedSignature {
+  const { times, entries, content, certificateLogs } = learned;
+  if (content === undefined) throw new TypeError('no step has read the content');
+  const signer = signerOf(learned);
+  const certificate = signer.kind === 'key' ? undefined : { ...signer.identity, certificateLogs };
+  return asVerifiedSignature({
+    sha256,
+    signer:
+      certificate === undefined
+        ? { kind: 'key', publicKey: signer.publicKey }
+        : { kind: 'certificate', identity: certificate.identity, issuer: certificate.issuer },
+    certificate,
+    signedAtMs: signedAtMs(times),
+    times,
+    entries,
+    content,
+    waived: waivedBy(policy),
+  });
+}
