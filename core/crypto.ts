@@ -13,6 +13,11 @@ export interface Crypto {
   verifyP256(spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
   /** Ed25519 [RFC8032 §5.1.7]: key of 32 bytes, signature of 64. */
   verifyEd25519(publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
+  /**
+   * RSASSA-PSS with SHA-256, for the mask too, and salt of any length [RFC8017 §8.1.2]: key as DER SubjectPublicKeyInfo. Absent
+   * where the host has none; keys that need it sign nothing then.
+   */
+  verifyRsaPss?(spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
 }
 
 /** DER before the 65-byte uncompressed point of a P-256 SubjectPublicKeyInfo [RFC5480 §2]. */

@@ -2,6 +2,7 @@
 // One bounded HTTP download: limits before work, no redirects, a deadline.
 
 import { quote } from '../core/faults.ts';
+import { TUF } from '../core/tuf/faults.ts';
 import { PEERS } from './faults.ts';
 
 export interface DownloadLimits {
@@ -43,7 +44,7 @@ export async function download(url: string, limits: DownloadLimits): Promise<Uin
     return new Uint8Array(Buffer.concat(chunks));
   } catch (cause) {
     if (cause instanceof TooLong) {
-      throw PEERS.reject(
+      throw TUF.reject(
         limits.tooLong,
         `expected at most ${limits.sizeBytesMax} bytes from ${quote(url)}, got more`,
       );

@@ -11,6 +11,7 @@ import { TrustedMetadataStore } from 'tuf-js/dist/store.js';
 import { DocumentNode } from '../core/encoding/document.ts';
 import { type Json, parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote, Rejection } from '../core/faults.ts';
+import { TUF } from '../core/tuf/faults.ts';
 import { download } from './download.ts';
 import { PEERS } from './faults.ts';
 import { readKept, writeKept } from './kept-metadata.ts';
@@ -122,7 +123,7 @@ export class TufClient {
     for (const role of roles) {
       // An earlier delegation would win in the standard's search order: it may not even cover the name.
       if (role.name !== own && role.isDelegatedPath(name)) {
-        throw PEERS.reject(
+        throw TUF.reject(
           'TUF_GOODS_WRONG_ROLE',
           `expected only ${quote(own)} to cover ${quote(name)}, ${quote(role.name)} does too`,
         );
@@ -130,13 +131,13 @@ export class TufClient {
     }
     const delegation = roles.find((role) => role.name === own);
     if (delegation === undefined || !delegation.terminating || !delegation.isDelegatedPath(name)) {
-      throw PEERS.reject(
+      throw TUF.reject(
         'TUF_ROLE_MISSING',
         `expected a terminating delegation ${quote(own)} that covers ${quote(name)}, found none`,
       );
     }
     if (this.store.snapshot?.signed.meta[`${own}.json`] === undefined) {
-      throw PEERS.reject('TUF_ROLE_MISSING', `the product ${quote(product)} has no release yet`);
+      throw TUF.reject('TUF_ROLE_MISSING', `the product ${quote(product)} has no release yet`);
     }
     await this.updateTargets(own, 'targets', {});
     return this.place(this.role(own).targets[name], name, own);
@@ -173,11 +174,11 @@ export class TufClient {
 
   private place(target: TargetFile | undefined, name: string, role: string): TargetPlace {
     if (target === undefined) {
-      throw PEERS.reject('TUF_TARGET_MISSING', `expected ${quote(role)} to name ${quote(name)}, it does not`);
+      throw TUF.reject('TUF_TARGET_MISSING', `expected ${quote(role)} to name ${quote(name)}, it does not`);
     }
     const sha256 = target.hashes.sha256;
     if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) {
-      throw PEERS.reject('TUF_METADATA_MALFORMED', `expected a SHA-256 digest for ${quote(name)}, got none`);
+      throw TUF.reject('TUF_METADATA_MALFORMED', `expected a SHA-256 digest for ${quote(name)}, got none`);
     }
     const at = name.lastIndexOf('/') + 1;
     const path = `${name.slice(0, at)}${sha256}.${name.slice(at)}`;
@@ -187,7 +188,7 @@ export class TufClient {
 
   private async fetchTarget(place: TargetPlace, sizeBytesMax: number): Promise<Uint8Array> {
     if (place.sizeBytes > sizeBytesMax) {
-      throw PEERS.reject(
+      throw TUF.reject(
         'TUF_METADATA_MALFORMED',
         `expected a target of at most ${sizeBytesMax} bytes, got ${place.sizeBytes}`,
       );
@@ -201,7 +202,7 @@ export class TufClient {
       throw PEERS.unavailable('TUF_UNREACHABLE', `the repository does not have ${quote(place.url)}`);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     if (sha256 !== place.sha256 || bytes.length !== place.sizeBytes) {
-      throw PEERS.reject(
+      throw TUF.reject(
         'TUF_TARGET_DIGEST',
         `expected sha256:${place.sha256} (${place.sizeBytes} bytes), got sha256:${sha256} (${bytes.length} bytes)`,
       );
@@ -270,7 +271,7 @@ export class TufClient {
   private refuseGoodsAtTop(): void {
     const goods = this.trustMaterialNames().find((name) => /^(images|packs)(\/|$)/.test(name));
     if (goods !== undefined) {
-      throw PEERS.reject(
+      throw TUF.reject(
         'TUF_GOODS_WRONG_ROLE',
         `top-level targets names ${quote(goods)}; goods belong to releases-<product> alone`,
       );
@@ -324,7 +325,7 @@ function openStore(root: Uint8Array): TrustedMetadataStore {
 function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T): T {
   const parsed = parseStrictJson(bytes, LIMITS.targets);
   if ('problem' in parsed) {
-    throw PEERS.reject(
+    throw TUF.reject(
       'TUF_METADATA_MALFORMED',
       `${quote(role)}: expected strict JSON, got ${parsed.problem}`,
       { at: `offset ${parsed.offset}` },
@@ -334,7 +335,7 @@ function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T
   try {
     return step(Buffer.from(bytes));
   } catch (cause) {
-    throw PEERS.reject(
+    throw TUF.reject(
       codeOf(cause),
       `${quote(role)}: ${quote(cause instanceof Error ? cause.message : String(cause))}`,
       { cause },
@@ -348,7 +349,7 @@ function checked<T>(role: string, bytes: Uint8Array, step: (buffer: Buffer) => T
  */
 function checkHead(role: string, metadata: Json): void {
   const refuse = (message: string, at: string) =>
-    PEERS.reject('TUF_METADATA_MALFORMED', `${quote(role)}: ${message}`, { at });
+    TUF.reject('TUF_METADATA_MALFORMED', `${quote(role)}: ${message}`, { at });
   const signed = new DocumentNode(metadata, { refuse }).field('signed');
   signed.field('version').integer(1);
   signed.field('expires').instantMs();
