@@ -4,16 +4,6 @@
 import { faultsOf } from '../core/faults.ts';
 
 export const PEERS = faultsOf({
-  TUF_UNREACHABLE: {
-    class: 'unavailable',
-    meaning: 'The update repository could not be reached or did not answer in time.',
-    remedy: 'Check the address, the network and that `waybill serve` runs there, then try again.',
-  },
-  TUF_STATE_UNWRITABLE: {
-    class: 'unavailable',
-    meaning: 'The folder that keeps verified metadata cannot be read or written.',
-    remedy: 'Check free space and permissions of the folder, and try again.',
-  },
   SIGSTORE_CERTIFICATE_REFUSED: {
     class: 'rejection',
     meaning:
