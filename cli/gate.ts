@@ -12,7 +12,7 @@ import { LIMITS } from '../core/limits.ts';
 import { parseReleaseIndex, releaseIndexName } from '../core/release/release-index.ts';
 import { compareVersions, releaseUri } from '../core/release/version.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
-import type { TufClient } from '../peers/tuf-client.ts';
+import type { TufClient } from '../device/tuf-client.ts';
 import type { Decision } from '../policy/case.ts';
 import { evaluate } from '../policy/evaluate.ts';
 import { explain } from '../policy/explain.ts';

@@ -149,8 +149,9 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
   });
   if (change.releasesKeys !== undefined || change.releasesThreshold !== undefined) {
     const own = releasesRole(product);
-    if ((await client.delegatedRole(own, { evenExpired: true })) !== undefined) {
-      checkStillSigned(product, metadata, await client.roleBytes(own));
+    const releases = await client.delegatedRole(own, { evenExpired: true });
+    if (releases !== undefined) {
+      checkStillSigned(product, metadata, releases.bytes);
     }
   }
   inputs.signal?.throwIfAborted();

@@ -6,8 +6,9 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
+import { nodeHost } from '../device/node-host.ts';
+import { TufClient } from '../device/tuf-client.ts';
 import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
-import { TufClient } from '../peers/tuf-client.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
 
@@ -58,7 +59,8 @@ export async function openTrust(options: {
   const id = createHash('sha256').update(root).update(url).digest('hex').slice(0, 32);
   const state = process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
   const stateFolder = join(state, 'waybill', 'tuf', id);
-  const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: Date.now() });
+  const host = nodeHost();
+  const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: host.nowMs(), host });
   await client.refresh(options);
   const trustedRoot = () => client.trustMaterial('trusted_root.json');
   return {

@@ -32,6 +32,11 @@ export interface Crypto {
   verifyEd25519(publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
   /** RSASSA-PKCS1-v1_5 [RFC8017 §8.2.2], key as DER SubjectPublicKeyInfo; absent where the host has none. */
   verifyRsaPkcs1?(hash: HashName, spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
+  /**
+   * RSASSA-PSS with SHA-256, for the mask too, and salt of any length [RFC8017 §8.1.2]: key as DER SubjectPublicKeyInfo. Absent
+   * where the host has none; keys that need it sign nothing then.
+   */
+  verifyRsaPss?(spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
 }
 
 /** DER before the uncompressed point of an elliptic curve SubjectPublicKeyInfo [RFC5480 §2], and the size of the point. */

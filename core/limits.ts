@@ -34,6 +34,21 @@ export const LIMITS = {
   trustedRootCount: 256,
   /** Hashes of one Merkle proof: the tree has at most 2^63 leaves. */
   proofHashCount: 64,
+  /** Update metadata by role: the sizes of the field's clients; a role above may announce less, never more. */
+  tufRootSizeBytes: 512_000,
+  tufTimestampSizeBytes: 16_384,
+  tufSnapshotSizeBytes: 2_000_000,
+  tufTargetsSizeBytes: 5_000_000,
+  /** New roots that one update follows [TUF-1.0.34 §5.3.3]. */
+  tufRootRotations: 256,
+  /** Delegated roles that one search of a target visits [TUF-1.0.34 §5.6.7]. */
+  tufRolesVisited: 32,
+  /** Members of anything that a role lists [docs/spec/tuf-repository.md §Roles]. */
+  tufListedCount: 1024,
+  /** Text of one key: RSA with 8192 bits in PEM has 1,500 characters. */
+  tufKeyCharacters: 4096,
+  /** A role's name in a URL and as a file: file systems end at 255. */
+  tufRoleNameCharacters: 200,
 } as const;
 
 // A bundle holds its statement in base64, which adds a third.

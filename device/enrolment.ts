@@ -6,7 +6,7 @@ import { base64Encode } from '../core/encoding/base64.ts';
 import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
 import { quote } from '../core/faults.ts';
 import { isProductName, isVersion } from '../core/release/version.ts';
-import { TufClient } from '../peers/tuf-client.ts';
+import { verifyTrustedRoot } from '../core/tuf/trusted-metadata.ts';
 import { type DeviceKey, makeDeviceKey, readDeviceKey } from './device-key.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceFiles, DeviceHost } from './host.ts';
@@ -58,12 +58,7 @@ export async function makeDevice(
     throw DEVICE.reject('DEVICE_EXISTS', `expected no device in ${quote(folder)}, found ${quote(found)}`);
   }
   // A root that cannot be opened now would leave a device that can never be updated.
-  await TufClient.open({
-    root: settings.root,
-    registryUrl: settings.registryUrl,
-    stateFolder: paths.tuf,
-    nowMs: host.nowMs(),
-  });
+  verifyTrustedRoot(settings.root, host.crypto);
   await files.write(paths.root, settings.root);
   const key = await makeDeviceKey(files, folder);
   const image = settings.image === undefined ? undefined : await fillFirstSlot(files, folder, settings.image);

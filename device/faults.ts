@@ -55,6 +55,16 @@ export const DEVICE = faultsOf({
     meaning: 'The registry refused to register the device.',
     remedy: 'See the reason in the message: a new enrolment token, or another device id.',
   },
+  TUF_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'The update repository could not be reached or did not answer in time.',
+    remedy: 'Check the address, the network and that `waybill serve` runs there, then try again.',
+  },
+  TUF_STATE_UNWRITABLE: {
+    class: 'unavailable',
+    meaning: 'The folder that keeps verified metadata cannot be read or written.',
+    remedy: 'Check free space and permissions of the folder, and try again.',
+  },
   SLOT_UNWRITABLE: {
     class: 'unavailable',
     meaning: 'The inactive slot could not be written or read; the active one was not touched.',

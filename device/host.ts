@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's outside: clock, network and files. All its durable writing goes through `DeviceFiles`.
 
+import type { Crypto } from '../core/crypto.ts';
+
 /** What the agent needs from the machine that it runs on. */
 export interface DeviceHost {
   /** Milliseconds since 1970. */
@@ -8,6 +10,8 @@ export interface DeviceHost {
   /** HTTP as `fetch` speaks it. */
   fetch(url: string, init: RequestInit): Promise<Response>;
   readonly files: DeviceFiles;
+  /** Its hashing and signature checks. */
+  readonly crypto: Crypto;
 }
 
 /** Files of the device folder. Failures are thrown as DEVICE_STATE_UNWRITABLE, for slots as SLOT_UNWRITABLE. */

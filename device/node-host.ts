@@ -4,63 +4,85 @@
 
 import { randomBytes } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote, type Unavailable } from '../core/faults.ts';
 import { DEVICE } from './faults.ts';
+import { type FileSystem, nodeFileSystem } from './file-system.ts';
 import type { DeviceFiles, DeviceHost, SlotWriter } from './host.ts';
+import { nodeCrypto } from './node-crypto.ts';
 import { claimFolder } from './node-lock.ts';
 
 const FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** The host of the `waybill device` command. */
 export function nodeHost(): DeviceHost {
-  return { nowMs: () => Date.now(), fetch: (url, init) => fetch(url, init), files: nodeFiles };
+  return {
+    nowMs: () => Date.now(),
+    fetch: (url, init) => fetch(url, init),
+    files: nodeFiles,
+    crypto: nodeCrypto,
+  };
+}
+
+/** Files that are whole and durable, made of the operations of a file system. */
+export function durableFiles(system: FileSystem): Pick<DeviceFiles, 'read' | 'write' | 'remove' | 'list'> {
+  return {
+    async read(path) {
+      try {
+        return await system.readFile(path, FILE_SIZE_BYTES_MAX);
+      } catch (cause) {
+        if (errno(cause) === 'ENOENT') return undefined;
+        throw stateFault('read', path, cause);
+      }
+    },
+
+    async write(path, bytes, mode = 0o644) {
+      const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+      try {
+        await makeFolder(system, dirname(path));
+        await system.createFile(beside, bytes, mode);
+        await system.syncFile(beside);
+        await system.rename(beside, path);
+        await system.syncFolder(dirname(path));
+      } catch (cause) {
+        await system.removeFile(beside).catch(() => undefined);
+        throw stateFault('write', path, cause);
+      }
+    },
+
+    async remove(path) {
+      try {
+        await system.removeFile(path);
+        await system.syncFolder(dirname(path));
+      } catch (cause) {
+        if (errno(cause) === 'ENOENT') return;
+        throw stateFault('remove', path, cause);
+      }
+    },
+
+    async list(folder) {
+      try {
+        return [...(await system.list(folder))].sort();
+      } catch (cause) {
+        if (errno(cause) === 'ENOENT') return [];
+        throw stateFault('read', folder, cause);
+      }
+    },
+  };
+}
+
+/** A folder that was just made is as fleeting as a file: the folder above must hold its name. */
+async function makeFolder(system: FileSystem, folder: string): Promise<void> {
+  const first = await system.makeFolder(folder);
+  if (first === undefined) return;
+  for (let made = folder; made.length >= first.length; made = dirname(made)) {
+    await system.syncFolder(dirname(made));
+  }
 }
 
 export const nodeFiles: DeviceFiles = {
-  async read(path) {
-    try {
-      const found = await stat(path);
-      // Nothing that the agent wrote, and a pipe would keep it waiting for ever.
-      if (!found.isFile() || found.size > FILE_SIZE_BYTES_MAX) return new Uint8Array();
-      return new Uint8Array(await readFile(path));
-    } catch (cause) {
-      if (errno(cause) === 'ENOENT') return undefined;
-      throw stateFault('read', path, cause);
-    }
-  },
-
-  async write(path, bytes, mode = 0o644) {
-    const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
-    try {
-      await mkdir(dirname(path), { recursive: true });
-      await writeSynced(beside, bytes, mode);
-      await rename(beside, path);
-      await syncFolder(dirname(path));
-    } catch (cause) {
-      await rm(beside, { force: true }).catch(() => undefined);
-      throw stateFault('write', path, cause);
-    }
-  },
-
-  async remove(path) {
-    try {
-      await rm(path, { force: true });
-      await syncFolder(dirname(path));
-    } catch (cause) {
-      throw stateFault('remove', path, cause);
-    }
-  },
-
-  async list(folder) {
-    try {
-      return (await readdir(folder)).sort();
-    } catch (cause) {
-      if (errno(cause) === 'ENOENT') return [];
-      throw stateFault('read', folder, cause);
-    }
-  },
+  ...durableFiles(nodeFileSystem),
 
   async lock(folder) {
     try {
@@ -117,7 +139,7 @@ function slotWriter(file: FileHandle, path: string): SlotWriter {
       try {
         await file.sync();
         await file.close();
-        await syncFolder(dirname(path));
+        await nodeFileSystem.syncFolder(dirname(path));
       } catch (cause) {
         throw slotFault('sync', path, cause);
       }
@@ -127,25 +149,6 @@ function slotWriter(file: FileHandle, path: string): SlotWriter {
       await file.close().catch(() => undefined);
     },
   };
-}
-
-async function writeSynced(path: string, bytes: Uint8Array, mode: number): Promise<void> {
-  const file = await open(path, 'wx', mode);
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 function errno(cause: unknown): string {

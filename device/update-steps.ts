@@ -18,7 +18,6 @@ import { type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
 import * as release from '../core/verify/release-checks.ts';
 import type { BundleVerifier, VerifiedBundle } from '../core/verify/verified.ts';
 import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
-import { type TargetPlace, TufClient } from '../peers/tuf-client.ts';
 import { downloadImage, IDLE_TIMEOUT_MS } from './download.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceHost } from './host.ts';
@@ -40,6 +39,7 @@ import { type Learned, learned } from './road.ts';
 import { checkDownload, checkReadBack, digestSlot, emptySlot, writeSlot } from './slot.ts';
 import { type ActiveSlot, type DeviceIdentity, devicePaths, otherSlot, writeActive } from './state.ts';
 import { checkSummary } from './summary.ts';
+import { type TargetPlace, TufClient } from './tuf-client.ts';
 
 /** Largest files, in bytes; the image may be as long as signed metadata says. */
 const SIZE_MAX = {
@@ -81,9 +81,10 @@ export async function refreshMetadata(device: Device): Promise<Learned<TufClient
     registryUrl: device.identity.registryUrl,
     stateFolder: devicePaths(device.folder).tuf,
     nowMs: device.nowMs,
+    host: device.host,
   });
   await tuf.refresh();
-  const { version, expires } = tuf.role('targets');
+  const { version, expires } = tuf.role('targets').signed;
   return learned(tuf, `targets version ${version}, good until ${expires}`);
 }
 
@@ -106,7 +107,7 @@ export async function readIndex(device: Device, tuf: TufClient): Promise<Learned
   const { product } = device.identity;
   const index = parseReleaseIndex(await tuf.goods(product, releaseIndexName(product), SIZE_MAX.index));
   checkIndexProduct(index, chooser(device));
-  const { version, expires } = tuf.role(`releases-${product}`);
+  const { version, expires } = tuf.role(`releases-${product}`).signed;
   return learned(
     index,
     `releases-${product} version ${version}, good until ${expires}; ${index.releases.length} releases, ${index.denials.length} denials`,

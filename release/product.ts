@@ -3,9 +3,11 @@
 // delegation of its images and packs to its release managers' keys.
 
 import type { KeyObject } from 'node:crypto';
-import { Metadata, MetadataKind, type Targets } from '@tufjs/models';
+import { Metadata, MetadataKind } from '@tufjs/models';
 import { quote } from '../core/faults.ts';
 import { devicePolicyName } from '../core/release/device-policy.ts';
+import type { Targets } from '../core/tuf/roles.ts';
+import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import { RELEASE } from './faults.ts';
 import { type GoodsFile, goodsOf, releasesRole } from './goods.ts';
 import { roleKey } from './role-metadata.ts';
@@ -30,10 +32,10 @@ export interface NewProduct extends ProductChange {
 
 /** The next top-level targets with one more product. @throws RELEASE_PRODUCT_EXISTS, CEREMONY_THRESHOLD_INVALID */
 export function addProduct(
-  current: Targets,
+  current: VerifiedRole<Targets>,
   change: NewProduct,
 ): { readonly draft: RoleDraft; readonly files: readonly GoodsFile[] } {
-  if (current.delegations?.roles?.[releasesRole(change.product)] !== undefined) {
+  if (isDelegated(current, change.product)) {
     throw RELEASE.reject('RELEASE_PRODUCT_EXISTS', `expected no product ${quote(change.product)}, found one`);
   }
   return applyChange(current, change);
@@ -41,10 +43,10 @@ export function addProduct(
 
 /** The next top-level targets with a product changed. @throws RELEASE_PRODUCT_UNKNOWN, CEREMONY_THRESHOLD_INVALID */
 export function updateProduct(
-  current: Targets,
+  current: VerifiedRole<Targets>,
   change: ProductChange,
 ): { readonly draft: RoleDraft; readonly files: readonly GoodsFile[] } {
-  if (current.delegations?.roles?.[releasesRole(change.product)] === undefined) {
+  if (!isDelegated(current, change.product)) {
     throw RELEASE.reject(
       'RELEASE_PRODUCT_UNKNOWN',
       `expected the product ${quote(change.product)}, found none`,
@@ -72,7 +74,11 @@ export function checkStillSigned(product: string, nextTargets: Uint8Array, relea
   }
 }
 
-function applyChange(current: Targets, change: ProductChange) {
+function isDelegated(current: VerifiedRole<Targets>, product: string): boolean {
+  return current.signed.delegations.some(({ name }) => name === releasesRole(product));
+}
+
+function applyChange(current: VerifiedRole<Targets>, change: ProductChange) {
   const { product, devicePolicy, releasesKeys, releasesThreshold } = change;
   const draft = draftNext(current);
   const files: GoodsFile[] = [];

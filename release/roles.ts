@@ -5,16 +5,13 @@
 import type { KeyObject } from 'node:crypto';
 import { Metadata, Targets } from '@tufjs/models';
 import { quote, several } from '../core/faults.ts';
+import type { RoleKeys } from '../core/tuf/envelope.ts';
+import type { Targets as VerifiedTargets } from '../core/tuf/roles.ts';
+import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import { RELEASE } from './faults.ts';
 import type { GoodsFile } from './goods.ts';
 import type { Registry } from './registry.ts';
 import { expiryAfter, roleKey, signMetadata, TUF_SPEC_VERSION } from './role-metadata.ts';
-
-/** Who may sign a role, as the role above names them. */
-export interface Delegates {
-  readonly keyIDs: readonly string[];
-  readonly threshold: number;
-}
 
 /** The JSON of a targets role that is changed before it is signed. */
 export interface RoleDraft {
@@ -27,11 +24,11 @@ export interface RoleDraft {
 }
 
 /** A copy of the current role to change, its version raised by one; version 1 if there is none yet. */
-export function draftNext(current: Targets | undefined): RoleDraft {
+export function draftNext(current: VerifiedRole<VerifiedTargets> | undefined): RoleDraft {
   if (current === undefined) return { version: 1, targets: {} };
-  const { targets, delegations } = JSON.parse(JSON.stringify(current.toJSON())) as RoleDraft;
+  const { targets, delegations } = JSON.parse(JSON.stringify(current.json)) as RoleDraft;
   return {
-    version: current.version + 1,
+    version: current.signed.version + 1,
     targets,
     ...(delegations === undefined ? {} : { delegations }),
   };
@@ -51,18 +48,18 @@ export function signDraft(
   role: string,
   draft: RoleDraft,
   keys: readonly KeyObject[],
-  delegates: Delegates | undefined,
+  delegates: RoleKeys | undefined,
   expiry: { readonly now: Date; readonly days: number },
 ): Uint8Array {
   if (delegates === undefined) {
     throw RELEASE.reject('RELEASE_PRODUCT_UNKNOWN', `expected a delegation to ${quote(role)}, found none`);
   }
   const usable = new Map(keys.map((key) => [roleKey(key).keyId, key]));
-  for (const id of usable.keys()) if (!delegates.keyIDs.includes(id)) usable.delete(id);
+  for (const id of usable.keys()) if (!delegates.keyIds.includes(id)) usable.delete(id);
   if (usable.size < delegates.threshold) {
     throw RELEASE.reject(
       'RELEASE_KEY_NOT_DELEGATED',
-      `role ${quote(role)}: expected ${delegates.threshold} of the keys ${delegates.keyIDs.map(short).join(', ')}, ` +
+      `role ${quote(role)}: expected ${delegates.threshold} of the keys ${delegates.keyIds.map(short).join(', ')}, ` +
         `got ${usable.size} among ${keys.map((key) => short(roleKey(key).keyId)).join(', ') || 'none'}`,
     );
   }

@@ -3,8 +3,8 @@
 // with whichever keys one holds. The attacks of the demo and the tests of the TUF client are made with it; nothing else is.
 
 import { createHash, createPublicKey, type KeyObject, sign } from 'node:crypto';
-import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import type { Json } from '../../core/encoding/strict-json.ts';
+import { canonicalMetadata } from '../../core/tuf/canonical.ts';
 import { roleKey } from '../../release/role-metadata.ts';
 
 /** The signed part of a role, free to be bent. */
@@ -22,7 +22,8 @@ export class TufForge {
   /** Signs one role with the keys held and lays it where clients look; returns its bytes. */
   sign(role: string): Uint8Array {
     const signed = this.roles.get(role);
-    const data = canonicalJsonBytes(signed as Json);
+    // What no signature can cover is signed as nothing.
+    const data = canonicalMetadata(signed as Json) ?? new Uint8Array();
     const signatures = (this.keys.get(role) ?? []).map((key) => ({
       keyid: roleKey(createPublicKey(key)).keyId,
       sig: sign(null, data, key).toString('hex'),

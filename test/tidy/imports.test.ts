@@ -42,7 +42,7 @@ const EXCEPTIONS = [
     from: 'device',
     to: 'peers',
     why: "the device verifies with the field's libraries behind core's interfaces",
-    until: 'core verifies bundles and TUF metadata itself',
+    until: 'core verifies bundles itself',
   },
 ];
 
@@ -50,7 +50,7 @@ const EXCEPTIONS = [
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   core: ['@noble/curves', '@noble/hashes'],
   policy: [],
-  peers: ['@sigstore/bundle', '@sigstore/protobuf-specs', '@sigstore/verify', '@tufjs/models', 'tuf-js'],
+  peers: ['@sigstore/bundle', '@sigstore/protobuf-specs', '@sigstore/verify'],
   builder: ['@cyclonedx/cyclonedx-library', 'packageurl-js', 'yaml'],
   attest: ['@sigstore/bundle', '@sigstore/protobuf-specs', '@sigstore/sign', 'jose'],
   registry: [

