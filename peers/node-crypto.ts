@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Node's cryptography behind core's interface [docs/architecture.md §Admission to core]: native speed, and RSA, which the portable one has not.
 
-import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { constants, createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type Crypto, ecdsaCurveOf, type HashName } from '../core/crypto.ts';
 
 /** DER before the 32 octets of an Ed25519 SubjectPublicKeyInfo [RFC8410 §4]. */
@@ -40,6 +40,10 @@ function isSigned(
   }
 }
 
+/** Shorter keys are no longer believed. */
+const RSA_BITS_MIN = 2048;
+const PSS = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO };
+
 /** For hosts that run Node. */
 export const nodeCrypto: Crypto = {
   sha256: digest('sha256'),
@@ -52,5 +56,15 @@ export const nodeCrypto: Crypto = {
   verifyEd25519: (publicKey, data, signature) =>
     publicKey.length === 32 &&
     isSigned(null, Buffer.concat([ED25519_PREFIX, publicKey]), 'ed25519', data, signature),
+  verifyRsaPss(spki, data, signature) {
+    try {
+      const key = openKey(spki);
+      const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+      if (key.asymmetricKeyType !== 'rsa' || bits < RSA_BITS_MIN) return false;
+      return verify('sha256', data, { key, ...PSS }, signature);
+    } catch {
+      return false;
+    }
+  },
   verifyRsaPkcs1: (hash, spki, data, signature) => isSigned(hash, spki, 'rsa', data, signature),
 };

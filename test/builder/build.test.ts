@@ -17,18 +17,16 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readBuildOutput } from '../../attest/build-output.ts';
-import { type BuildRequest, build } from '../../builder/build.ts';
+import { build } from '../../builder/build.ts';
 import { probeLimits } from '../../builder/control-group.ts';
-import { inputsSha256 } from '../../builder/definition.ts';
-import { lockInputs } from '../../builder/lock.ts';
-import { debianInputs, formatLock, type Lock } from '../../builder/lock-file.ts';
+import { debianInputs } from '../../builder/lock-file.ts';
 import { listWorkFiles } from '../../builder/outputs.ts';
 import { parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { parseSbomReference } from '../../core/intoto/reference.ts';
 import { parseStatement } from '../../core/intoto/statement.ts';
 import { ARCHITECTURE, type Archive, makeArchive, TOOLBOX } from './archive.ts';
-import { readYaml, stepYaml, type YamlOptions, yamlOver } from './definitions.ts';
+import { buildRequests } from './build-requests.ts';
+import { stepYaml, type YamlOptions } from './definitions.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'waybill-build-'));
 const cache = join(base, 'cache');
@@ -49,31 +47,7 @@ afterAll(() => {
   rmSync(base, { recursive: true, force: true });
 });
 
-let outs = 0;
-const locks = new Map<string, Lock>();
-async function request(
-  steps: string,
-  options: Partial<YamlOptions> = {},
-): Promise<BuildRequest & { out: string }> {
-  const text = yamlOver(archive, steps, options);
-  const definition = readYaml(text);
-  // Locking is tested elsewhere: once for each set of inputs is enough here.
-  const key = inputsSha256(definition);
-  const lock = locks.get(key) ?? (await lockInputs(definition, { folder: '/', mirror: archive.url }));
-  locks.set(key, lock);
-  return {
-    definition,
-    lock,
-    definitionBytes: Buffer.from(text),
-    lockBytes: formatLock(lock),
-    out: join(base, 'outs', `out-${++outs}`),
-    replace: false,
-    cache,
-    builderId: 'https://waybill.example/builders/test',
-    toolVersion: '0.0.0',
-    mirror: archive.url,
-  };
-}
+const request = buildRequests({ archive: () => archive, base, cache });
 const make = async (steps: string, options?: Partial<YamlOptions>) => build(await request(steps, options));
 /** Everything that a build may leave: beside the outputs, and under the cache. */
 const leftovers = () => [
@@ -197,30 +171,6 @@ describe('a build', () => {
     expect(leftovers()).toEqual([]);
   });
 
-  test('of several images: each has an SBOM and a reference of its own', async () => {
-    const asked = await request(`${TWO_STEPS}\n`, { ...FIRMWARE, more: '  - image: make/a.elf\n' });
-    const summary = await build(asked);
-    expect(summary.images.map(({ file }) => file)).toEqual(['image.bin', 'a.elf']);
-    expect(readdirSync(join(asked.out, 'products')).sort()).toEqual(['a.elf', 'image.bin']);
-    expect(summary.statements.slice(2)).toEqual(['03-image.bin.sbom.json', '04-a.elf.sbom.json']);
-    for (const { file, sha256: digest, sbom } of summary.images) {
-      const bytes = readFileSync(join(asked.out, sbom.file));
-      expect(sha256(bytes)).toBe(sbom.sha256);
-      const { hashes, properties } = JSON.parse(bytes.toString()).metadata.component;
-      expect(hashes[0]).toEqual({ alg: 'SHA-256', content: digest });
-      expect(properties).toContainEqual({ name: 'waybill:image', value: file });
-    }
-    const output = await readBuildOutput(asked.out);
-    expect([...output.sboms.keys()]).toEqual(['sboms/a.elf.cdx.json', 'sboms/image.bin.cdx.json']);
-  });
-
-  test('of two images with the same bytes is refused', async () => {
-    const twice = stepYaml('echo x >image.bin; cp image.bin b.bin', '      - path: b.bin\n');
-    await expect(make(twice, { more: '  - image: make/b.bin\n' })).rejects.toMatchObject({
-      code: 'SBOM_IMAGES_EQUAL',
-    });
-  });
-
   test('twice gives the same bytes but for the invocation', async () => {
     const first = await request(TWO_STEPS, FIRMWARE);
     const second = { ...first, out: `${first.out}-again`, cache: join(base, 'elsewhere') };
@@ -284,38 +234,6 @@ describe('a build', () => {
       });
     }
   });
-});
-
-test('Ubuntu is an archive like Debian: packages packed with zstd, named as its own in statement and SBOM', async () => {
-  const ubuntu = makeArchive([
-    { name: 'source', files: { 'usr/src/a': 'a' }, depends: 'toolbox', packing: 'zstd' },
-    TOOLBOX,
-  ]);
-  try {
-    ubuntu.sign((release) => release.replace('Origin: Waybill-Test', 'Origin: Ubuntu'));
-    const text = yamlOver(ubuntu, stepYaml('cat /usr/src/a >image.bin'), { packages: ['source'] }).replace(
-      'distribution: waybill-test',
-      'distribution: ubuntu',
-    );
-    const definition = readYaml(text);
-    const lock = await lockInputs(definition, { folder: '/', mirror: ubuntu.url });
-    const asked = await request(stepYaml('true'));
-    await build({
-      ...{ ...asked, definition, lock, definitionBytes: Buffer.from(text), lockBytes: formatLock(lock) },
-      mirror: ubuntu.url,
-    });
-    const file = (name: string) => readFileSync(join(asked.out, name), 'utf8');
-    expect(file('products/image.bin')).toBe('a');
-    const url = `pkg:deb/ubuntu/source@1.0-1?arch=${ARCHITECTURE}`;
-    expect(JSON.parse(file('sbom.cdx.json')).formulation[0].components[0]).toMatchObject({
-      purl: url,
-      supplier: { name: 'ubuntu' },
-    });
-    const statement = parseStatement(Buffer.from(file('statements/01-make.provenance.json')));
-    expect(parseStepProvenance(statement).resolvedDependencies[0]?.uri).toBe(url);
-  } finally {
-    ubuntu.close();
-  }
 });
 
 test('a step whose inputs hold libfaketime has its clock, and says so', async () => {

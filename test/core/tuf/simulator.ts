@@ -15,7 +15,7 @@ import type { Json } from '../../../core/encoding/strict-json.ts';
 import { canonicalMetadata } from '../../../core/tuf/canonical.ts';
 import type { TufRequest, TufSteps } from '../../../core/tuf/workflow.ts';
 import { Workflow } from '../../../core/tuf/workflow.ts';
-import { nodeCrypto } from '../../../device/node-crypto.ts';
+import { nodeCrypto } from '../../../peers/node-crypto.ts';
 
 export const NOW = Date.parse('2026-06-01T00:00:00Z');
 export const LATER = '2026-12-01T00:00:00Z';

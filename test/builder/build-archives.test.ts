@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole builds over archives and definitions of other shapes: several images, and an archive that is Ubuntu's.
+
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readBuildOutput } from '../../attest/build-output.ts';
+import { build } from '../../builder/build.ts';
+import { lockInputs } from '../../builder/lock.ts';
+import { formatLock } from '../../builder/lock-file.ts';
+import { parseStepProvenance } from '../../core/intoto/provenance.ts';
+import { parseStatement } from '../../core/intoto/statement.ts';
+import { ARCHITECTURE, type Archive, makeArchive, TOOLBOX } from './archive.ts';
+import { buildRequests } from './build-requests.ts';
+import { readYaml, stepYaml, yamlOver } from './definitions.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'waybill-archives-'));
+let archive: Archive;
+beforeAll(() => {
+  archive = makeArchive([TOOLBOX]);
+});
+afterAll(() => {
+  archive.close();
+  rmSync(base, { recursive: true, force: true });
+});
+const request = buildRequests({ archive: () => archive, base, cache: join(base, 'cache') });
+const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex');
+
+const TWO_FILES = stepYaml('echo one >image.bin; echo two >a.elf', '      - path: a.elf\n');
+
+describe('a build', () => {
+  test('of several images: each has an SBOM and a reference of its own', async () => {
+    const asked = await request(TWO_FILES, { more: '  - image: make/a.elf\n' });
+    const summary = await build(asked);
+    expect(summary.images.map(({ file }) => file)).toEqual(['image.bin', 'a.elf']);
+    expect(readdirSync(join(asked.out, 'products')).sort()).toEqual(['a.elf', 'image.bin']);
+    expect(summary.statements.slice(1)).toEqual(['02-image.bin.sbom.json', '03-a.elf.sbom.json']);
+    for (const { file, sha256: digest, sbom } of summary.images) {
+      const bytes = readFileSync(join(asked.out, sbom.file));
+      expect(sha256(bytes)).toBe(sbom.sha256);
+      const { hashes, properties } = JSON.parse(bytes.toString()).metadata.component;
+      expect(hashes[0]).toEqual({ alg: 'SHA-256', content: digest });
+      expect(properties).toContainEqual({ name: 'waybill:image', value: file });
+    }
+    const output = await readBuildOutput(asked.out);
+    expect([...output.sboms.keys()]).toEqual(['sboms/a.elf.cdx.json', 'sboms/image.bin.cdx.json']);
+  });
+
+  test('of two images with the same bytes is refused', async () => {
+    const twice = stepYaml('echo x >image.bin; cp image.bin b.bin', '      - path: b.bin\n');
+    const asked = await request(twice, { more: '  - image: make/b.bin\n' });
+    await expect(build(asked)).rejects.toMatchObject({
+      code: 'SBOM_IMAGES_EQUAL',
+    });
+  });
+});
+
+test('Ubuntu is an archive like Debian: packages packed with zstd, named as its own in statement and SBOM', async () => {
+  const ubuntu = makeArchive([
+    { name: 'source', files: { 'usr/src/a': 'a' }, depends: 'toolbox', packing: 'zstd' },
+    TOOLBOX,
+  ]);
+  try {
+    ubuntu.sign((release) => release.replace('Origin: Waybill-Test', 'Origin: Ubuntu'));
+    const text = yamlOver(ubuntu, stepYaml('cat /usr/src/a >image.bin'), { packages: ['source'] }).replace(
+      'distribution: waybill-test',
+      'distribution: ubuntu',
+    );
+    const definition = readYaml(text);
+    const lock = await lockInputs(definition, { folder: '/', mirror: ubuntu.url });
+    const asked = await request(stepYaml('true'));
+    await build({
+      ...{ ...asked, definition, lock, definitionBytes: Buffer.from(text), lockBytes: formatLock(lock) },
+      mirror: ubuntu.url,
+    });
+    const file = (name: string) => readFileSync(join(asked.out, name), 'utf8');
+    expect(file('products/image.bin')).toBe('a');
+    const url = `pkg:deb/ubuntu/source@1.0-1?arch=${ARCHITECTURE}`;
+    expect(JSON.parse(file('sboms/image.bin.cdx.json')).formulation[0].components[0]).toMatchObject({
+      purl: url,
+      supplier: { name: 'ubuntu' },
+    });
+    const statement = parseStatement(Buffer.from(file('statements/01-make.provenance.json')));
+    expect(parseStepProvenance(statement).resolvedDependencies[0]?.uri).toBe(url);
+  } finally {
+    ubuntu.close();
+  }
+});
