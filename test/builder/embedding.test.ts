@@ -111,7 +111,7 @@ async function sbomOf(text: string): Promise<{ own: Component; components: Compo
     builderId: 'https://waybill.example/builders/test',
   });
   expect(summary.outputs).toHaveLength(4);
-  const sbom = JSON.parse(readFileSync(join(out, 'sboms/firmware.bin.cdx.json'), 'utf8'));
+  const sbom = JSON.parse(readFileSync(join(out, summary.images[0]?.sbom.file ?? ''), 'utf8'));
   const own: Component = sbom.metadata.component;
   const gaps = own.properties?.filter(({ name }) => name === 'waybill:gap').map(({ value }) => value) ?? [];
   return { own, components: sbom.components ?? [], gaps };
