@@ -66,8 +66,6 @@ export class ControlGroup {
     try {
       for (const folder of group.#folders) mkdirSync(folder);
       group.#setBounds(bounds);
-      // What cannot be read now would not be told later.
-      group.memoryRanOut();
       return group;
     } catch (cause) {
       group.#removeFolders();
@@ -111,7 +109,7 @@ export class ControlGroup {
       return this.#count('memory.events', 'oom ') > 0 ? 'step' : 'machine';
     }
     if (this.#count('memory.oom_control', 'oom_kill ') === 0) return undefined;
-    // Version 1 has no such count. memory.failcnt would do, but not every kernel keeps it.
+    // Version 1 has no such count: memory.failcnt would do, but later kernels keep it at 0 (Linux 6.18).
     const peak = this.#count('memory.max_usage_in_bytes');
     return peak + NEAR_BYTES >= this.#count('memory.limit_in_bytes') ? 'step' : 'machine';
   }

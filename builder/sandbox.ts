@@ -1,28 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sandbox of a step: bubblewrap around a root of locked packages [docs/spec/build-definition.md §What a step can see].
-// What bounds it is in resource-limits.ts, the filter of its system calls in seccomp.ts, what it is told in fixed-answers.ts.
+// What bounds it is in control-group.ts and resource-limits.ts, the filter of its system calls in seccomp.ts, what it is told in
+// fixed-answers.ts, what passes between us and bubblewrap in sandbox-pipes.ts.
 
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { type StdioOptions, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
 import { quote } from '../core/faults.ts';
 import type { SandboxLimits } from '../core/intoto/provenance.ts';
 import { type Conditions, changedEnvironment } from './conditions.ts';
 import { ControlGroup } from './control-group.ts';
 import { BUILDER } from './faults.ts';
 import { clockEnvironment, writeMachineFiles } from './fixed-answers.ts';
-import { findTool, runTool } from './host-tool.ts';
+import { findTool } from './host-tool.ts';
 import { removeTree } from './remove-tree.ts';
 import {
   DEFAULT_LIMITS,
@@ -35,12 +25,10 @@ import {
   TMP_SIZE_BYTES,
   watchSize,
 } from './resource-limits.ts';
+import { collectStatus, inheritedDescriptors, openLogPipe, writeTo } from './sandbox-pipes.ts';
 import { requireFilter, seccompProgram } from './seccomp.ts';
 import { giveToStepUser, stageFolders } from './step-user.ts';
 import { traceOptions } from './trace.ts';
-
-/** What is kept of a log, in memory and in the output folder. */
-const LOG_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 
 // `--unshare-all` cannot be joined with `--disable-userns`, hence the list.
 export const NAMESPACES = [
@@ -296,7 +284,7 @@ async function startSandbox(
   const inputs = (run.inputs ?? []).map(({ folder }) => folder);
   const own = { root: run.root, work: run.work, materials: run.materials, machine, inputs };
   const { places, words } = await sandboxCommand(limits, group, own);
-  const pipe = await openLogPipe(run);
+  const pipe = await openLogPipe(`${run.work}.log`, run.onLog, run.signal);
   const uncovered = inheritedDescriptors();
   const cover = uncovered.length === 0 ? undefined : openSync('/dev/null', 'r');
   const stdio: StdioOptions = ['ignore', pipe.writeEnd, pipe.writeEnd, 'pipe', 'pipe', 'pipe', 'pipe'];
@@ -324,64 +312,6 @@ function writePasswd(machine: string, user: NonNullable<Conditions['user']>): vo
   writeFileSync(`${machine}/${PASSWD}`, entry);
 }
 
-function writeTo(child: ChildProcess, descriptor: number, content: string | Buffer): void {
-  // The type of `stdio` ends at 4.
-  const into = (child.stdio as readonly unknown[])[descriptor] as Writable;
-  // If bubblewrap ends before it has read it, its exit code tells.
-  into.on('error', () => {});
-  into.end(content);
-}
-
-/** Descriptors above 6 that a process started by us would get from us because whoever started us left them open. */
-function inheritedDescriptors(): number[] {
-  const closedOnExec = 0o2000000;
-  return readdirSync('/proc/self/fd')
-    .map(Number)
-    .filter((descriptor) => {
-      if (descriptor <= 6) return false;
-      try {
-        const info = readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8');
-        const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-        return (flags & closedOnExec) === 0;
-      } catch {
-        // The descriptor that listed the folder itself.
-        return false;
-      }
-    });
-}
-
-/**
- * One pipe for both streams of a log, so that lines keep their order. A named pipe, removed at once: Node's own are sockets, and
- * a step that opens /dev/stdout again could not.
- */
-async function openLogPipe(run: SandboxRun) {
-  const path = `${run.work}.log`;
-  const made = await runTool('mkfifo', [path], { signal: run.signal });
-  if (made.exitCode !== 0) {
-    throw BUILDER.unavailable(
-      'SANDBOX_START_FAILED',
-      `expected a pipe for the log, got ${quote(made.stderr)}`,
-    );
-  }
-  // A step opens /dev/stdout again as itself.
-  giveToStepUser(path);
-  const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writeEnd = openSync(path, constants.O_WRONLY);
-  unlinkSync(path);
-  const reader = new Socket({ fd: readEnd, readable: true, writable: false });
-  let log = '';
-  reader.setEncoding('utf8').on('data', (text: string) => {
-    run.onLog?.(text);
-    // The end of a log says why it failed; what is cut is cut at the start.
-    log = (log + text).slice(-LOG_SIZE_BYTES_MAX);
-  });
-  const ended = new Promise<void>((resolve) => {
-    reader.on('close', () => resolve());
-    reader.on('error', () => resolve());
-  });
-  return { writeEnd, log: () => ended.then(() => log) };
-}
-
 function startFailed(log: string, code: number | null, started: boolean): Error {
   const said = log.trim().split('\n').at(-1) ?? '';
   const when = started ? 'in the sandbox' : 'before the sandbox was there';
@@ -389,24 +319,6 @@ function startFailed(log: string, code: number | null, started: boolean): Error 
     'SANDBOX_START_FAILED',
     `expected the command to run, got exit code ${code} from bubblewrap ${when}: ${quote(said)}`,
   );
-}
-
-/** bubblewrap writes one JSON object a line: first `child-pid`, at the end `exit-code`. */
-function collectStatus(child: ChildProcess) {
-  let text = '';
-  const stream = (child.stdio[3] as Readable).setEncoding('utf8');
-  const member = (name: string): number | undefined => {
-    const found = new RegExp(`"${name}": ([0-9]+)`).exec(text)?.[1];
-    return found === undefined ? undefined : Number(found);
-  };
-  const started = new Promise<number | undefined>((resolve) => {
-    stream.on('data', (chunk: string) => {
-      text += chunk;
-      if (member('child-pid') !== undefined) resolve(member('child-pid'));
-    });
-    stream.on('close', () => resolve(undefined));
-  });
-  return { started, childPid: () => member('child-pid'), exitCode: () => member('exit-code') };
 }
 
 /**

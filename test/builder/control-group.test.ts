@@ -1,149 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control groups of steps: what they bound, that nothing is left of them, and where they may be made. Real groups, in whichever version
-// this machine has; the file runs on version 2 in a Linux of its own: test/long/control-group-v2.test.ts.
+// Control groups of steps: what they bound, and that nothing is left of them. Real groups, in whichever version this machine has; in version
+// 2, these tests run in a Linux of their own: test/long/control-group-v2.test.ts.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
-  chmodSync,
   chownSync,
-  copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmdirSync,
-  rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { buildSync } from 'esbuild';
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ControlGroup, probeLimits } from '../../builder/control-group.ts';
-import { type Delegation, findDelegation } from '../../builder/delegation.ts';
+import type { Delegation } from '../../builder/delegation.ts';
 import { probeSandbox } from '../../builder/preflight.ts';
-import { runInSandbox, type SandboxRun } from '../../builder/sandbox.ts';
+import type { SandboxRun } from '../../builder/sandbox.ts';
+import {
+  base,
+  begun,
+  clear,
+  delegated,
+  groupsOf,
+  holding,
+  isRoot,
+  MEBIBYTE,
+  NOBODY,
+  outputOf,
+  prepare,
+  run,
+  runOf,
+  start,
+} from './grouped-builders.ts';
 
-const MEBIBYTE = 1024 * 1024;
-/** Debian's `nobody`, who has no file anywhere, and no control group. */
-const NOBODY = 65534;
-const isRoot = process.getuid?.() === 0;
-const base = mkdtempSync(join(tmpdir(), 'waybill-groups-'));
-const root = join(base, 'root');
-// Copies: root's checkout may be closed to an ordinary user.
-const node = join(base, 'node');
-const modules = join(base, 'modules');
-let possible = false;
-
-/** Host programs and what they need, as a root. */
-function makeRoot(): void {
-  for (const name of ['bin', 'proc', 'dev', 'tmp', 'build', 'materials', 'etc'])
-    mkdirSync(join(root, name), { recursive: true });
-  for (const program of ['dash', 'head', 'perl', 'sleep']) {
-    const path = execFileSync('/bin/sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim();
-    const needs = execFileSync('ldd', [path], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g);
-    for (const [, library = ''] of needs) execFileSync('cp', ['-L', '--parents', library, root]);
-    execFileSync('cp', ['-L', path, join(root, 'bin', program)]);
-  }
-  symlinkSync('dash', join(root, 'bin/sh'));
-}
-
-beforeAll(async () => {
-  chmodSync(base, 0o755);
-  makeRoot();
-  copyFileSync(process.execPath, node);
-  const source = (name: string) => fileURLToPath(new URL(`../../builder/${name}.ts`, import.meta.url));
-  buildSync({
-    entryPoints: ['sandbox', 'control-group', 'delegation', 'preflight'].map(source),
-    ...{ outdir: modules, outExtension: { '.js': '.mjs' } },
-    ...{ bundle: true, platform: 'node', format: 'esm' },
-  });
-  possible = (await probeLimits()) === 'cgroup';
-});
-afterAll(() => rmSync(base, { recursive: true, force: true }));
-
-/** What was delegated to the tests; skips a test where nothing was. */
-function delegated(context: TestContext): Delegation {
-  const found = possible ? findDelegation() : undefined;
-  if (found === undefined) return context.skip('no control group for memory and processes may be made here');
-  return found;
-}
-
-/** The root of a hierarchy of version 2 that nobody else manages; skips a test where there is none. */
-function wholeHierarchy(context: TestContext): string {
-  const { version, memory } = delegated(context);
-  if (version === 1 || existsSync(join(memory, 'cgroup.type')))
-    return context.skip('no hierarchy of version 2 to ourselves');
-  return memory;
-}
-
-/** Groups of this process, or of another. */
-const groupsOf = ({ memory, pids }: Delegation, pid = process.pid): string[] =>
-  [memory, pids].flatMap((folder) =>
-    readdirSync(folder)
-      .filter((name) => new RegExp(`^waybill-\\d+-${pid}-`).test(name))
-      .map((name) => join(folder, name)),
-  );
-
-let runs = 0;
-function runOf(command: string, more: Partial<SandboxRun>): SandboxRun {
-  const work = join(base, `work-${++runs}`);
-  const materials = join(base, `materials-${runs}`);
-  for (const folder of [work, materials]) mkdirSync(folder);
-  return {
-    ...{ root, work, materials, command: ['/bin/sh', '-c', command] },
-    ...{ environment: [], sourceDateEpoch: 0, timeoutMs: 60_000, boundBy: 'cgroup' },
-    ...more,
-  };
-}
-const run = (command: string, more: Partial<SandboxRun> = {}) => runInSandbox(runOf(command, more));
-
-/** Starts Node with a script that has the builder's exports: in groups, as another user, behind other words. */
-function start(
-  script: string,
-  how: { uid?: number; groups?: readonly string[]; before?: readonly string[] } = {},
-) {
-  const from = (name: string) => JSON.stringify(join(modules, `${name}.mjs`));
-  const text = `
-    import { runInSandbox } from ${from('sandbox')};
-    import { ControlGroup, probeLimits } from ${from('control-group')};
-    import { findDelegation } from ${from('delegation')};
-    import { probeSandbox } from ${from('preflight')};
-    const told = (failure) => console.log(failure.code, failure.message);
-    ${script}`;
-  const { uid, groups = [], before = [] } = how;
-  const become = uid === undefined ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
-  const words = [...become, ...before, node, '--input-type=module', '-e', text];
-  const enter = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"';
-  return spawn('/bin/sh', ['-e', '-c', enter, 'sh', ...groups, '--', ...words], {
-    ...{ cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] },
-    env: { PATH: process.env.PATH, HOME: base },
-  });
-}
-
-async function outputOf(child: ChildProcess): Promise<string> {
-  let shown = '';
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    shown += text;
-  });
-  await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
-  return shown.trim();
-}
-
-/** Waits for the first line of the step, by when it is in its group. */
-const begun = (more: Partial<SandboxRun> = {}) => {
-  let begin: () => void = () => {};
-  const started = new Promise<void>((resolve) => {
-    begin = resolve;
-  });
-  return { ...more, started, onLog: () => begin() };
-};
-
-/** Holds that much memory for some seconds. */
-const HOLD = (mebibytes: number) => `perl -e 'vec($x, ${mebibytes} << 20, 8) = 1; sleep 5'`;
+beforeAll(prepare);
+afterAll(clear);
 
 /** Says how much address space a process may reserve, and how many there may be. */
 const saysLimit = (name: string) => `perl -ne 'print $1 if /^Max ${name} +(\\S+)/' /proc/self/limits`;
@@ -152,22 +45,22 @@ const RESERVES = saysLimit('address space');
 describe('under a control group', () => {
   test('the memory of all processes together is bounded, and each may reserve what it likes', async (context) => {
     delegated(context);
-    const together = `for i in 1 2 3 4; do ${HOLD(24)} & done; wait; ${RESERVES}`;
+    const together = `for i in 1 2 3 4; do ${holding(24)} & done; wait; ${RESERVES}`;
     const bounds = { memorySizeBytesMax: 64 * MEBIBYTE };
     expect(await run(together, bounds)).toMatchObject({ exitCode: undefined, over: 'memory' });
     // Each of them alone keeps to it.
-    expect(await run(`${HOLD(24)}; ${RESERVES}`, bounds)).toMatchObject({ exitCode: 0, log: 'unlimited' });
+    expect(await run(`${holding(24)}; ${RESERVES}`, bounds)).toMatchObject({ exitCode: 0, log: 'unlimited' });
     const each = await run(together, { ...bounds, boundBy: 'rlimits' });
     expect(each).toMatchObject({ exitCode: 0, log: String(64 * MEBIBYTE) });
   });
 
   test('a step whose process was killed for memory has failed, whatever it says itself', async (context) => {
     delegated(context);
-    const result = await run(`${HOLD(100)}; exit 0`, { memorySizeBytesMax: 64 * MEBIBYTE });
+    const result = await run(`${holding(100)}; exit 0`, { memorySizeBytesMax: 64 * MEBIBYTE });
     expect(result).toMatchObject({ exitCode: undefined, over: 'memory' });
     // Not waited for to its end.
     const startedMs = performance.now();
-    await run(`${HOLD(100)}; sleep 50`, { memorySizeBytesMax: 64 * MEBIBYTE });
+    await run(`${holding(100)}; sleep 50`, { memorySizeBytesMax: 64 * MEBIBYTE });
     expect(performance.now() - startedMs).toBeLessThan(40_000);
   });
 
@@ -223,6 +116,26 @@ describe('under a control group', () => {
     expect(log).not.toMatch(/waybill-\d|- cgroup/);
   });
 
+  test('swap is closed, where the kernel counts it', async (context) => {
+    const place = delegated(context);
+    const { started, ...more } = begun({ memorySizeBytesMax: 64 * MEBIBYTE });
+    const ended = run('echo up; sleep 1', more);
+    await started;
+    const says = groupsOf(place).flatMap((group) =>
+      readdirSync(group)
+        .filter((file) => /^memory\.(?:swap\.max|memsw\.limit_in_bytes|swappiness)$/.test(file))
+        .map((file) => `${file} ${readFileSync(join(group, file), 'utf8').trim()}`),
+    );
+    await ended;
+    const closed = [
+      'memory.swap.max 0',
+      `memory.memsw.limit_in_bytes ${64 * MEBIBYTE}`,
+      'memory.swappiness 0',
+    ];
+    expect(closed).toEqual(expect.arrayContaining(says));
+    expect(says.length).toBeGreaterThan(0);
+  });
+
   test('it is told if the bounds did not stay in force', async (context) => {
     const place = delegated(context);
     const { started, ...more } = begun();
@@ -242,7 +155,7 @@ describe('under a control group', () => {
   test('a bound around the builder is not the fault of the step', async (context) => {
     const around = makeAround(delegated(context), 'waybill-test-around', 400 * MEBIBYTE);
     try {
-      const asked = runOf(`${HOLD(600)}`, {});
+      const asked = runOf(`${holding(600)}`, {});
       const script = `await runInSandbox(${JSON.stringify(asked)}).then((r) => console.log(JSON.stringify(r)), told)`;
       expect(await outputOf(start(script, { groups: around.enter }))).toMatch(/^SANDBOX_MEMORY_EXHAUSTED /);
     } finally {
@@ -291,36 +204,87 @@ describe('nothing is left of a control group', () => {
   test('after a killed builder, once another one has swept; of living builders all stays', async (context) => {
     const place = delegated(context);
     const asked = JSON.stringify(runOf('echo up; sleep 50', {}));
-    const builder = start(`await runInSandbox({ ...${asked}, onLog: () => console.log('up') });`);
-    await new Promise((resolve) => builder.stdout?.once('data', resolve));
-    const ofBuilder = groupsOf(place, builder.pid);
-    expect(ofBuilder.length).toBeGreaterThan(0);
-    await ControlGroup.sweep();
-    expect(groupsOf(place, builder.pid)).toEqual(ofBuilder);
-    builder.kill('SIGKILL');
-    await new Promise((resolve) => builder.on('close', resolve));
-    expect(groupsOf(place, builder.pid)).toEqual(ofBuilder);
-    await ControlGroup.sweep();
-    expect(groupsOf(place, builder.pid)).toEqual([]);
+    // Its parent never asks how it ended, so that it stays as a zombie.
+    const before = ['sh', '-c', '"$@" & echo $!; exec sleep 100', 'sh'];
+    const parent = start(`await runInSandbox({ ...${asked}, onLog: () => console.log('up') });`, { before });
+    let shown = '';
+    parent.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      shown += text;
+    });
+    try {
+      await vi.waitFor(() => expect(shown).toMatch(/up/), { timeout: 25_000 });
+      const pid = Number(/^\d+/.exec(shown)?.[0]);
+      const groups = groupsOf(place, pid);
+      expect(groups.length).toBeGreaterThan(0);
+      await ControlGroup.sweep();
+      expect(groupsOf(place, pid)).toEqual(groups);
+      process.kill(pid, 'SIGKILL');
+      await vi.waitFor(() => expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /));
+      expect(groupsOf(place, pid)).toEqual(groups);
+      await ControlGroup.sweep();
+      expect(groupsOf(place, pid)).toEqual([]);
+    } finally {
+      parent.kill('SIGKILL');
+    }
   });
 
-  test('but a sweep that sees process numbers of another kind lets all be', async (context) => {
-    const place = delegated(context);
-    if (!isRoot) return context.skip('not root');
-    const script = `
-      const group = ControlGroup.make({ memorySizeBytesMax: 1 << 26, processesMax: 4 });
-      await ControlGroup.sweep();
-      group.checkInForce();
-      await group.remove();
-      console.log('kept');`;
+  const OWN_NUMBERS = ['unshare', '--pid', '--fork', '--kill-child'];
+  const HOLDING = `
+    const group = ControlGroup.make({ memorySizeBytesMax: 1 << 26, processesMax: 4 });
+    await ControlGroup.sweep();
+    group.checkInForce();
+    console.log('kept');`;
+
+  test('but a sweep that sees other process numbers lets all be', async (context) => {
+    delegated(context);
+    if (!isRoot) context.skip('not root');
     // Numbers of its own, and the /proc of the host.
-    expect(await outputOf(start(script, { before: ['unshare', '--pid', '--fork'] }))).toBe('kept');
-    expect(readdirSync(place.memory).filter((name) => /^waybill-\d+-1-/.test(name))).toEqual([]);
+    const script = `${HOLDING} await group.remove();`;
+    expect(await outputOf(start(script, { before: OWN_NUMBERS }))).toBe('kept');
+  });
+
+  test('but a sweep lets be what is of builders with other process numbers, and kills nobody whom it cannot see', async (context) => {
+    const place = delegated(context);
+    if (!isRoot) context.skip('not root');
+    const script = `${HOLDING} process.stdin.once('data', async () => {
+      group.kill();
+      console.log('alive');
+      process.exit();
+    });`;
+    const other = start(script, { before: [...OWN_NUMBERS, '--mount-proc'], stdin: 'pipe' });
+    const stranger = spawn('sleep', ['100']);
+    let shown = '';
+    other.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      shown += text;
+    });
+    const groups = () =>
+      [place.memory, place.pids].flatMap((folder) =>
+        readdirSync(folder)
+          .filter((name) => /^waybill-\d+-1-/.test(name))
+          .map((name) => join(folder, name)),
+      );
+    try {
+      await vi.waitFor(() => expect(shown).toMatch(/kept/), { timeout: 25_000 });
+      await ControlGroup.sweep();
+      expect(groups()).not.toEqual([]);
+      for (const path of new Set(groups())) writeFileSync(join(path, 'cgroup.procs'), String(stranger.pid));
+      other.stdin?.write('\n');
+      await new Promise((resolve) => other.on('close', resolve));
+      expect(shown).toMatch(/alive/);
+    } finally {
+      stranger.kill('SIGKILL');
+      other.kill('SIGKILL');
+      await vi.waitFor(() => {
+        for (const path of new Set(groups())) rmdirSync(path);
+      });
+    }
   });
 
   test('nor is anything left of the trial before a build', async (context) => {
     const place = delegated(context);
     expect((await probeSandbox()).limits).toBe('cgroup');
+    expect(groupsOf(place)).toEqual([]);
+    await expect(probeLimits(AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
     expect(groupsOf(place)).toEqual([]);
   });
 });
@@ -346,73 +310,4 @@ describe('without delegation', () => {
       /^rlimits\n67108864\n513\nSANDBOX_GROUP_FAILED expected a place for a control group, got none$/,
     );
   });
-});
-
-/** Runs in a group of a hierarchy of version 2 that the test has to itself: where may groups of steps be made? */
-describe('in version 2 a group is made', () => {
-  const made: string[] = [];
-  const make = (path: string, files: Readonly<Record<string, string>> = {}, owner = 0): string => {
-    mkdirSync(path);
-    made.unshift(path);
-    for (const [file, text] of Object.entries(files)) writeFileSync(join(path, file), text);
-    if (owner === 0) return path;
-    for (const file of ['', 'cgroup.procs', 'cgroup.threads', 'cgroup.subtree_control'])
-      chownSync(join(path, file), owner, owner);
-    return path;
-  };
-  afterEach(() => {
-    for (const path of made.splice(0)) rmdirSync(path);
-  });
-  const SHARED = { 'cgroup.subtree_control': '+memory +pids' };
-  const where = (group: string, uid?: number): Promise<string> => {
-    const script = `console.log(findDelegation()?.memory, await probeLimits());`;
-    return outputOf(start(script, { ...(uid === undefined ? {} : { uid }), groups: [group] }));
-  };
-
-  test('beside a builder that is in a group, and in the root if that is where it is', async (context) => {
-    const top = wholeHierarchy(context);
-    expect(findDelegation()).toEqual({ version: 2, memory: top, pids: top });
-    const inner = make(join(make(join(top, 'a')), 'b'));
-    expect(await where(inner)).toBe(`${top}/a cgroup`);
-    expect(readFileSync(join(top, 'a/cgroup.subtree_control'), 'utf8')).toMatch(/memory pids/);
-  });
-
-  test('below the nearest group that has no processes of its own', async (context) => {
-    const top = wholeHierarchy(context);
-    const inner = make(join(make(join(top, 'a')), 'b'));
-    const neighbour = start('await new Promise((resolve) => setTimeout(resolve, 60000))', {
-      groups: [join(top, 'a')],
-    });
-    try {
-      await vi.waitFor(() => expect(readFileSync(join(top, 'a/cgroup.procs'), 'utf8')).not.toBe(''));
-      expect(await where(inner)).toBe(`${top} cgroup`);
-    } finally {
-      neighbour.kill('SIGKILL');
-      await new Promise((resolve) => neighbour.on('close', resolve));
-    }
-  });
-
-  test('where an ordinary user may write, and not above', async (context) => {
-    const top = wholeHierarchy(context);
-    const given = make(join(make(join(top, 'a'), SHARED), 'given'), {}, NOBODY);
-    expect(await where(given, NOBODY)).toBe('undefined rlimits');
-    expect(await where(make(join(given, 'b'), {}, NOBODY), NOBODY)).toBe(`${given} cgroup`);
-  });
-
-  test('not above the systemd unit that the builder is in', async (context) => {
-    const top = wholeHierarchy(context);
-    const unit = make(join(make(join(top, 'system.slice'), SHARED), 'ci.service'));
-    expect(await where(unit)).toBe('undefined rlimits');
-    expect(await where(make(join(unit, 'main')))).toBe(`${unit} cgroup`);
-  });
-
-  test.for(['memory.max', 'memory.high'])(
-    'not outside a bound that is around the builder: %s',
-    async (file, context) => {
-      const top = wholeHierarchy(context);
-      const outer = make(join(top, 'a'), SHARED);
-      expect(await where(make(join(outer, 'free')))).toBe(`${outer} cgroup`);
-      expect(await where(make(join(outer, 'bound'), { [file]: '900000000' }))).toBe('undefined rlimits');
-    },
-  );
 });
