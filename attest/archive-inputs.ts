@@ -101,7 +101,7 @@ function uploadProgress(
 
 const megabytes = (sizeBytes: number): string => (sizeBytes / 1e6).toFixed(1);
 
-/** Does the work for each, a few at a time. The first failure stops the others and is the one thrown. */
+/** Does the work for each, a few at a time. The first failure stops the others, which heed `stop`, and is the one thrown. */
 async function forEach<T>(
   all: readonly T[],
   atOnce: number,
@@ -112,10 +112,7 @@ async function forEach<T>(
   const stop = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
   const waiting = all.values();
   const worker = async (): Promise<void> => {
-    for (const one of waiting) {
-      if (stop.aborted) return;
-      await work(one, stop).catch((failure: unknown) => failed.abort(failure));
-    }
+    for (const one of waiting) await work(one, stop).catch((failure: unknown) => failed.abort(failure));
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   signal?.throwIfAborted();

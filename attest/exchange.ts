@@ -5,18 +5,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
+import { type StreamedBody, sendStreamed } from './streamed-body.ts';
 
 /** Time for one try (of a streamed body: longest silence), and the pauses before the second and third. */
 export const EXCHANGE = { timeoutMs: 20_000, pausesMs: [250, 1000] } as const;
 
 /** Answers are small JSON documents; more is not read. */
 const ANSWER_SIZE_BYTES_MAX = 4 * 1024 * 1024;
-
-/** A body that is read while it is sent, anew for each try. */
-export interface StreamedBody {
-  readonly sizeBytes: number;
-  readonly open: () => AsyncIterable<Uint8Array>;
-}
 
 export interface ExchangeRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
@@ -56,77 +51,48 @@ async function pause(timeMs: number, signal: AbortSignal | undefined): Promise<v
 }
 
 async function tryOnce(url: string, request: ExchangeRequest): Promise<ExchangeAnswer> {
-  const patience = new Patience(request.timeoutMs ?? EXCHANGE.timeoutMs);
-  const { body, headers } = transportBody(request.body, patience);
-  const { signal } = patience;
+  const { signal: cancel } = request;
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), request.timeoutMs ?? EXCHANGE.timeoutMs);
+  const signal = cancel === undefined ? patience.signal : AbortSignal.any([patience.signal, cancel]);
   try {
-    const response = await fetch(url, {
-      method: request.method,
-      headers: { accept: 'application/json', ...request.headers, ...headers },
-      ...body,
-      redirect: 'manual',
-      signal: request.signal === undefined ? signal : AbortSignal.any([signal, request.signal]),
-    });
-    return { status: response.status, body: await readBody(response), reason: response.statusText };
+    return await ask(url, request, signal, () => timer.refresh());
   } catch (cause) {
-    request.signal?.throwIfAborted();
-    return { status: 0, body: new Uint8Array(), reason: signal.aborted ? 'timed out' : reasonOf(cause) };
+    cancel?.throwIfAborted();
+    const reason = patience.signal.aborted ? 'timed out' : reasonOf(cause);
+    return { status: 0, body: new Uint8Array(), reason };
   } finally {
-    patience.end();
+    clearTimeout(timer);
   }
 }
 
-/** A time limit that starts anew with each sign of life. */
-class Patience {
-  readonly #controller = new AbortController();
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(timeoutMs: number) {
-    this.#timer = setTimeout(() => this.#controller.abort(), timeoutMs);
+async function ask(
+  url: string,
+  { method, body, headers: asked }: ExchangeRequest,
+  signal: AbortSignal,
+  onProgress: () => void,
+): Promise<ExchangeAnswer> {
+  const headers = { accept: 'application/json', ...asked };
+  if (body !== undefined && typeof body !== 'string' && 'open' in body) {
+    return sendStreamed(url, { method, headers, body, signal, onProgress }, async (response) => ({
+      status: response.statusCode ?? 0,
+      body: await readBody(response),
+      reason: response.statusMessage ?? '',
+    }));
   }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  renew(): void {
-    if (!this.signal.aborted) this.#timer.refresh();
-  }
-
-  end(): void {
-    clearTimeout(this.#timer);
-  }
-}
-
-/** What fetch takes for a body. One that is streamed is sent with its length, which fetch could not know. */
-function transportBody(
-  body: ExchangeRequest['body'],
-  patience: Patience,
-): {
-  readonly body: Pick<RequestInit, 'body' | 'duplex'>;
-  readonly headers: Readonly<Record<string, string>>;
-} {
-  if (body === undefined) return { body: {}, headers: {} };
-  if (typeof body === 'string' || body instanceof Uint8Array) {
-    return { body: { body: body as Uint8Array<ArrayBuffer> }, headers: {} };
-  }
-  const chunks = async function* () {
-    for await (const chunk of body.open()) {
-      patience.renew();
-      yield chunk;
-    }
-    patience.renew();
-  };
+  const sent = body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer> };
+  const response = await fetch(url, { method, headers, ...sent, redirect: 'manual', signal });
   return {
-    body: { body: chunks() as never, duplex: 'half' },
-    headers: { 'content-length': String(body.sizeBytes) },
+    status: response.status,
+    body: await readBody(response.body ?? []),
+    reason: response.statusText,
   };
 }
 
-async function readBody(response: Response): Promise<Uint8Array> {
+async function readBody(body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
-  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+  for await (const chunk of body) {
     sizeBytes += chunk.length;
     if (sizeBytes > ANSWER_SIZE_BYTES_MAX) throw new Error('answer too large');
     chunks.push(chunk);

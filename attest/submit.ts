@@ -7,16 +7,10 @@ import { access } from 'node:fs/promises';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { BUNDLE_MEDIA_TYPE } from '../core/sigstore/bundle.ts';
-import {
-  type ExchangeAnswer,
-  exchange,
-  explainRefusal,
-  isOutage,
-  memberOf,
-  type StreamedBody,
-} from './exchange.ts';
+import { type ExchangeAnswer, exchange, explainRefusal, isOutage, memberOf } from './exchange.ts';
 import { ATTEST } from './faults.ts';
 import type { HashedFile } from './folder.ts';
+import type { StreamedBody } from './streamed-body.ts';
 
 /** What the registry acknowledged. Acknowledged means durable there. */
 export interface SubmittedBundle {

@@ -6,10 +6,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { archiveInputs, type InputFinder } from '../../attest/archive-inputs.ts';
 import type { NamedInput } from '../../attest/build-output.ts';
 import { exchange } from '../../attest/exchange.ts';
+import type { StreamedBody } from '../../attest/streamed-body.ts';
 import { sha256 } from './build-folder.ts';
 
 let server: Server;
@@ -139,20 +140,47 @@ test('an abort ends it with its own reason', async () => {
   await expect(archive(inputs, { signal: controller.signal })).rejects.toThrow('cancelled');
 });
 
-test('a slow upload is waited for, a silent registry is given up', async () => {
-  const body = (pauseMs: number, count: number) => ({
-    sizeBytes: 1000 * count,
-    open: async function* () {
+describe('a body that is streamed', () => {
+  /** Chunks of 1000 bytes, each after a pause; counts what was taken of it. */
+  const body = (pauseMs: number, count: number, sizeBytes = 1000 * count) => {
+    const taken = { sizeBytes: 0 };
+    const open = async function* () {
       for (let n = 0; n < count; n++) {
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        taken.sizeBytes += 1000;
         yield new Uint8Array(1000);
       }
-    },
+    };
+    return { sizeBytes, open, taken };
+  };
+  const put = (sent: StreamedBody) =>
+    exchange(`${url}/api/v1/blobs/slow`, { method: 'PUT', body: sent, timeoutMs: 400 });
+
+  test('may take its time, as long as something moves', async () => {
+    expect(await put(body(100, 10))).toMatchObject({ status: 201 });
   });
-  const put = (pauseMs: number, count: number) =>
-    exchange(`${url}/api/v1/blobs/slow`, { method: 'PUT', body: body(pauseMs, count), timeoutMs: 400 });
-  // Longer in all than any pause may be.
-  expect(await put(100, 10)).toMatchObject({ status: 201 });
-  refuse = () => true;
-  expect(await put(0, 1)).toMatchObject({ status: 0, reason: 'timed out' });
+
+  test('is given up when the registry is silent', async () => {
+    refuse = () => true;
+    expect(await put(body(0, 1))).toMatchObject({ status: 0, reason: 'timed out' });
+  });
+
+  test('is read no faster than the network takes it', async () => {
+    refuse = (request) => {
+      request.pause();
+      return true;
+    };
+    const endless = body(0, 100_000);
+    expect(await put(endless)).toMatchObject({ reason: 'timed out' });
+    // Three tries, each of which fills the buffers of two sockets.
+    expect(endless.taken.sizeBytes).toBeLessThan(60_000_000);
+  });
+
+  test.each([999, 1001])('that was announced with %i bytes and has 1000 is broken off', async (sizeBytes) => {
+    expect(await put(body(0, 1, sizeBytes))).toMatchObject({
+      status: 0,
+      reason: expect.stringContaining('changed'),
+    });
+    expect(kept.size).toBe(0);
+  });
 });

@@ -152,28 +152,6 @@ describe('a blob', () => {
     await noLeftovers();
   });
 
-  it('is refused when it is too large, announced or not', async () => {
-    const bytes = new Uint8Array(LIMIT + 1);
-    await attest(bytes);
-    expect(refusal(await running.putBlob(bytes))).toEqual({ status: 413, code: 'BLOB_TOO_LARGE' });
-    // Far more than fits into buffers: the answer has to come through while the sender is still sending.
-    const larger = new Uint8Array(30_000_000);
-    await attest(larger);
-    expect(refusal(await running.putBlob(larger))).toEqual({ status: 413, code: 'BLOB_TOO_LARGE' });
-    const path = join(running.home, 'large');
-    await writeFile(path, bytes);
-    const response = await fetch(`${running.url}/api/v1/blobs/${sha256(bytes)}`, {
-      method: 'PUT',
-      body: createReadStream(path) as never,
-      duplex: 'half',
-    } as RequestInit);
-    expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([
-      413,
-      'BLOB_TOO_LARGE',
-    ]);
-    await noLeftovers();
-  });
-
   it('is refused under a name that is no digest', async () => {
     for (const name of ['AB', `${'ab'.repeat(31)}AB`, '..%2f..%2fdb']) {
       expect(refusal(await running.send('PUT', `/api/v1/blobs/${name}`, 'x')).code).toBe(
@@ -214,30 +192,6 @@ describe('the blob store alone', () => {
     expect(await readdir(join(folder, 'incoming'))).toEqual([]);
   });
 
-  it('leaves the database its share of the disk, as announced and as it comes', async () => {
-    const folder = join(running.home, 'reserve');
-    let free = 50_000_000;
-    const chunk = new Uint8Array(1_000_000);
-    const body = async function* (count: number) {
-      for (let n = 0; n < count; n++) {
-        // Others write meanwhile.
-        free -= chunk.length;
-        yield chunk;
-      }
-    };
-    const blobs = await Blobs.open(folder, { reserveBytes: 10_000_000, freeBytes: async () => free });
-    const short = { code: 'BLOB_SPACE_SHORT' };
-    await expect(blobs.stage(body(1), 1e9, 40_000_001)).rejects.toMatchObject(short);
-    expect(free).toBe(50_000_000);
-    await expect(blobs.stage(body(60), 1e9, 40_000_000)).rejects.toMatchObject(short);
-    expect(free).toBeLessThan(10_000_000);
-    // Noticed soon after the reserve was touched, not at the end.
-    expect(free).toBeGreaterThan(-10_000_000);
-    expect(await readdir(join(folder, 'incoming'))).toEqual([]);
-    free = 50_000_000;
-    await blobs.drop(await blobs.stage(body(30), 1e9, 30_000_000));
-  });
-
   it('says that storage failed when it does', async () => {
     const path = join(running.home, 'a-file');
     await writeFile(path, '');
@@ -263,25 +217,6 @@ describe('the blob store alone', () => {
     await failed(blobs.stage(bytes(), 1));
     await rm(join(folder, 'sha256'), { recursive: true });
     await expect(blobs.read(digest)).rejects.toMatchObject({ code: 'BLOB_UNKNOWN' });
-  });
-});
-
-describe('a disk that is nearly full', () => {
-  it('takes no blob, says so, and goes on taking evidence', async () => {
-    const full = await RunningRegistry.start({ limits: { diskReserveBytes: Number.MAX_SAFE_INTEGER } });
-    try {
-      const bytes = utf8('no room for it');
-      const statement = {
-        subjects: [{ name: 'thing', sha256: sha256(bytes) }],
-        predicateType: 'https://example.com/test/v1',
-        predicate: {},
-      };
-      expect((await full.submit(await full.sign(statement))).status).toBe(201);
-      expect(refusal(await full.putBlob(bytes))).toEqual({ status: 503, code: 'BLOB_SPACE_SHORT' });
-      expect((await full.send('GET', '/healthz')).status).toBe(200);
-    } finally {
-      await full.close();
-    }
   });
 });
 
