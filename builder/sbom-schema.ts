@@ -50,8 +50,8 @@ function namesIn(value: Json, names = new Set<string>()): ReadonlySet<string> {
 }
 
 /**
- * A schema that says of documents with these members what the given one says: `properties` [JSON-Schema-07 §6.5.4] speaks of members
- * that are there. The schema of one that is not is replaced by one that nothing follows.
+ * A schema that says of documents with these members what the given one says: what `properties` says of a member holds where it is
+ * there. Of one that is nowhere it says no more than that it may not be.
  */
 function cut(schema: unknown, names: ReadonlySet<string>): Schema {
   return mapObject(schema as Schema, (value, keyword) => {

@@ -6,6 +6,7 @@ import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
+import { readSchemas } from '../builder/cyclonedx-schemas.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 export const BUNDLE_PATH = join(ROOT, 'actions', 'build', 'dist', 'index.js');
@@ -18,11 +19,6 @@ const BANNER = [
   'const require = bundleCreateRequire(import.meta.url), __dirname = import.meta.dirname;',
 ].join('\n');
 
-const CYCLONEDX = join(ROOT, 'node_modules', '@cyclonedx', 'cyclonedx-library');
-
-/** Schemas that JsonStrictValidator reads from disk for CycloneDX 1.6; in one file there is no disk to read from. */
-const SCHEMAS = '{bom-1.6,spdx,jsf-0.82,cryptography-defs}.SNAPSHOT.schema.json';
-
 /** The CycloneDX library in one file: its schemas inside, its optional XML packages (one is native) absent. */
 const cycloneDx: Plugin = {
   name: 'cyclonedx-in-one-file',
@@ -31,33 +27,13 @@ const cycloneDx: Plugin = {
     onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
       contents: `throw new Error('${path} is not in this bundle');`,
     }));
-    onResolve({ filter: /^bundled:schemas$/ }, ({ path }) => ({ path, namespace: 'schemas' }));
-    onLoad({ filter: /.*/, namespace: 'schemas' }, () => ({ contents: schemaReader() }));
-    onLoad({ filter: /__jsonValidators[/\\]ajv\.js$/ }, ({ path }) => {
-      const text = readFileSync(path, 'utf8');
-      const contents = text.replace('require("node:fs/promises")', 'require("bundled:schemas")');
-      // A new version of the library that reads otherwise must not pass unnoticed.
-      if (contents === text) throw new Error('expected the validator to read schemas by node:fs/promises');
-      return { contents };
+    onLoad({ filter: /builder[/\\]cyclonedx-schemas\.ts$/ }, () => {
+      // In one file there is no disk to read from. What is parsed when it is asked for costs the start nothing.
+      const schemas = JSON.stringify(JSON.stringify(readSchemas()));
+      return { contents: `export const readSchemas = () => JSON.parse(${schemas});` };
     });
   },
 };
-
-/** A stand-in for node:fs/promises that knows the schemas by file name and nothing else. */
-function schemaReader(): string {
-  const folder = join(CYCLONEDX, 'res', 'schema');
-  const names = globSync(SCHEMAS, { cwd: folder }).sort();
-  const schemas = Object.fromEntries(
-    names.map((name) => [name, JSON.stringify(JSON.parse(readFileSync(join(folder, name), 'utf8')))]),
-  );
-  return `
-    const schemas = ${JSON.stringify(schemas)};
-    exports.readFile = async (path) => {
-      const text = schemas[path.split(/[/\\\\]/).at(-1)];
-      if (text === undefined) throw new Error('no such schema in this bundle: ' + path);
-      return text;
-    };`;
-}
 
 /** Bundles the action and returns the file's bytes and the paths that went into it. */
 export async function bundleAction(): Promise<{ bytes: Uint8Array; inputs: readonly string[] }> {

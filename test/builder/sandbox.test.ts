@@ -2,6 +2,7 @@
 // Root file systems and the sandbox: what a step sees, what it can reach, and what is left of it.
 
 import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -19,6 +20,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fetchPackages } from '../../builder/fetch.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { debianInputs, type LockedPackage } from '../../builder/lock-file.ts';
+import { readControl } from '../../builder/package-control.ts';
 import { joinPackages, openRoot, type StepRoot } from '../../builder/root.ts';
 import { runInSandbox, type SandboxRun } from '../../builder/sandbox.ts';
 import { ContentStore } from '../../builder/store.ts';
@@ -93,6 +95,17 @@ describe('a root', () => {
     );
     expect(readdirSync(join(root.folder, 'etc'))).toEqual(['group', 'hosts', 'passwd']);
     expect(root.owners.get('bin/dash')?.name).toBe('toolbox');
+  });
+
+  test('says of each package what its file says, out of the cache as well', async () => {
+    const { name, sha256 } = packages.find((entry) => entry.name === 'toolbox') as LockedPackage;
+    const bytes = readFileSync(store.path(sha256));
+    const told = await readControl(store.path(sha256));
+    expect(told.source).toContain(name);
+    const known = { control: told, sha512: createHash('sha512').update(bytes).digest('hex') };
+    expect(root.records.get(sha256)).toEqual(known);
+    const fetch = () => Promise.reject(new Error('not from the cache'));
+    expect((await openRoot(packages, { cache, store, fetch })).records.get(sha256)).toEqual(known);
   });
 
   test('is taken from the cache, unless it was touched there', async () => {

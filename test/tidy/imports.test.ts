@@ -51,7 +51,14 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   core: ['@noble/curves', '@noble/hashes'],
   policy: [],
   peers: ['@sigstore/bundle', '@sigstore/protobuf-specs', '@sigstore/verify'],
-  builder: ['@cyclonedx/cyclonedx-library', 'packageurl-js', 'yaml'],
+  builder: [
+    '@cyclonedx/cyclonedx-library',
+    'ajv',
+    'ajv-formats',
+    'ajv-formats-draft2019',
+    'packageurl-js',
+    'yaml',
+  ],
   attest: ['@sigstore/bundle', '@sigstore/protobuf-specs', '@sigstore/sign', 'jose'],
   registry: [
     '@fastify/rate-limit',
