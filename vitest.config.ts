@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three projects: what `npm run check` runs, the rest, and whole roads one after another.
+// Four projects: what `npm run check` runs, the rest, whole roads one after another, and what takes too long for `npm test`.
 
 import { defineConfig } from 'vitest/config';
 
@@ -8,6 +8,7 @@ const FAST = ['core', 'policy', 'tidy', 'scripts', 'bench'];
 
 const inFast = FAST.map((folder) => `test/${folder}/**/*.test.ts`);
 const inE2e = ['test/e2e/**/*.test.ts'];
+const inLong = ['test/long/**/*.test.ts'];
 const elsewhere = ['**/node_modules/**', 'dist/**', '.check/**', '.demo/**'];
 
 export default defineConfig({
@@ -20,7 +21,11 @@ export default defineConfig({
       { extends: true, test: { name: 'fast', include: inFast, exclude: elsewhere } },
       {
         extends: true,
-        test: { name: 'parts', include: ['test/**/*.test.ts'], exclude: [...elsewhere, ...inFast, ...inE2e] },
+        test: {
+          name: 'parts',
+          include: ['test/**/*.test.ts'],
+          exclude: [...elsewhere, ...inFast, ...inE2e, ...inLong],
+        },
       },
       {
         extends: true,
@@ -32,6 +37,19 @@ export default defineConfig({
           fileParallelism: false,
           sequence: { groupOrder: 1 },
           testTimeout: 300_000,
+          hookTimeout: 600_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'long',
+          include: inLong,
+          exclude: elsewhere,
+          // Machines, full disks and killed processes: none should be slowed by another.
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+          testTimeout: 3_600_000,
           hookTimeout: 600_000,
         },
       },

@@ -106,13 +106,15 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
 
 /** A failing disk is no bug of ours; anything else that is not a fault stays what it is. */
 function asFault(failure: unknown): unknown {
-  const code = (failure as NodeJS.ErrnoException).code;
+  const { code, path } = failure as NodeJS.ErrnoException;
   const disk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'ENOTDIR'];
   if (failure instanceof Rejection || failure instanceof Unavailable || !disk.includes(code ?? ''))
     return failure;
+  // A file that was open already has no path any more.
+  const at = path === undefined ? '' : ` at ${quote(path)}`;
   return BUILDER.unavailable(
     'BUILD_FOLDER_UNWRITABLE',
-    `expected writable output and cache folders, got ${code} at ${quote((failure as NodeJS.ErrnoException).path ?? '')}`,
+    `expected writable output and cache folders, got ${code}${at}`,
     { cause: failure },
   );
 }

@@ -10,9 +10,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runInSandbox } from '../../builder/sandbox.ts';
 import { ABSENT, DENIED, requireFilter } from '../../builder/seccomp.ts';
-import { SYSCALL, type SyscallName } from '../../builder/syscalls.ts';
+import { callWord, forbiddenCalls, hasCall, usualCalls } from './tried-calls.ts';
 
-const { EPERM, ENOSYS, EAFNOSUPPORT } = constants.errno;
+const { EPERM, ENOSYS } = constants.errno;
 const SIGSYS = '-31';
 const here = requireFilter();
 const base = mkdtempSync(join(tmpdir(), 'waybill-seccomp-'));
@@ -26,13 +26,6 @@ beforeAll(() => {
   execFileSync('gcc', ['-static', '-O1', '-o', join(root, 'bin/calls'), source]);
 });
 afterAll(() => rmSync(base, { recursive: true, force: true }));
-
-/** A call as the program wants it: `f!` is a file's path; a parameter that is not given is -1. */
-const call = (name: SyscallName, ...parameters: (number | 'f!')[]) =>
-  [SYSCALL[name][here === 'x64' ? 0 : 1], ...parameters]
-    .map((value) => (typeof value === 'number' ? value.toString(16) : value))
-    .join(',');
-const exists = (name: SyscallName) => SYSCALL[name][here === 'x64' ? 0 : 1] !== undefined;
 
 /** What each call gives in the sandbox of a step. */
 let runs = 0;
@@ -50,8 +43,8 @@ async function inSandbox(...calls: string[]): Promise<string[]> {
 
 describe('a step is refused', () => {
   test('each call of the list, whatever its arguments', async () => {
-    const names = DENIED.filter(exists);
-    const given = await inSandbox(...names.map((name) => call(name)));
+    const names = DENIED.filter((name) => hasCall(here, name));
+    const given = await inSandbox(...names.map((name) => callWord(here, name)));
     expect(Object.fromEntries(names.map((name, i) => [name, given[i]]))).toEqual(
       Object.fromEntries(names.map((name) => [name, String(EPERM)])),
     );
@@ -63,7 +56,7 @@ describe('a step is refused', () => {
       return;
     }
     // Without arguments it would do what it is for.
-    const names = DENIED.filter((name) => exists(name) && name !== 'vhangup');
+    const names = DENIED.filter((name) => hasCall(here, name) && name !== 'vhangup');
     const bare = [
       '--bind',
       root,
@@ -72,47 +65,21 @@ describe('a step is refused', () => {
       '/dev',
       '--',
       '/bin/calls',
-      ...names.map((name) => call(name)),
+      ...names.map((name) => callWord(here, name)),
     ];
     const given = execFileSync('bwrap', bare, { encoding: 'utf8' }).trim().split('\n');
     expect(names.filter((_, i) => given[i] === String(EPERM))).toEqual([]);
   });
 
   test('calls whose arguments no filter can read, as if the kernel were older', async () => {
-    expect(await inSandbox(...ABSENT.map((name) => call(name)))).toEqual(ABSENT.map(() => String(ENOSYS)));
+    expect(await inSandbox(...ABSENT.map((name) => callWord(here, name)))).toEqual(
+      ABSENT.map(() => String(ENOSYS)),
+    );
     expect(await inSandbox('1f4')).toEqual([String(ENOSYS)]);
   });
 
-  test.each([
-    ['a user namespace', call('clone', 0x10000011, 0, 0, 0, 0), EPERM],
-    ['a mount namespace', call('clone', 0x20011, 0, 0, 0, 0), EPERM],
-    ['a network namespace', call('clone', 0x40000011, 0, 0, 0, 0), EPERM],
-    ['a set-uid file', call('fchmodat', 0xffffff9c, 'f!', 0o4755), EPERM],
-    ['a set-gid file', call('fchmodat', 0xffffff9c, 'f!', 0o2755), EPERM],
-    ['a set-uid file of an open one', call('fchmod', 0, 0o4755), EPERM],
-    ['a set-uid file by the newer call', call('fchmodat2', 0xffffff9c, 'f!', 0o4755, 0), EPERM],
-    ['a set-uid file from the start', call('openat', 0xffffff9c, 'f!', 0o101, 0o4755), EPERM],
-    ['a set-uid file without a name', call('openat', 0xffffff9c, 'f!', 0o20200001, 0o4755), EPERM],
-    ['a set-uid file by mknod', call('mknodat', 0xffffff9c, 'f!', 0o104755, 0), EPERM],
-    ['a socket to the hypervisor', call('socket', 40, 1, 0), EAFNOSUPPORT],
-    ['a socket to the kernel', call('socket', 16, 3, 0), EAFNOSUPPORT],
-    ['a socket of raw packets', call('socket', 17, 3, 0), EAFNOSUPPORT],
-    ['a pair of such', call('socketpair', 16, 3, 0), EAFNOSUPPORT],
-    ['another personality', call('personality', 0x20008), EPERM],
-    ['words put into a terminal', call('ioctl', 0, 0x5412, 0), EPERM],
-  ])('%s', async (_, probe, errno) => {
-    expect(await inSandbox(probe)).toEqual([String(errno)]);
-  });
-
-  test('set-uid files by the older calls, where there are any', async () => {
-    if (here !== 'x64') return;
-    const older = [
-      call('chmod', 'f!', 0o4755),
-      call('creat', 'f!', 0o4755),
-      call('open', 'f!', 0o101, 0o4755),
-      call('mknod', 'f!', 0o104755, 0),
-    ];
-    expect(await inSandbox(...older)).toEqual(older.map(() => String(EPERM)));
+  test.each(forbiddenCalls(here))('$what', async ({ word, given }) => {
+    expect(await inSandbox(word)).toEqual([given]);
   });
 
   test('calls in the way of 32-bit programs and of x32, with its life', async () => {
@@ -122,21 +89,8 @@ describe('a step is refused', () => {
 });
 
 test('what builds do is allowed', async () => {
-  const usual = [
-    call('clone', 17, 0, 0, 0, 0),
-    call('fchmodat', 0xffffff9c, 'f!', 0o755),
-    call('openat', 0xffffff9c, 'f!', 0o101, 0o644),
-    // Without O_CREAT the fourth is whatever was in the register.
-    call('openat', 0xffffff9c, 'f!', 0, 0o7777),
-    call('socket', 1, 1, 0),
-    call('socket', 2, 1, 0),
-    call('socketpair', 1, 1, 0, 0),
-    call('personality', 0xffffffff),
-    call('personality', 0),
-  ];
-  const given = await inSandbox(...usual);
-  // The pair has nowhere to put its numbers: EFAULT is the kernel's own word.
-  expect(given).toEqual(['0', '0', '0', '0', '0', '0', '14', '0', '0']);
+  const usual = usualCalls(here);
+  expect(await inSandbox(...usual.map(({ word }) => word))).toEqual(usual.map(({ given }) => given));
 });
 
 test('a processor without a filter has no sandbox', () => {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tiny definition, locked over a small archive, for tests that build it over and over: packages, a folder, two steps. And what must hold of a cache
+// and of output folders whatever happened to the builds before.
+
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { type BuildRequest, build } from '../../builder/build.ts';
+import { lockInputs } from '../../builder/lock.ts';
+import { formatLock } from '../../builder/lock-file.ts';
+import type { BuildSummary } from '../../builder/output-folder.ts';
+import { ContentStore } from '../../builder/store.ts';
+import { ARCHITECTURE, makeArchive, TOOLBOX } from './archive.ts';
+import { readYaml } from './definitions.ts';
+
+export interface SmallBuild {
+  /** Holds waybill.yaml and waybill.lock; `outs/` is for output folders. */
+  readonly folder: string;
+  /** `file:` URL. */
+  readonly mirror: string;
+  /** What every build of it must give. */
+  readonly expected: Pick<BuildSummary, 'image' | 'sbom'>;
+  /** A request that leaves out nothing but the cache and the output folder. */
+  readonly request: Omit<BuildRequest, 'out' | 'cache'>;
+  close(): void;
+}
+
+const BUILDER_ID = 'https://waybill.example/builders/test';
+/** As the command line says it: it is in the SBOM. */
+const VERSION: string = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+).version;
+
+/** Makes the definition, locks it, and builds it once, undisturbed. */
+export async function makeSmallBuild(): Promise<SmallBuild> {
+  const archive = makeArchive([
+    TOOLBOX,
+    { name: 'more', files: { 'usr/src/more': 'more\n'.repeat(100_000) } },
+  ]);
+  const folder = mkdtempSync(join(tmpdir(), 'waybill-small-'));
+  mkdirSync(join(folder, 'outs'));
+  mkdirSync(join(folder, 'sources'));
+  for (let i = 0; i < 20; i++) writeFileSync(join(folder, 'sources', `${i}.c`), `${i}\n`.repeat(1000));
+  const text = `waybill: 1
+product: thing
+version: 1.2.3
+sourceDateEpoch: 1700000000
+inputs:
+  tools:
+    kind: debian
+    role: toolchain
+    distribution: waybill-test
+    suite: test
+    components: [main]
+    architecture: ${ARCHITECTURE}
+    keyring: ${archive.keyring}
+    packages: [toolbox, more]
+  sources: { kind: folder, role: source, path: sources }
+steps:
+  - name: join
+    inputs: [tools, sources]
+    command: cat /inputs/sources/*.c /usr/src/more >joined
+    outputs: [{ path: joined }]
+  - name: image
+    inputs: [tools]
+    materials: [join/joined]
+    command: sort -u /materials/join/joined /bin/cat >image.bin
+    outputs: [{ path: image.bin }]
+products:
+  - image: image/image.bin
+`;
+  const definition = readYaml(text);
+  const apart = join(folder, 'cache-apart');
+  const lock = await lockInputs(definition, { folder, mirror: archive.url, store: new ContentStore(apart) });
+  const lockBytes = formatLock(lock);
+  writeFileSync(join(folder, 'waybill.yaml'), text);
+  writeFileSync(join(folder, 'waybill.lock'), lockBytes);
+  const request = {
+    ...{ definition, lock, lockBytes, folder, definitionBytes: Buffer.from(text), mirror: archive.url },
+    ...{ replace: false, builderId: BUILDER_ID, toolVersion: VERSION },
+  };
+  const { image, sbom } = await build({ ...request, cache: apart, out: join(folder, 'out-apart') });
+  const close = () => {
+    archive.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { folder, mirror: archive.url, expected: { image, sbom }, request, close };
+}
+
+const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
+/** What is wrong with a cache: files that are not what they are called, and trees that some build found damaged. */
+export function faultsOfCache(cache: string): string[] {
+  const files = globSync('store/sha256/[0-9a-f][0-9a-f]/*', { cwd: cache });
+  const damaged = globSync('roots/*-old', { cwd: cache });
+  return [...files.filter((path) => sha256(join(cache, path)) !== basename(path)), ...damaged];
+}
+
+/** What is wrong with an output folder: one that is there is whole. */
+export function faultsOfOutput(out: string, { image, sbom }: SmallBuild['expected']): string[] {
+  if (!existsSync(out)) return [];
+  const wanted = {
+    'products/image.bin': image.sha256,
+    'outputs/image/image.bin': image.sha256,
+    [sbom.file]: sbom.sha256,
+  };
+  const faults = Object.entries(wanted)
+    .filter(([path, digest]) => !existsSync(join(out, path)) || sha256(join(out, path)) !== digest)
+    .map(([path]) => path);
+  for (const path of ['build.json', 'waybill.yaml', 'waybill.lock', 'logs/join.log', 'logs/image.log'])
+    if (!existsSync(join(out, path))) faults.push(path);
+  if (globSync('statements/*.json', { cwd: out }).length !== 3) faults.push('statements');
+  return faults;
+}
+
+/** What a failed build left where nothing should be: beside its output folder and under the cache. */
+export function leftoversOf(folder: string, cache: string): string[] {
+  return [
+    ...globSync('.*.new{,.old}', { cwd: folder }),
+    ...globSync('{work/*,roots/new-*,store/sha256/new-*}', { cwd: cache }),
+  ];
+}
