@@ -91,6 +91,8 @@ export interface CertificateChange {
   readonly key?: Pair;
   /** Takes the place of the finished extension list's certificate timestamps, by log id. */
   readonly scts?: (sound: Uint8Array) => readonly Uint8Array[];
+  /** Takes the place of the extension's value, a DER octet string. */
+  readonly wrapScts?: (sound: Uint8Array) => Uint8Array;
 }
 
 let serials = 1;
@@ -231,7 +233,9 @@ export class Forge {
     const [tbs] = membersOf(all([]).der) as [Uint8Array];
     const sct = this.sct(tbs, issuer.key.spki);
     const list = change.scts?.(sct) ?? [sct];
-    return all(list.length === 0 ? [] : [{ oid: OID.ctSctList, value: sctListExtension(...list) }]);
+    const value = sctListExtension(...list);
+    const wrapped = change.wrapScts?.(value) ?? value;
+    return all(list.length === 0 ? [] : [{ oid: OID.ctSctList, value: wrapped }]);
   }
 
   /** A certificate timestamp over a TBSCertificate without list. */
