@@ -20,9 +20,12 @@ export interface TufKey {
 /** Reads a key object. A key of a kind or form that is unknown here is not refused: it signs nothing. */
 export function readKey(node: DocumentNode, crypto: Crypto): TufKey {
   const kind = `${node.field('keytype').string()} ${node.field('scheme').string()}`;
-  const publicText = node.field('keyval').field('public');
-  const unknown = { identity: `${kind} ${publicText.pointer}`, verify: undefined };
-  return readers[kind]?.(publicText.string(), crypto) ?? unknown;
+  const keyval = node.field('keyval');
+  const read = Object.hasOwn(readers, kind) ? readers[kind] : undefined;
+  // What the public portion of another kind is called, nobody knows.
+  if (read === undefined) keyval.members();
+  const key = read?.(keyval.field('public').string(), crypto);
+  return key ?? { identity: `${kind} ${node.pointer}`, verify: undefined };
 }
 
 const readers: Readonly<Record<string, (text: string, crypto: Crypto) => TufKey | undefined>> = {
