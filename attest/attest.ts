@@ -101,6 +101,7 @@ const bodies = (output: BuildOutput): readonly (readonly [string, HashedFile])[]
   ...output.sboms,
   ['waybill.yaml', output.definition],
   ['waybill.lock', output.lock],
+  ...(output.audit === undefined ? [] : [['audit.json', output.audit] as const]),
 ];
 
 function describe({ statement, path, verified, reused }: Signed): AttestedStatement {

@@ -76,6 +76,8 @@ export interface BuildOutput {
   readonly sboms: ReadonlyMap<string, HashedFile>;
   readonly definition: HashedFile;
   readonly lock: HashedFile;
+  /** `audit.json`, evidence of the statement about it. */
+  readonly audit?: HashedFile;
   /** What the steps were built from, by the words of the statements and the lock, each once. Their bytes are not in the folder. */
   readonly inputs: readonly NamedInput[];
 }
@@ -101,9 +103,10 @@ export async function readBuildOutput(folder: string): Promise<BuildOutput> {
   const statements = [...steps, ...sbomStatements, ...audits, ...tests].sort((a, b) =>
     a.name < b.name ? -1 : 1,
   );
-  const { products, sboms, definition, lock } = content;
+  const { products, sboms, definition, lock, audit } = content;
   const inputs = namedInputs(content);
-  return { folder, product, version, builderId, statements, products, sboms, definition, lock, inputs };
+  const files = { products, sboms, definition, lock, ...(audit === undefined ? {} : { audit }) };
+  return { folder, product, version, builderId, statements, ...files, inputs };
 }
 
 /** Agreement has shown that each dependency with a package URL is in the lock. */

@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { buildAttributeReport } from '../core/intoto/scai.ts';
+import { buildAttributeReport, INPUTS_TRACED } from '../core/intoto/scai.ts';
 import { formatStatement } from '../core/intoto/statement.ts';
 import { buildTestResult } from '../core/intoto/test-result.ts';
 import { type Audit, findUnexplained, formatAudit, readAudit, tracePath } from './audit.ts';
@@ -29,8 +29,6 @@ export interface TracedBuild {
   readonly opened: ReadonlyMap<string, readonly string[]>;
 }
 
-/** What the attribute of the SCAI statement is called. */
-export const AUDIT_ATTRIBUTE = 'WAYBILL_INPUTS_TRACED';
 const AUDIT_FILE = 'audit.json';
 
 /** Reads what the steps opened. */
@@ -82,7 +80,7 @@ export async function finishAudit(
   const file = (name: string, sha256: string) => ({ name, sha256 });
   const report = buildAttributeReport({
     subjects,
-    attribute: AUDIT_ATTRIBUTE,
+    attribute: INPUTS_TRACED,
     conditions: counts,
     evidence: { ...file(AUDIT_FILE, sha256(bytes)), mediaType: 'application/json' },
     producerId: run.identity.builderId,

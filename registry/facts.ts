@@ -7,6 +7,7 @@ import { quote } from '../core/faults.ts';
 import { PROVENANCE_TYPE, parseStepProvenance } from '../core/intoto/provenance.ts';
 import { parseRebuildReport, REBUILD_TYPE } from '../core/intoto/rebuild.ts';
 import { parseSbomReference, REFERENCE_TYPE } from '../core/intoto/reference.ts';
+import { INPUTS_TRACED, parseAttributeReport, reportsAttribute } from '../core/intoto/scai.ts';
 import type { ResourceDescriptor, Subject } from '../core/intoto/statement.ts';
 import { parseVerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
 import type { VerifiedBundle } from '../core/verify/verified.ts';
@@ -52,12 +53,14 @@ export interface AttestationFacts {
   readonly step?: StepFacts;
   /** Of a reference statement: the SBOM's digest. */
   readonly sbomSha256?: string;
+  /** Of a report of what the steps of a build opened: the digest of `audit.json`. */
+  readonly evidenceSha256?: string;
 }
 
 /**
  * The facts of a verified bundle. Statements of a known predicate type must be readable as such; of unknown types only the
  * subjects are indexed. @throws REGISTRY_DEPENDENCY_MALFORMED, SLSA_PROVENANCE_MALFORMED, INTOTO_REFERENCE_MALFORMED,
- * SLSA_VSA_MALFORMED, REBUILD_STATEMENT_MALFORMED, INTOTO_STATEMENT_MALFORMED
+ * SLSA_VSA_MALFORMED, REBUILD_STATEMENT_MALFORMED, INTOTO_SCAI_MALFORMED, INTOTO_STATEMENT_MALFORMED
  */
 export function factsOf(bundle: VerifiedBundle, nowMs: number): AttestationFacts {
   const { statement } = bundle;
@@ -78,6 +81,9 @@ export function factsOf(bundle: VerifiedBundle, nowMs: number): AttestationFacts
     ...(statement.predicateType === PROVENANCE_TYPE ? { step: stepFacts(bundle) } : {}),
     ...(statement.predicateType === REFERENCE_TYPE
       ? { sbomSha256: parseSbomReference(statement).sbomSha256 }
+      : {}),
+    ...(reportsAttribute(statement, INPUTS_TRACED)
+      ? { evidenceSha256: parseAttributeReport(statement).evidence.sha256 }
       : {}),
   };
 }
@@ -113,7 +119,7 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
 
 /** The rows by which the facts are found again. */
 export function indexRows(facts: AttestationFacts): readonly Change[] {
-  const { sha256, step, sbomSha256 } = facts;
+  const { sha256, step, sbomSha256, evidenceSha256 } = facts;
   const row = (table: Change['table'], ...key: readonly string[]): Change => ({ table, key, value: null });
   return [
     { table: 'fact', key: [sha256], value: { ...facts } as unknown as Change['value'] },
@@ -124,5 +130,6 @@ export function indexRows(facts: AttestationFacts): readonly Change[] {
       row('byDependency', parsePackageUrl(purl)?.name ?? purl, sha256, role, purl),
     ),
     ...(sbomSha256 === undefined ? [] : [row('bySbom', sbomSha256, sha256)]),
+    ...(evidenceSha256 === undefined ? [] : [row('byEvidence', evidenceSha256, sha256)]),
   ];
 }

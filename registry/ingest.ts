@@ -140,8 +140,8 @@ export class Ingest {
   }
 }
 
-/** The tables of digests that attestations name and whose bytes are kept: what was made, what it was made from, what is in it. */
-const NAMING = ['bySubject', 'bySbom', 'byInput', 'byMaterial'] as const;
+/** Digests that attestations name and whose bytes are kept: of what was made, what it was made from, what is in it, what was seen. */
+const NAMING = ['bySubject', 'bySbom', 'byInput', 'byMaterial', 'byEvidence'] as const;
 
 async function isAny(keys: AsyncGenerator<unknown>): Promise<boolean> {
   for await (const _ of keys) return true;

@@ -2,6 +2,7 @@
 // SCAI attribute report v0.3 [in-toto-attestation-v1 §SCAI]: what was observed of the build of an image, with evidence by digest.
 // Stricter than [in-toto-attestation-v1 §SCAI]: exactly one attribute, with conditions in whole numbers, evidence, and a producer.
 
+import type { Json } from '../encoding/strict-json.ts';
 import { CORE } from '../faults.ts';
 import {
   formatResourceDescriptor,
@@ -13,6 +14,8 @@ import {
 } from './statement.ts';
 
 export const SCAI_TYPE = 'https://in-toto.io/attestation/scai/v0.3';
+/** The attribute of a build whose steps were traced; its evidence is `audit.json` [docs/spec/audit.md §Statements]. */
+export const INPUTS_TRACED = 'WAYBILL_INPUTS_TRACED';
 
 export interface AttributeReport {
   readonly subjects: readonly Subject[];
@@ -40,6 +43,13 @@ export function parseAttributeReport(statement: Statement): AttributeReport {
     evidence: parseResourceDescriptor(first.field('evidence')),
     producerId: predicate.field('producer').only('uri').field('uri').string(),
   };
+}
+
+/** True if a statement reports that attribute, alone or beside others, whether `parseAttributeReport` can read the rest or not. */
+export function reportsAttribute({ predicateType, predicate }: Statement, attribute: string): boolean {
+  const { attributes } = (predicate.value ?? {}) as { readonly attributes?: Json };
+  if (predicateType !== SCAI_TYPE || !Array.isArray(attributes)) return false;
+  return attributes.some((one: Json) => (one as { attribute?: Json } | null)?.attribute === attribute);
 }
 
 /** Builds the unsigned statement; `parseAttributeReport` is the inverse. */

@@ -19,6 +19,7 @@ export type Table =
   | 'byDependency'
   | 'bySbom'
   | 'byInput'
+  | 'byEvidence'
   | 'sbom'
   | 'byComponent'
   | 'device'

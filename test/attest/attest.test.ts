@@ -14,8 +14,8 @@ import { keyHint } from '../../attest/identity/key.ts';
 import { signStatementWithKey } from '../../attest/sign.ts';
 import { submitBundle } from '../../attest/submit.ts';
 import type { AttestReport } from '../../cli/attest.ts';
-import { buildAttributeReport } from '../../core/intoto/scai.ts';
-import { formatStatement } from '../../core/intoto/statement.ts';
+import { buildAttributeReport, parseAttributeReport } from '../../core/intoto/scai.ts';
+import { formatStatement, parseStatement } from '../../core/intoto/statement.ts';
 import { buildTestResult } from '../../core/intoto/test-result.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { sigstoreVerifier } from '../../peers/sigstore-verifier.ts';
@@ -54,6 +54,7 @@ async function reportOf(out: string): Promise<AttestReport> {
   return outcome.json as AttestReport;
 }
 
+const payloadOf = (bundle: Uint8Array) => parseBundle(new Uint8Array(bundle)).payload;
 const trustPath = (name: string) => join(registry.dataFolder, 'trust', name);
 
 test('a build output is attested, stored and verified by a stranger', { timeout: 60_000 }, async () => {
@@ -98,7 +99,7 @@ test('a build output is attested, stored and verified by a stranger', { timeout:
   for (const args of refused) expect(stranger(...args).status).toBe(1);
 });
 
-test('what an audit found is signed, logged and stored like the rest', {
+test('what an audit found is signed, logged and stored like the rest, its evidence too', {
   timeout: 60_000,
 }, async () => {
   const plan = planBuild();
@@ -132,6 +133,11 @@ test('what an audit found is signed, logged and stored like the rest', {
       const stored = await fetch(`${registry.url}/api/v1/attestations/${bundleSha256}`);
       expect(Buffer.from(await stored.arrayBuffer())).toEqual(await readFile(bundle));
     }
+    const { evidence } = parseAttributeReport(
+      parseStatement(payloadOf(await readFile(statements[3]?.bundle ?? ''))),
+    );
+    const seen = await fetch(`${registry.url}/api/v1/blobs/${evidence.sha256}`);
+    expect(sha256(new Uint8Array(await seen.arrayBuffer()))).toBe(evidence.sha256);
   } finally {
     await removeBuild(out);
   }

@@ -116,7 +116,8 @@ test('what was opened is known file by file, proves enough to build again, and i
     passedTests: ['prune-and-rebuild/make'],
     failedTests: [],
   });
-  const { statements } = await readBuildOutput(out);
+  const { statements, audit: evidence } = await readBuildOutput(out);
+  expect(evidence?.sha256).toBe(parseAttributeReport(statement('03-audit.scai.json')).evidence.sha256);
   expect(statements.map(({ name }) => name)).toEqual([
     '01-make.provenance.json',
     '02-image.bin.sbom.json',

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { buildStepProvenance } from '../../core/intoto/provenance.ts';
 import { buildSbomReference } from '../../core/intoto/reference.ts';
+import { buildAttributeReport, INPUTS_TRACED } from '../../core/intoto/scai.ts';
 import { Blobs } from '../../registry/store/blobs.ts';
 import { RunningRegistry, refusal } from './running-registry.ts';
 import { sha256 } from './tuf-house.ts';
@@ -119,6 +120,31 @@ describe('a blob', () => {
     }
     const answer = await running.putBlob(utf8('a digest that is no dependency'));
     expect(refusal(answer).code).toBe('BLOB_NOT_NAMED');
+  });
+
+  it('is kept when an audit names it as its evidence; one that cannot be read is refused, one of others names nothing', async () => {
+    const bytes = utf8('{"auditVersion":1}');
+    const subjects = [{ name: 'audited', sha256: sha256('audited') }];
+    const report = buildAttributeReport({
+      ...{ subjects, attribute: INPUTS_TRACED, producerId: 'https://waybill.example/builders/test' },
+      conditions: { openedCount: 1 },
+      evidence: { name: 'audit.json', sha256: sha256(bytes) },
+    });
+    const [attribute] = (report.predicate as { attributes: [object] }).attributes;
+    const others = [{ ...attribute, attribute: 'OTHER' }, { attribute: 'ANOTHER' }];
+    const foreign = { ...report, predicate: { attributes: others } as never };
+    expect((await running.submit(await running.sign(foreign))).status).toBe(201);
+    for (const predicate of [{ attributes: null }, { attributes: [null] }, {}])
+      expect((await running.submit(await running.sign({ ...report, predicate }))).status).toBe(201);
+    const mixed = { ...report, predicate: { attributes: [...others, attribute] } as never };
+    expect(refusal(await running.submit(await running.sign(mixed)))).toEqual({
+      status: 400,
+      code: 'INTOTO_SCAI_MALFORMED',
+    });
+    expect(refusal(await running.putBlob(bytes)).code).toBe('BLOB_NOT_NAMED');
+    expect((await running.submit(await running.sign(report))).status).toBe(201);
+    expect((await running.putBlob(bytes)).status).toBe(201);
+    expect((await running.send('GET', `/api/v1/blobs/${sha256(bytes)}`)).bytes).toEqual(bytes);
   });
 
   it('is asked for without its bytes', async () => {
