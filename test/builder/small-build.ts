@@ -20,7 +20,7 @@ export interface SmallBuild {
   /** `file:` URL. */
   readonly mirror: string;
   /** What every build of it must give. */
-  readonly expected: Pick<BuildSummary, 'image' | 'sbom'>;
+  readonly expected: Pick<BuildSummary, 'images'>;
   /** A request that leaves out nothing but the cache and the output folder. */
   readonly request: Omit<BuildRequest, 'out' | 'cache'>;
   close(): void;
@@ -80,30 +80,41 @@ products:
     ...{ definition, lock, lockBytes, folder, definitionBytes: Buffer.from(text), mirror: archive.url },
     ...{ replace: false, builderId: BUILDER_ID, toolVersion: VERSION },
   };
-  const { image, sbom } = await build({ ...request, cache: apart, out: join(folder, 'out-apart') });
+  const { images } = await build({ ...request, cache: apart, out: join(folder, 'out-apart') });
   const close = () => {
     archive.close();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { folder, mirror: archive.url, expected: { image, sbom }, request, close };
+  return { folder, mirror: archive.url, expected: { images }, request, close };
 }
 
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
 /** What is wrong with a cache: files that are not what they are called, and trees that some build found damaged. */
 export function faultsOfCache(cache: string): string[] {
-  const files = globSync('store/sha256/[0-9a-f][0-9a-f]/*', { cwd: cache });
+  const files = globSync('{store,steps}/sha256/[0-9a-f][0-9a-f]/*', { cwd: cache });
   const damaged = globSync('roots/*-old', { cwd: cache });
-  return [...files.filter((path) => sha256(join(cache, path)) !== basename(path)), ...damaged];
+  const entries = globSync('steps/*', { cwd: cache }).filter((path) => basename(path).length === 64);
+  return [
+    ...files.filter((path) => sha256(join(cache, path)) !== basename(path)),
+    ...entries.filter((path) => !isWhole(readFileSync(join(cache, path), 'utf8'))),
+    ...damaged,
+  ];
+}
+
+/** An entry of the step cache starts with its own digest [docs/spec/step-cache.md §Entry]. */
+function isWhole(entry: string): boolean {
+  return createHash('sha256').update(entry.slice(65)).digest('hex') === entry.slice(0, 64);
 }
 
 /** What is wrong with an output folder: one that is there is whole. */
-export function faultsOfOutput(out: string, { image, sbom }: SmallBuild['expected']): string[] {
+export function faultsOfOutput(out: string, { images: [image] }: SmallBuild['expected']): string[] {
   if (!existsSync(out)) return [];
+  if (image === undefined) throw new Error('a build without an image');
   const wanted = {
     'products/image.bin': image.sha256,
     'outputs/image/image.bin': image.sha256,
-    [sbom.file]: sbom.sha256,
+    [image.sbom.file]: image.sbom.sha256,
   };
   const faults = Object.entries(wanted)
     .filter(([path, digest]) => !existsSync(join(out, path)) || sha256(join(out, path)) !== digest)
@@ -118,6 +129,6 @@ export function faultsOfOutput(out: string, { image, sbom }: SmallBuild['expecte
 export function leftoversOf(folder: string, cache: string): string[] {
   return [
     ...globSync('.*.new{,.old}', { cwd: folder }),
-    ...globSync('{work/*,roots/new-*,store/sha256/new-*}', { cwd: cache }),
+    ...globSync('{work/*,roots/new-*,store/sha256/new-*,steps/new-*,steps/sha256/new-*}', { cwd: cache }),
   ];
 }

@@ -6,9 +6,9 @@ import { describe, expect, test } from 'vitest';
 import { Rejection } from '../../core/faults.ts';
 import type { Workflow } from '../../core/tuf/workflow.ts';
 import type { DeviceHost } from '../../device/host.ts';
-import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { durableFiles, nodeHost } from '../../device/node-host.ts';
 import { TufShell } from '../../device/tuf-shell.ts';
+import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { bytesOf, NOW, Simulator } from '../core/tuf/simulator.ts';
 import { TornDisk } from './torn-disk.ts';
 
