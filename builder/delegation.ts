@@ -87,19 +87,14 @@ function upward(own: string, top: string): string[] {
 
 /** Whether groups in a folder are bound, turning that on where it is off and may be turned on. */
 function sharesOut(folder: string): boolean {
-  // To move a process between groups takes the right to write here, where their ways part.
-  if (!isWritable(folder) || !isWritable(`${folder}/cgroup.procs`)) return false;
-  const has = (file: string) => {
-    const names = read(`${folder}/${file}`).split(' ');
-    return CONTROLLERS.every((name) => names.includes(name));
-  };
-  if (has('cgroup.subtree_control')) return true;
-  if (!has('cgroup.controllers')) return false;
+  if (!isWritable(folder)) return false;
+  const shared = read(`${folder}/cgroup.subtree_control`).split(' ');
+  if (CONTROLLERS.every((name) => shared.includes(name))) return true;
   try {
     writeFileSync(`${folder}/cgroup.subtree_control`, CONTROLLERS.map((name) => `+${name}`).join(' '));
     return true;
   } catch {
-    // It has processes of its own, or is somebody else's.
+    // It has processes of its own, has no more than others share out to it, or is somebody else's.
     return false;
   }
 }

@@ -193,10 +193,12 @@ async function runToEnd(
   const status = collectStatus(child.process);
   let over: SandboxResult['over'];
   const kill = () => {
-    // Killing the sandbox's first process makes the kernel kill all others in it, whatever they did to detach.
-    for (const pid of [status.childPid(), child.process.pid]) {
+    // Killing the sandbox's first process makes the kernel kill all others in it, whatever they did to detach. What is around it is
+    // one process group: a tracer may stand between us and the rest.
+    const [first, around] = [status.childPid(), child.process.pid];
+    for (const target of [first, around === undefined ? undefined : -around]) {
       try {
-        if (pid !== undefined) process.kill(pid, 'SIGKILL');
+        if (target !== undefined) process.kill(target, 'SIGKILL');
       } catch {
         // It ended in the same moment.
       }

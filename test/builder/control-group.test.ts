@@ -228,6 +228,25 @@ describe('nothing is left of a control group', () => {
     }
   });
 
+  test('after a killed builder whose processes live on', async (context) => {
+    const place = delegated(context);
+    const builder = start(`
+      const { spawn } = await import('node:child_process');
+      const group = ControlGroup.make({ memorySizeBytesMax: 1 << 26, processesMax: 4 });
+      const [program, ...words] = [...group.enteringCommand(), 'sh', '-c', 'echo $$; exec sleep 100'];
+      spawn(program, words, { stdio: ['ignore', 'inherit', 'ignore'], detached: true });`);
+    const pid = await new Promise<number>((resolve) =>
+      builder.stdout?.once('data', (shown) => resolve(Number(shown))),
+    );
+    builder.kill('SIGKILL');
+    await new Promise((resolve) => builder.on('exit', resolve));
+    const state = () => (existsSync(`/proc/${pid}`) ? readFileSync(`/proc/${pid}/stat`, 'utf8') : 'gone');
+    expect(state()).toMatch(/\) S /);
+    await ControlGroup.sweep();
+    expect(groupsOf(place, builder.pid)).toEqual([]);
+    expect(state()).toMatch(/\) Z |gone/);
+  });
+
   const OWN_NUMBERS = ['unshare', '--pid', '--fork', '--kill-child'];
   const HOLDING = `
     const group = ControlGroup.make({ memorySizeBytesMax: 1 << 26, processesMax: 4 });

@@ -72,6 +72,12 @@ describe('in version 2 a group is made', () => {
     expect(await where(make(join(given, 'b'), {}, NOBODY), NOBODY)).toBe(`${given} cgroup`);
   });
 
+  test('and not used where a process of the user cannot be moved into it', async (context) => {
+    const given = make(join(wholeHierarchy(context), 'given'), SHARED);
+    chownSync(given, NOBODY, NOBODY);
+    expect(await where(make(join(given, 'b'), {}, NOBODY), NOBODY)).toBe(`${given} rlimits`);
+  });
+
   test('not above the systemd unit that the builder is in', async (context) => {
     const top = wholeHierarchy(context);
     const unit = make(join(make(join(top, 'system.slice'), SHARED), 'ci.service'));

@@ -403,10 +403,19 @@ describe('the end of a step', () => {
 
   test('comes when its time is up', async () => {
     const startedMs = performance.now();
-    const result = await run('echo started; sleep 60', { timeoutMs: 300 });
+    const result = await run('echo started; sleep 60', { timeoutMs: 3000 });
     expect(result.exitCode).toBeUndefined();
     expect(result.log).toBe('started\n');
     expect(performance.now() - startedMs).toBeLessThan(10_000);
+  });
+
+  test('comes when its time is up before it began, although a tracer stands between', async () => {
+    const startedMs = performance.now();
+    for (const timeoutMs of [1, 10, 20, 30, 50]) {
+      const result = await run('sleep 60', { timeoutMs, trace: join(base, 'trace') });
+      expect(result.over).toBe('time');
+    }
+    expect(performance.now() - startedMs).toBeLessThan(20_000);
   });
 
   test('comes when it is cancelled', async () => {
