@@ -106,7 +106,8 @@ export class BuildInputs {
       let folder = this.#mounts.get(input.name);
       if (folder === undefined) {
         const fetch = () => this.#fetch(this.#wantedOf(locked));
-        folder = await openInput(input, locked, { cache: this.#request.cache, store: this.#store, fetch });
+        const cache = this.#request.conditions?.inputFolder ?? this.#request.cache;
+        folder = await openInput(input, locked, { cache, store: this.#store, fetch });
         this.#mounts.set(input.name, folder);
       }
       mounts.push({ name: input.name, folder });

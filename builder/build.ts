@@ -45,6 +45,8 @@ export interface BuildRequest {
   readonly audit?: true | undefined;
   /** What is otherwise than always around the steps, for `waybill build --check`. */
   readonly conditions?: Conditions | undefined;
+  /** A folder to leave traces of the steps in, for `waybill build --check`. */
+  readonly traces?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: BuildEvent) => void;
 }
@@ -178,7 +180,7 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
       outputs: join(run.beside, 'outputs'),
       listWork: request.definition.evidence !== undefined,
       conditions: request.conditions,
-      trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
+      trace: traceOf(run, step.name),
       signal: request.signal,
       onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
     };
@@ -193,6 +195,11 @@ async function runOne(run: Run, step: StepDefinition): Promise<void> {
     request.onEvent?.({ kind: 'failed', step: step.name });
     throw failure;
   }
+}
+
+function traceOf({ request, work }: Run, step: string): string | undefined {
+  if (request.traces !== undefined) return tracePath(request.traces, step);
+  return request.audit === true ? tracePath(work, step) : undefined;
 }
 
 function sha256(bytes: Uint8Array): string {
