@@ -92,10 +92,11 @@ async function findShippedOf(run: FinishedRun, evidence: Evidence, image: Uint8A
     map: (await readOutput(run, evidence.map)).toString('latin1'),
     elf: await readOutput(run, evidence.elf),
     linkStep: evidence.map.step,
+    mapFile: evidence.map.file,
     steps: evidenceSteps(run),
     depfiles: await Promise.all(
       evidence.depfiles.map(async (reference) => ({
-        step: reference.step,
+        ...reference,
         text: (await readOutput(run, reference)).toString('utf8'),
       })),
     ),
@@ -129,7 +130,7 @@ async function findLicence(
   const roots = [...run.done.values()].map(({ root }) => root);
   const root = roots.find(({ owners }) => owners.get(path)?.sha256 === entry.sha256);
   const text = root === undefined ? '' : ((await readRootFile(root, path))?.toString('utf8') ?? '');
-  const found = occurrences.map((occurrence) => licenceOf(text, occurrence.path));
+  const found = occurrences.map(({ path, member }) => licenceOf(text, path, member));
   const said = found.filter((licence) => licence !== undefined);
   return said.length === found.length ? joinLicences(said) : taggedLicences(occurrences);
 }

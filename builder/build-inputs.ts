@@ -117,7 +117,8 @@ export class BuildInputs {
       if (locked.kind === 'debian' || locked.kind === 'oci') continue;
       const { folder, key } = await once(this.#mounts, input.name, () => {
         const fetch = () => this.#fetch(this.#wantedOf(locked));
-        return openInput(input, locked, { cache: this.#request.cache, store: this.#store, fetch });
+        const cache = this.#request.conditions?.inputFolder ?? this.#request.cache;
+        return openInput(input, locked, { cache, store: this.#store, fetch });
       });
       mounts.push({ name: input.name, folder, key });
     }

@@ -61,7 +61,7 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
     listWork: request.definition.products.some(({ evidence }) => evidence !== undefined),
     conditions: request.conditions,
     boundBy: run.identity.sandbox.limits,
-    trace: request.audit === true ? tracePath(run.work, step.name) : undefined,
+    trace: traceOf(run, step.name),
     signal,
     onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
   };
@@ -76,6 +76,11 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
     runStep(step, { ...context, ...changes, signal: request.signal, trace: undefined, listWork: false });
   const durationMs = Math.round(performance.now() - startedMs);
   return { facts, root, mounted: inputs, result, comparisons, durationMs, reused, again };
+}
+
+function traceOf({ request, work }: Run, step: string): string | undefined {
+  if (request.traces !== undefined) return tracePath(request.traces, step);
+  return request.audit === true ? tracePath(work, step) : undefined;
 }
 
 /** What the step left when it ran before under the same circumstances, else what it leaves now. */

@@ -48,6 +48,8 @@ export interface BuildRequest {
   readonly fresh?: true | undefined;
   /** Steps at one time at most; as many as there are CPUs where this is absent. */
   readonly jobs?: number | undefined;
+  /** A folder to leave traces of the steps in, for `waybill build --check`. */
+  readonly traces?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: BuildEvent) => void;
 }
@@ -148,8 +150,8 @@ export async function replaceOut(beside: string, out: string): Promise<void> {
 }
 
 /** Checks, audits and rebuilds are there to see what steps do. */
-function mayReuse({ conditions, audit, fresh }: BuildRequest): boolean {
-  return conditions === undefined && audit !== true && fresh !== true;
+function mayReuse({ conditions, audit, traces, fresh }: BuildRequest): boolean {
+  return conditions === undefined && audit !== true && traces === undefined && fresh !== true;
 }
 
 function sha256(bytes: Uint8Array): string {

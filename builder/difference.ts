@@ -1,34 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where two builds of one file differ, and why as far as the bytes tell [docs/spec/build-check.md]: section and nearest symbol of an ELF
-// file [ELF-gABI-4.2 §Sections, §Symbol Table], the strings around the place, and the cause that they suggest.
+// Where two builds of one file differ [docs/spec/build-check.md]: section and nearest symbol of an ELF file
+// [ELF-gABI-4.2 §Sections, §Symbol Table], each with the cause that the bytes suggest.
 
 import { quote } from '../core/faults.ts';
 import type { Difference, DifferenceCause } from '../core/intoto/rebuild.ts';
+import {
+  type Contents,
+  contrastAt,
+  type Explained,
+  explainRun,
+  findMovedTexts,
+  isPermuted,
+  MONTHS,
+} from './difference-cause.ts';
 import { type Elf, type ElfSection, parseElf, textAt } from './elf.ts';
 
-export interface ComparedFile {
+export interface ComparedFile extends Contents {
   /** `<step>/<file>`. */
   readonly output: string;
-  readonly first: Uint8Array;
-  readonly second: Uint8Array;
   /** For a file that is no ELF file itself: the ELF file that `second` was made from, if there is one. */
   readonly elf?: Uint8Array | undefined;
-  readonly nowMs: number;
 }
 
 /** Runs of differing bytes that are closer than this are one. */
 const GAP_SIZE_BYTES = 16;
-/** Runs that are described of one file. */
+/** Places that are described of one file. */
 const RUN_COUNT_MAX = 16;
-/** What is looked at for strings on both sides of a place. */
-const CONTEXT_SIZE_BYTES = 48;
 /** They differ because something else does. */
 const CONSEQUENCES = ['.symtab', '.strtab', '.shstrtab'];
-const DAY_SECONDS = 86_400;
+/** Causes that can be put right where they are, in the order in which they are told; other bytes may differ because these do. */
+const TELLING: readonly DifferenceCause[] = ['host', 'date', 'path', 'build-id', 'order'];
 
 /** What to do about a cause, in one sentence. */
 export const FIXES: Readonly<Record<DifferenceCause, string>> = {
-  date: 'Take the time from SOURCE_DATE_EPOCH, or leave it out (GCC follows it for __DATE__; ar and gzip have -D and -n).',
+  date: 'Take the time from SOURCE_DATE_EPOCH, or leave it out (GCC follows it for __DATE__; ar and gzip have -D and -n); for date(1) name libfaketime in an input.',
   path: 'Leave paths out, or map them: -ffile-prefix-map=$PWD=. for GCC and Clang, with what the shell makes of $PWD.',
   host: 'Leave host and user names out of what is built.',
   'build-id': 'The id follows from the rest: find what else differs, or link with -Wl,--build-id=none.',
@@ -38,13 +43,35 @@ export const FIXES: Readonly<Record<DifferenceCause, string>> = {
   unknown: 'Look at what writes these bytes; memory that was never set is a common reason.',
 };
 
-/** The places in which two files differ; none if they are the same. */
+/** The places in which two files differ, those that tell why first; none if they are the same. */
 export function findDifferences(files: ComparedFile): readonly Difference[] {
   const { first, second } = files;
   if (Buffer.compare(first, second) === 0) return [];
   const [a, b] = [tryElf(first), tryElf(second)];
   const found = a !== undefined && b !== undefined ? betweenElfs(files, a, b) : [];
-  return found.length > 0 ? found : betweenBytes(files);
+  const places = found.length > 0 ? found : betweenBytes(files);
+  const rank = ({ cause }: Difference) => (TELLING.includes(cause) ? TELLING.indexOf(cause) : TELLING.length);
+  return [...places].sort((a, b) => rank(a) - rank(b)).slice(0, RUN_COUNT_MAX);
+}
+
+/**
+ * Where anything tells why builds differ, what does not is told in one place a file: when a text gets longer, whatever comes after
+ * it moves, and every address with it.
+ */
+export function foldConsequences(differences: readonly Difference[]): Difference[] {
+  if (!differences.some(({ cause }) => TELLING.includes(cause))) return [...differences];
+  const seen = new Set<string>();
+  return differences.flatMap((difference): Difference[] => {
+    if (TELLING.includes(difference.cause)) return [difference];
+    if (seen.has(difference.output)) return [];
+    seen.add(difference.output);
+    const count = differences.filter(
+      ({ output, cause }) => output === difference.output && !TELLING.includes(cause),
+    ).length;
+    if (count === 1) return [difference];
+    const more = `and at least ${count - 1} more places, which may follow from what is told elsewhere`;
+    return [{ ...difference, detail: `${difference.detail}; ${more}` }];
+  });
 }
 
 /** One line for people. */
@@ -84,23 +111,21 @@ function betweenElfs(files: ComparedFile, a: Elf, b: Elf): Difference[] {
   );
   const causes = differing.filter(({ section }) => !CONSEQUENCES.includes(section.name));
   const symbols = symbolsOf(files.first, a);
-  return (causes.length > 0 ? causes : differing)
-    .flatMap(({ section, other }) => {
-      const base = section.bytes.byteOffset - files.first.byteOffset;
-      return describeRuns(files, section.bytes, other?.bytes ?? new Uint8Array(), (at) => ({
-        offset: base + at,
-        ...(section.name === '' ? {} : { section: section.name }),
-        ...symbolAt(symbols, section, a.sections.indexOf(section), at),
-      }));
-    })
-    .slice(0, RUN_COUNT_MAX);
+  return (causes.length > 0 ? causes : differing).flatMap(({ section, other }) => {
+    const base = section.bytes.byteOffset - files.first.byteOffset;
+    return describePlaces(files, section.bytes, other?.bytes ?? new Uint8Array(), (at) => ({
+      offset: base + at,
+      ...(section.name === '' ? {} : { section: section.name }),
+      ...symbolAt(symbols, section, a.sections.indexOf(section), at),
+    }));
+  });
 }
 
 /** Any file; an image made from an ELF file by copying its sections is located in that. */
 function betweenBytes(files: ComparedFile): Difference[] {
   const elf = files.elf === undefined ? undefined : tryElf(files.elf);
   const symbols = elf === undefined || files.elf === undefined ? [] : symbolsOf(files.elf, elf);
-  return describeRuns(files, files.first, files.second, (at) => {
+  return describePlaces(files, files.first, files.second, (at) => {
     const found = elf === undefined ? undefined : sectionOfImage(elf, files.second, at);
     if (elf === undefined || found === undefined) return { offset: at };
     const index = elf.sections.indexOf(found.section);
@@ -123,33 +148,47 @@ function sectionOfImage(
   return undefined;
 }
 
-interface Run {
-  readonly at: number;
-  readonly sizeBytes: number;
-}
-
 type Place = Pick<Difference, 'offset' | 'section' | 'symbol'>;
 
-function describeRuns(
+function describePlaces(
   files: ComparedFile,
   first: Uint8Array,
   second: Uint8Array,
   place: (at: number) => Place,
 ): Difference[] {
-  const permuted = isPermuted(first, second);
-  return findRuns(first, second).map(({ at, sizeBytes }) => {
-    const where = place(at);
-    const { cause, detail } = permuted
-      ? {
-          cause: 'order' as const,
-          detail: `the same content in another order, ${contrast(first, second, at)}`,
-        }
-      : explainRun(first, second, { at, sizeBytes }, files.nowMs, where.section);
-    return { output: files.output, ...where, sizeBytes, cause, detail };
+  const contents: Contents = { ...files, first, second };
+  const runs = findRuns(first, second);
+  const told = (at: number, sizeBytes: number, explained: Explained) => ({
+    output: files.output,
+    ...place(at),
+    sizeBytes,
+    ...explained,
   });
+  if (isPermuted(first, second)) {
+    return runs.map(({ at, sizeBytes }) => {
+      const detail = `the same content in another order, ${contrastAt(contents, at)}`;
+      return told(at, sizeBytes, { cause: 'order', detail });
+    });
+  }
+  const grown = first.length !== second.length;
+  const explained = runs.map((run, i) => {
+    const { section } = place(run.at);
+    return { ...run, ...explainRun(contents, run, { section, moved: grown && i > 0 }) };
+  });
+  // Bytes that moved differ everywhere: then texts are compared wherever they are.
+  const texts = grown || runs.length === RUN_COUNT_MAX ? findMovedTexts(contents) : [];
+  const more = texts.filter(
+    (text) =>
+      !explained.some(
+        ({ at, cause }) => cause === text.cause && at >= text.at && at < text.at + text.sizeBytes,
+      ),
+  );
+  return [...more, ...explained].map(({ at, sizeBytes, cause, detail }) =>
+    told(at, sizeBytes, { cause, detail }),
+  );
 }
 
-function findRuns(first: Uint8Array, second: Uint8Array): Run[] {
+function findRuns(first: Uint8Array, second: Uint8Array): { at: number; sizeBytes: number }[] {
   const runs: { at: number; sizeBytes: number }[] = [];
   const length = Math.min(first.length, second.length);
   for (let at = 0; at < length; at++) {
@@ -163,80 +202,6 @@ function findRuns(first: Uint8Array, second: Uint8Array): Run[] {
   const rest = Math.max(first.length, second.length) - length;
   if (rest > 0 && runs.length === 0) runs.push({ at: length, sizeBytes: rest });
   return runs;
-}
-
-/** Both have the same bytes, each as often: nothing but their order differs. */
-function isPermuted(first: Uint8Array, second: Uint8Array): boolean {
-  if (first.length !== second.length || first.length < 4) return false;
-  const counts = new Int32Array(256);
-  for (let i = 0; i < first.length; i++) {
-    counts[first[i] as number] = (counts[first[i] as number] as number) + 1;
-    counts[second[i] as number] = (counts[second[i] as number] as number) - 1;
-  }
-  return counts.every((count) => count === 0);
-}
-
-function contrast(first: Uint8Array, second: Uint8Array, at: number): string {
-  return `${quote(stringAround(first, at))} and ${quote(stringAround(second, at))}`;
-}
-
-const MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec';
-const DATE = new RegExp(
-  `\\d{4}-\\d{2}-\\d{2}|\\d{2}:\\d{2}:\\d{2}|(?:${MONTHS}) [ \\d]\\d \\d{4}|\\d{1,2} (?:${MONTHS}) \\d{4}|(?<!\\d)1[6-9]\\d{8}(?!\\d)`,
-);
-
-function explainRun(
-  first: Uint8Array,
-  second: Uint8Array,
-  { at, sizeBytes }: Run,
-  nowMs: number,
-  section: string | undefined,
-): { cause: DifferenceCause; detail: string } {
-  const shown = contrast(first, second, at);
-  if (section === '.note.gnu.build-id')
-    return { cause: 'build-id', detail: `the linker's build id, ${shown}` };
-  const texts = [stringAround(first, at), stringAround(second, at)];
-  if (texts.every((text) => DATE.test(text))) return { cause: 'date', detail: `a date or time, ${shown}` };
-  if (isTimestamp(first, second, at, nowMs))
-    return { cause: 'date', detail: 'a time of now as a binary number' };
-  if (first.length !== second.length && sizeBytes > 0 && texts.some((text) => text === '')) {
-    return { cause: 'size', detail: `${first.length} bytes and ${second.length} bytes, ${shown}` };
-  }
-  if (texts.every((text) => /\/[\w.+-]+\/[\w.+-]*/.test(text)))
-    return { cause: 'path', detail: `a path, ${shown}` };
-  if (first.length !== second.length) {
-    return { cause: 'size', detail: `${first.length} bytes and ${second.length} bytes, ${shown}` };
-  }
-  if (sizeBytes >= 4) return { cause: 'random', detail: `values without a pattern, ${shown}` };
-  return { cause: 'unknown', detail: shown };
-}
-
-/** The printable text around a place, cut; empty if there is none. */
-function stringAround(bytes: Uint8Array, at: number): string {
-  const isText = (i: number) => {
-    const byte = bytes[i];
-    return byte !== undefined && byte >= 0x20 && byte < 0x7f;
-  };
-  let start = at;
-  while (start > at - CONTEXT_SIZE_BYTES && isText(start - 1)) start--;
-  let end = at;
-  while (end < at + CONTEXT_SIZE_BYTES && isText(end)) end++;
-  return Buffer.from(bytes.subarray(start, end)).toString('latin1');
-}
-
-/** True if a 32-bit number over this place is a time within a day of now in both. */
-function isTimestamp(first: Uint8Array, second: Uint8Array, at: number, nowMs: number): boolean {
-  const near = (bytes: Uint8Array, start: number, little: boolean) => {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return Math.abs(view.getUint32(start, little) - nowMs / 1000) < DAY_SECONDS;
-  };
-  const end = Math.min(first.length, second.length) - 4;
-  for (let start = Math.max(0, at - 3); start <= Math.min(at, end); start++) {
-    for (const little of [true, false]) {
-      if (near(first, start, little) && near(second, start, little)) return true;
-    }
-  }
-  return false;
 }
 
 interface ElfSymbol {
@@ -259,8 +224,8 @@ function symbolsOf(bytes: Uint8Array, elf: Elf): ElfSymbol[] {
     const name = textAt(names, view.getUint32(at, little));
     const value = wide ? Number(view.getBigUint64(at + 8, little)) : view.getUint32(at + 4, little);
     const kind = (table[at + (wide ? 4 : 12)] as number) & 0xf;
-    // Sections and files have symbols too; they name no place.
-    if (name !== '' && kind < 3)
+    // Sections and files have symbols too; they name no place, nor do those that tell ARM code from data [AAELF32-2023Q3 §Mapping symbols].
+    if (name !== '' && kind < 3 && !/^\$[adt](?:\.|$)/.test(name))
       symbols.push({ name, value, sectionIndex: view.getUint16(at + (wide ? 6 : 14), little) });
   }
   return symbols;

@@ -5,7 +5,7 @@ import { BUILDER } from './faults.ts';
 
 export interface ElfSection {
   readonly name: string;
-  /** SHT_PROGBITS with SHF_ALLOC: its bytes are in memory when the firmware runs, and come from the file. */
+  /** SHF_ALLOC, of a type that holds what was compiled: its bytes are in memory when the firmware runs, and come from the file. */
   readonly loaded: boolean;
   /** SHF_COMPRESSED: the bytes are not what the name says. */
   readonly compressed: boolean;
@@ -20,8 +20,14 @@ export interface Elf {
   readonly sections: readonly ElfSection[];
 }
 
-const SHT_PROGBITS = 1;
 const SHT_NOBITS = 8;
+/**
+ * Types of sections whose content comes out of objects: program, and tables of functions to call at the start and the end. Loaded sections of
+ * other types (notes, symbols, relocations) the linker writes itself.
+ */
+const COMPILED_TYPES = [1, 14, 15, 16];
+/** Tables for unwinding [AAELF32-2023Q3 §Section Types]; the number means something else on other machines. */
+const [SHT_ARM_EXIDX, EM_ARM] = [0x70000001, 40];
 const SHF_ALLOC = 2;
 const SHF_COMPRESSED = 0x800;
 
@@ -51,12 +57,15 @@ export function parseElf(bytes: Uint8Array): Elf {
       };
     };
     const names = header(namesIndex);
+    const machine = view.getUint16(18, little);
+    const isCompiled = (type: number) =>
+      COMPILED_TYPES.includes(type) || (machine === EM_ARM && type === SHT_ARM_EXIDX);
     const sections = Array.from({ length: count }, (_, index): ElfSection => {
       const { name, type, flags, address, offset, size } = header(index);
       if (type !== SHT_NOBITS && offset + size > bytes.length) throw new RangeError('a section past the end');
       return {
         name: textAt(bytes, names.offset + name),
-        loaded: type === SHT_PROGBITS && (flags & SHF_ALLOC) !== 0,
+        loaded: isCompiled(type) && (flags & SHF_ALLOC) !== 0,
         compressed: (flags & SHF_COMPRESSED) !== 0,
         address,
         bytes: type === SHT_NOBITS ? new Uint8Array() : bytes.subarray(offset, offset + size),

@@ -50,8 +50,9 @@ export function writeMachineFiles(folder: string, limits: StepLimits, sourceDate
   return written;
 }
 
-const CLOCK_PACKAGE = 'libfaketime';
-const CLOCK_LIBRARY = /^usr\/lib\/[^/]+\/faketime\/libfaketime\.so\.1$/;
+/** The Debian package that is a step's clock. */
+export const CLOCK_PACKAGE = 'libfaketime';
+export const CLOCK_LIBRARY = /^usr\/lib\/[^/]+\/faketime\/libfaketime\.so\.1$/;
 
 /** The clock library that a root holds because the definition named the package, as a path inside the sandbox. */
 export function clockLibrary(root: StepRoot): string | undefined {
@@ -61,14 +62,29 @@ export function clockLibrary(root: StepRoot): string | undefined {
   return undefined;
 }
 
-/** Each process starts at SOURCE_DATE_EPOCH and sees its own time pass: a clock that stands still makes `make` blind. */
-export function clockEnvironment(library: string, sourceDateEpoch: number): [string, string][] {
+/** Programs that put no time into what they make, however long they run. */
+export const TIMELESS = ['make', 'gmake', 'sleep'];
+
+/**
+ * Each process starts at SOURCE_DATE_EPOCH and sees its own time pass: a clock that stands still makes `make` blind. `slow`: it passes
+ * half as fast.
+ */
+export function clockEnvironment(
+  library: string,
+  sourceDateEpoch: number,
+  slow: boolean,
+): [string, string][] {
   return [
     ['LD_PRELOAD', library],
-    ['FAKETIME', `@${sourceDateEpoch}`],
+    ['FAKETIME', `@${sourceDateEpoch}${slow ? ' x0.5' : ''}`],
     ['FAKETIME_FMT', '%s'],
     // Timeouts and sleeps go by the monotonic clock and must stay true.
     ['FAKETIME_DONT_FAKE_MONOTONIC', '1'],
     ['DONT_FAKE_MONOTONIC', '1'],
+    // Else times of files would be moved by as much as now is from then: the same file another time in each build.
+    ['NO_FAKE_STAT', '1'],
+    // make compares times of files, which are true, with now; sleep would sleep longer by a slow clock, and nobody would see a
+    // difference. What make starts has the clock again.
+    ['FAKETIME_SKIP_CMDS', TIMELESS.join(',')],
   ];
 }

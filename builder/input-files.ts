@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a path that a compiler or linker saw in a sandbox to the file of an input: by its place in the root or under /inputs, by
-// content for a copy in /build, through the steps that handed it on.
+// content for a copy in /build, out of an archive or not, through the steps that handed it on.
 
 import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import { type ArchiveMember, isArchive, listMembers, readMember } from './archive-members.ts';
 import { followBelow, isFileBelow, readBelow } from './confined-path.ts';
+import { taggedLicence } from './licence.ts';
 import type { LockedPackage } from './lock-file.ts';
 import { MADE_FILES, readRootFile, type StepRoot } from './root.ts';
 import { resolveInRoot } from './root-path.ts';
@@ -33,14 +35,31 @@ export interface EvidenceStep {
   readonly sourcePackages: ReadonlySet<string>;
 }
 
-/** A file of an input, of one package where the input is made of packages. */
+/** A file of an input, of one package where the input is made of packages; or a file in an archive that such a file is. */
 export interface InputFile {
   readonly inputs: readonly string[];
-  /** In the input or package, without leading slash. */
+  /** In the input or package, without leading slash; of the archive, if it is in one. */
   readonly path: string;
+  /** In the archive. */
+  readonly member?: string;
   readonly package?: LockedPackage;
   /** Reads it; undefined if it is not to be read. */
   readonly read: () => Promise<Buffer | undefined>;
+  /** Undefined if it is not to be read. */
+  readonly describe: () => Promise<FileFacts | undefined>;
+}
+
+/** What a file says of itself. */
+export interface FileFacts {
+  readonly sha256: string;
+  /** Its own SPDX tag. */
+  readonly licence?: string;
+}
+
+/** As `components:` names a file, of each input that it came with: `<input>/<path>`, an archive being a folder. */
+export function declaredNames(file: InputFile): string[] {
+  const path = file.member === undefined ? file.path : `${file.path}/${file.member}`;
+  return file.inputs.map((input) => `${input}/${path}`);
 }
 
 /** Where a step's file came from: the step that made it, and its path relative to /build there. */
@@ -52,7 +71,9 @@ export interface WorkFile {
 export class InputFiles {
   readonly #steps: readonly EvidenceStep[];
   readonly #found = new Map<string, Promise<InputFile | undefined>>();
-  #byDigest: Promise<ReadonlyMap<string, InputFile>> | undefined;
+  #plain: Promise<Digests> | undefined;
+  #members: Promise<readonly InputFile[]> | undefined;
+  #packed: Promise<Digests> | undefined;
   #origins: ReadonlyMap<string, WorkFile> | undefined;
 
   /** `steps` in the order in which they ran. */
@@ -75,7 +96,7 @@ export class InputFiles {
     const made = this.workFile(step, path);
     if (made !== undefined) {
       const digest = this.#digestOf(made);
-      return digest === undefined ? undefined : (await this.#indexed()).get(digest);
+      return digest === undefined ? undefined : this.#findCopied(digest);
     }
     return (await mountedFile(known, path)) ?? (await rootFile(known, path));
   }
@@ -93,7 +114,7 @@ export class InputFiles {
         return fileOfPackage(step, owner, path);
       }
     }
-    return undefined;
+    return (await this.#listMembers()).find((file) => declaredNames(file).includes(declared));
   }
 
   /** The work file that a path names: one of /build, or the output of an earlier step under /materials. */
@@ -119,38 +140,78 @@ export class InputFiles {
     return this.#steps.find(({ name }) => name === step)?.workFiles.get(path);
   }
 
-  /** Files of source packages and of mounted inputs by content; the first of equals. */
-  #indexed(): Promise<ReadonlyMap<string, InputFile>> {
-    this.#byDigest ??= this.#index();
-    return this.#byDigest;
+  /** The file of a source package or of a mounted input with this content, else the file in an archive among those; the first of equals. */
+  async #findCopied(digest: string): Promise<InputFile | undefined> {
+    this.#plain ??= indexFiles(this.#candidates());
+    const plain = (await this.#plain).get(digest);
+    if (plain !== undefined) return plain;
+    this.#packed ??= this.#listMembers().then(indexFiles);
+    return (await this.#packed).get(digest);
   }
 
-  async #index(): Promise<ReadonlyMap<string, InputFile>> {
-    const index = new Map<string, InputFile>();
-    let count = 0;
-    const add = async (file: InputFile) => {
-      // Files are read without a pause; who wants to stop the build is heard here.
-      if (++count % 500 === 0) await setImmediate();
-      const bytes = await file.read();
-      if (bytes === undefined) return;
-      const sha256 = createHash('sha256').update(bytes).digest('hex');
-      if (!index.has(sha256)) index.set(sha256, file);
-    };
+  /** What is in archives: looked into only when something is found nowhere else, for they may be large. */
+  #listMembers(): Promise<readonly InputFile[]> {
+    this.#members ??= membersOf(this.#candidates());
+    return this.#members;
+  }
+
+  /** The files that a step may have copied, each once. */
+  *#candidates(): Generator<HostFile> {
     const seen = new Set<string>();
     for (const step of this.#steps) {
       for (const tree of step.mounted) {
         if (seen.has(tree.folder)) continue;
         seen.add(tree.folder);
-        for (const path of listFiles(tree.folder)) await add(fileOfTree(tree, path));
+        for (const path of listFiles(tree.folder)) yield fileOfTree(tree, path);
       }
       if (seen.has(step.root.folder)) continue;
       seen.add(step.root.folder);
       for (const [path, owner] of step.root.owners) {
-        if (step.sourcePackages.has(owner.name)) await add(fileOfPackage(step, owner, path));
+        if (step.sourcePackages.has(owner.name)) yield fileOfPackage(step, owner, path);
       }
     }
-    return index;
   }
+}
+
+/** An input's file that is a file on the host. */
+interface HostFile extends InputFile {
+  /** Its absolute path; undefined if it is not to be read. */
+  readonly locate: () => Promise<string | undefined>;
+}
+
+type Digests = ReadonlyMap<string, InputFile>;
+
+async function indexFiles(files: Iterable<InputFile>): Promise<Digests> {
+  const index = new Map<string, InputFile>();
+  let count = 0;
+  for (const file of files) {
+    // Files are read without a pause; who wants to stop the build is heard here.
+    if (++count % 500 === 0) await setImmediate();
+    const facts = await file.describe();
+    if (facts !== undefined && !index.has(facts.sha256)) index.set(facts.sha256, file);
+  }
+  return index;
+}
+
+async function membersOf(files: Iterable<HostFile>): Promise<InputFile[]> {
+  const members: InputFile[] = [];
+  for (const file of files) {
+    const host = isArchive(file.path) ? await file.locate() : undefined;
+    if (host === undefined) continue;
+    for (const member of await listMembers(host)) members.push(memberOf(file, host, member));
+  }
+  return members;
+}
+
+function memberOf(archive: InputFile, host: string, { path, ...facts }: ArchiveMember): InputFile {
+  return {
+    inputs: archive.inputs,
+    path: archive.path,
+    member: path,
+    ...(archive.package === undefined ? {} : { package: archive.package }),
+    read: () => readMember(host, path),
+    describe: async () => facts,
+  };
 }
 
 /** The first step, and its first path, of each content. */
@@ -171,13 +232,37 @@ export function listFiles(folder: string): string[] {
     .sort();
 }
 
-function fileOfTree(tree: MountedTree, path: string): InputFile {
-  return { inputs: [tree.name], path, read: async () => readBelow(tree.folder, path) };
+function fileOfTree(tree: MountedTree, path: string): HostFile {
+  return { inputs: [tree.name], path, ...onHost(tree.folder, path) };
 }
 
-function fileOfPackage(step: EvidenceStep, owner: LockedPackage, path: string): InputFile {
-  const inputs = step.inputsOf.get(owner) ?? [];
-  return { inputs, path, package: owner, read: () => readRootFile(step.root, path) };
+function fileOfPackage(step: EvidenceStep, owner: LockedPackage, path: string): HostFile {
+  return {
+    inputs: step.inputsOf.get(owner) ?? [],
+    path,
+    package: owner,
+    ...onHost(step.root.folder, path),
+  };
+}
+
+function onHost(folder: string, path: string): Pick<HostFile, 'locate' | 'read' | 'describe'> {
+  const read = async () => readBelow(folder, path);
+  return {
+    locate: async () => {
+      const real = followBelow(folder, path);
+      return real === undefined ? undefined : join(folder, real);
+    },
+    read,
+    describe: async () => describe(await read()),
+  };
+}
+
+/** Digest and licence of a file's bytes. */
+function describe(bytes: Uint8Array | undefined): FileFacts | undefined {
+  if (bytes === undefined) return undefined;
+  const licence = taggedLicence(bytes);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return { sha256, ...(licence === undefined ? {} : { licence }) };
 }
 
 async function mountedFile(step: EvidenceStep, path: string): Promise<InputFile | undefined> {
@@ -193,7 +278,8 @@ async function imageFile(step: EvidenceStep, image: string, path: string): Promi
   const real = await resolveInRoot(step.root.folder, path);
   if (real === undefined || MADE_FILES.includes(real)) return undefined;
   const read = () => readRootFile(step.root, real);
-  return (await read()) === undefined ? undefined : { inputs: [image], path: real, read };
+  if ((await read()) === undefined) return undefined;
+  return { inputs: [image], path: real, read, describe: async () => describe(await read()) };
 }
 
 /** Whose an absolute path of the root is; with a merged /usr both spellings are one file, and links are followed. */

@@ -31,7 +31,7 @@ const SPDX: Readonly<Record<string, string>> = {
 };
 
 /** Tags stand in the head of a file. */
-const HEAD_SIZE_BYTES = 4096;
+export const HEAD_SIZE_BYTES = 4096;
 const TAG = /SPDX-License-Identifier:[ \t]*([^\n\r*]{1,200})/;
 
 interface FilesParagraph {
@@ -40,18 +40,23 @@ interface FilesParagraph {
 }
 
 /**
- * The SPDX expression of one installed file of a package, or undefined. `copyright` is the text of its copyright file. Paths there are
- * the source's, of which an installed path may keep the end, or nothing: so a paragraph must name the very file, or all that
- * could hold it must say the same.
+ * The SPDX expression of one installed file of a package, or of a member of an archive that it is, or undefined. `copyright` is the
+ * text of its copyright file. Paths there are the source's, of which an installed path may keep the end, or nothing: so a
+ * paragraph must name the very file, or all that could hold it must say the same.
  */
-export function licenceOf(copyright: string, installedPath: string): string | undefined {
+export function licenceOf(copyright: string, installedPath: string, member?: string): string | undefined {
   if (!copyright.startsWith('Format:')) return undefined;
+  // An archive of sources keeps their paths, as a rule below a folder of its own.
+  const inArchive = member === undefined ? [] : [member, member.replace(/^[^/]+\//, '')];
   const paragraphs = readParagraphs(copyright);
   // The last paragraph that matches holds.
   const named = [...paragraphs]
     .reverse()
     .find(({ files }) =>
-      files.some((file) => !/[*?]/.test(file) && `/${installedPath}`.endsWith(`/${file}`)),
+      files.some(
+        (file) =>
+          !/[*?]/.test(file) && (`/${installedPath}`.endsWith(`/${file}`) || inArchive.includes(file)),
+      ),
     );
   if (named !== undefined) return named.licence;
   // What is under debian/ is the packaging, of which nothing is compiled into other people's firmware.

@@ -109,7 +109,9 @@ function bubblewrapOptions(run: SandboxRun, places: Places, machineFiles: readon
     ['TMPDIR', '/tmp'],
     ['SOURCE_DATE_EPOCH', String(run.sourceDateEpoch)],
     ...changedEnvironment(run.conditions ?? {}),
-    ...(run.clock === undefined ? [] : clockEnvironment(run.clock, run.sourceDateEpoch)),
+    ...(run.clock === undefined
+      ? []
+      : clockEnvironment(run.clock, run.sourceDateEpoch, run.conditions?.slowClock === true)),
   ];
   const { user, path } = run.conditions ?? {};
   const id = String(user?.id ?? 1000);

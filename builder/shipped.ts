@@ -2,12 +2,18 @@
 // What ships in an image: a LOWER bound. A component is named only if bytes of it are shown to be there, by the linker's map, the
 // ELF file's loaded sections, line information and depfiles, and the image's own bytes. What nothing claims is a named gap.
 
-import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
 import { type DependencyRule, parseDepfile } from './depfile.ts';
 import { parseElf } from './elf.ts';
 import { EMBEDDED_SIZE_BYTES_MIN, findEmbedded } from './embedded.ts';
-import { type EvidenceStep, type InputFile, InputFiles } from './input-files.ts';
-import { taggedLicence } from './licence.ts';
+import { Gaps } from './gaps.ts';
+import {
+  declaredNames,
+  type EvidenceStep,
+  type InputFile,
+  InputFiles,
+  type WorkFile,
+} from './input-files.ts';
 import { type Contribution, objectsWithDiscards, parseLinkerMap } from './linker-map.ts';
 import type { LockedPackage } from './lock-file.ts';
 import type { DeclaredComponent } from './parts.ts';
@@ -21,6 +27,7 @@ import {
   type Placed,
   placeContributions,
 } from './placement.ts';
+import { runFolder } from './run-folder.ts';
 import { SourceRuns } from './source-runs.ts';
 import { type UsedFile, UsedFiles } from './used-files.ts';
 
@@ -30,9 +37,12 @@ export interface ImageEvidence {
   readonly elf: Uint8Array;
   /** The step that linked. */
   readonly linkStep: string;
+  /** The map among that step's outputs. */
+  readonly mapFile: string;
   /** In the order in which they ran. */
   readonly steps: readonly EvidenceStep[];
-  readonly depfiles: readonly { readonly step: string; readonly text: string }[];
+  /** `file` among the outputs of its step. */
+  readonly depfiles: readonly { readonly step: string; readonly file: string; readonly text: string }[];
   readonly components: readonly DeclaredComponent[];
 }
 
@@ -40,7 +50,7 @@ export interface ImageEvidence {
 export interface Occurrence {
   /** Path in the package, without leading slash; `<input>/<path>` for other inputs. */
   readonly path: string;
-  /** Archive member, for an object out of an archive. */
+  /** What of the file, where it is an archive: an object of a library, a source out of a packed tree. */
   readonly member?: string;
   readonly sizeBytes: number;
   /** Of the file, where it is no package's: a package has a digest itself. */
@@ -78,20 +88,18 @@ export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   const contributions = parseLinkerMap(evidence.map);
   const { placed, ranges } = placeContributions(contributions, elf, evidence.image);
   const runs = new SourceRuns(elf, contributions, objectsWithDiscards(evidence.map));
-  const claims = new Claims(evidence, runs);
+  const claims = new Claims(evidence, runs, contributions);
   for (const gap of runs.gaps) claims.gaps.add(gap);
   const declared = await claims.claimDeclared();
   const embedded = [...declared, ...(await claims.claimEmbedded(placed, ranges, declared))];
   for (const entry of placed) {
     if (entry.imageOffset === undefined) {
       const { sizeBytes, object, inputSection } = entry;
-      claims.gaps.add(
-        `${sizeBytes} bytes of ${object}(${inputSection}) are not found in the image as linked`,
-      );
+      claims.gaps.addBytes(sizeBytes, `${object}(${inputSection}) are not found in the image as linked`);
     } else await claims.claimContribution(entry, coveredBy(embedded, entry));
   }
   const unplaced = countUnplaced(evidence.image, [...ranges, ...embedded]);
-  if (unplaced > 0) claims.gaps.add(`${unplaced} bytes of the image come from no linked section as linked`);
+  claims.gaps.addBytes(unplaced, 'the image come from no linked section as linked');
   const found = placed.filter(({ imageOffset }) => imageOffset !== undefined);
   return {
     ...claims.result(),
@@ -100,14 +108,13 @@ export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   };
 }
 
-type FileFacts = Required<Pick<Occurrence, 'sha256'>> & Pick<Occurrence, 'licence'>;
-/** A depfile's rule, with the step that the depfile is of. */
+/** A depfile's rule, with the step that the depfile is of, and all paths absolute. */
 type Rule = DependencyRule & { readonly step: string };
 type Owner = LockedPackage | DeclaredComponent | string;
 
 /** Claims on bytes of one image, as they are made. */
 class Claims {
-  readonly gaps = new Set<string>();
+  readonly gaps = new Gaps();
   readonly #evidence: ImageEvidence;
   readonly #runs: SourceRuns;
   readonly #files: InputFiles;
@@ -116,26 +123,50 @@ class Claims {
   readonly #ruleOfObject = new Map<string, Promise<Rule | undefined>>();
   readonly #occurrences = new Map<Owner, Map<string, Occurrence>>();
   readonly #opaque = new Set<Owner>();
-  readonly #facts = new Map<string, FileFacts>();
+  /** Digests of files that are components of their own. */
+  readonly #digests = new Map<string, string>();
+  /** Where the linker ran, absolute. */
+  readonly #linkFolder: string;
 
-  constructor(evidence: ImageEvidence, runs: SourceRuns) {
+  constructor(evidence: ImageEvidence, runs: SourceRuns, contributions: readonly Contribution[]) {
     this.#evidence = evidence;
     this.#runs = runs;
     this.#files = new InputFiles(evidence.steps);
-    this.#rules = new Map(
-      evidence.depfiles.flatMap(({ step, text }) =>
-        parseDepfile(text).map((rule) => {
-          const made = this.#files.workFile(step, rule.target);
-          return [`${step}/${made?.path ?? rule.target}`, { ...rule, step }] as const;
-        }),
-      ),
+    const objects = contributions.map(({ object }) => splitMember(object).path);
+    this.#linkFolder = this.#folderOf(evidence.linkStep, evidence.mapFile, objects);
+    this.#rules = new Map(evidence.depfiles.flatMap((depfile) => this.#rulesOf(depfile)));
+  }
+
+  /** By step and path of what they made. */
+  #rulesOf({ step, file, text }: ImageEvidence['depfiles'][number]): (readonly [string, Rule])[] {
+    const rules = parseDepfile(text);
+    const folder = this.#folderOf(
+      step,
+      file,
+      rules.map(({ target }) => target),
     );
+    return rules.map(({ target, prerequisites }) => {
+      const path = posix.resolve(folder, target);
+      const rule = {
+        step,
+        target: path,
+        prerequisites: prerequisites.map((of) => posix.resolve(folder, of)),
+      };
+      return [`${step}/${this.#files.workFile(step, path)?.path ?? path}`, rule];
+    });
+  }
+
+  /** Linkers and compilers name files from the folder they ran in. */
+  #folderOf(step: string, output: string, names: readonly string[]): string {
+    const known = this.#evidence.steps.find(({ name }) => name === step);
+    const folder = runFolder(known?.workFiles ?? new Map(), known?.outputs.get(output) ?? output, names);
+    return posix.resolve('/build', folder);
   }
 
   /** Claims what one input section put into the image, but for bytes that are those of an embedded file. */
   async claimContribution(entry: Placed, embeddedSizeBytes: number): Promise<void> {
     const { path, member } = splitMember(entry.object);
-    const file = await this.#files.find(this.#evidence.linkStep, absolute(path));
+    const file = await this.#files.find(this.#evidence.linkStep, posix.resolve(this.#linkFolder, path));
     if (file !== undefined) {
       if (entry.sizeBytes > embeddedSizeBytes)
         await this.#claim(file, entry.sizeBytes - embeddedSizeBytes, member, true);
@@ -153,7 +184,7 @@ class Claims {
     // Data has no lines: it belongs to what was compiled.
     const source = this.#runs.sourceOf(entry.object) ?? rule?.prerequisites[0];
     if (source !== undefined) await this.#claimSource(entry, step, source, rest, 'compilation unit');
-    else this.gaps.add(`${rest} bytes of ${entry.object}(${entry.inputSection}) without a source line`);
+    else this.gaps.addBytes(rest, `${entry.object}(${entry.inputSection}) without a source line`);
   }
 
   /** Claims declared files whose bytes are in the image as they are, and says where. */
@@ -171,7 +202,7 @@ class Claims {
           this.gaps.add(`${path} is declared as embedded and its bytes are not in the image`);
         } else {
           this.#used.add(file, 'embedded');
-          await this.#record(component, path, file, bytes.length, {});
+          await this.#record(component, file, bytes.length, {});
           ranges.push({ offset, sizeBytes: bytes.length });
         }
       }
@@ -205,9 +236,9 @@ class Claims {
       const file = await this.#files.find(step, path);
       if (!free || isTaken || file === undefined) continue;
       this.#used.add(file, 'embedded');
-      const place = `${file.inputs[0] ?? ''}/${file.path}`;
-      const owner = componentOf(this.#evidence.components, file) ?? file.package ?? place;
-      await this.#record(owner, owner === file.package ? file.path : place, file, range.sizeBytes, {});
+      const owner = componentOf(this.#evidence.components, file) ?? file.package ?? declaredNames(file)[0];
+      if (owner === undefined) continue;
+      await this.#record(owner, file, range.sizeBytes, {});
       ranges.push(range);
     }
     return ranges;
@@ -221,13 +252,13 @@ class Claims {
     for (const [owner, known] of this.#occurrences) {
       const occurrences = [...known.values()];
       if (typeof owner === 'string') {
-        opaqueFiles.push({ path: owner, sha256: this.#facts.get(owner)?.sha256 ?? '', occurrences });
+        opaqueFiles.push({ path: owner, sha256: this.#digests.get(owner) ?? '', occurrences });
       } else if ('paths' in owner) {
         components.set(owner, occurrences);
         if (this.#opaque.has(owner)) opaqueComponents.add(owner);
       } else packages.set(owner, occurrences);
     }
-    const gaps = [...this.gaps].sort();
+    const gaps = this.gaps.list();
     return { packages, components, opaqueComponents, opaqueFiles, gaps, used: this.#used.list() };
   }
 
@@ -238,10 +269,10 @@ class Claims {
     sizeBytes: number,
     how: 'line table' | 'compilation unit',
   ): Promise<void> {
-    const file = await this.#files.find(step, absolute(source));
+    const file = await this.#files.find(step, source);
     if (file !== undefined) this.#used.add(file, how);
     if (file === undefined || !(await this.#claim(file, sizeBytes, {}, false))) {
-      this.gaps.add(`${sizeBytes} bytes of ${entry.object} from ${source}, of no component`);
+      this.gaps.addBytes(sizeBytes, `${entry.object} from ${source}, of no component`);
     }
   }
 
@@ -254,41 +285,32 @@ class Claims {
   ): Promise<boolean> {
     if (precompiled) this.#used.add(file, 'linker map');
     const declared = componentOf(this.#evidence.components, file);
-    const path = `${file.inputs[0] ?? ''}/${file.path}`;
-    const owner: Owner | undefined = declared ?? file.package ?? (precompiled ? path : undefined);
+    const owner: Owner | undefined =
+      declared ?? file.package ?? (precompiled ? declaredNames(file)[0] : undefined);
     if (owner === undefined) return false;
     if (precompiled) this.#opaque.add(owner);
-    await this.#record(owner, owner === file.package ? file.path : path, file, sizeBytes, member);
+    await this.#record(owner, file, sizeBytes, member);
     return true;
   }
 
-  async #record(
-    owner: Owner,
-    path: string,
-    file: InputFile,
-    sizeBytes: number,
-    member: { member?: string },
-  ): Promise<void> {
+  async #record(owner: Owner, file: InputFile, sizeBytes: number, inner: { member?: string }): Promise<void> {
+    const path = owner === file.package ? file.path : `${file.inputs[0] ?? ''}/${file.path}`;
+    const within = inner.member === undefined ? '' : `(${inner.member})`;
+    const member = file.member === undefined ? inner.member : `${file.member}${within}`;
     const known = this.#occurrences.get(owner) ?? new Map<string, Occurrence>();
-    const key = `${path}(${member.member ?? ''})`;
-    const before = known.get(key)?.sizeBytes ?? 0;
-    const { sha256, ...licence } = await this.#describe(path, file);
-    const digest = owner === file.package ? {} : { sha256 };
-    known.set(key, { path, ...member, sizeBytes: before + sizeBytes, ...digest, ...licence });
-    this.#occurrences.set(owner, known);
-  }
-
-  async #describe(path: string, file: InputFile): Promise<FileFacts> {
-    const known = this.#facts.get(path);
-    if (known !== undefined) return known;
-    const bytes = (await file.read()) ?? new Uint8Array();
-    const licence = taggedLicence(bytes);
-    const facts = {
-      sha256: createHash('sha256').update(bytes).digest('hex'),
+    const key = `${path}(${member ?? ''})`;
+    const before = known.get(key);
+    // A file is read once, however many sections came out of it.
+    const { sha256, licence } = before ?? (await file.describe()) ?? {};
+    if (typeof owner === 'string' && sha256 !== undefined) this.#digests.set(owner, sha256);
+    known.set(key, {
+      path,
+      ...(member === undefined ? {} : { member }),
+      sizeBytes: (before?.sizeBytes ?? 0) + sizeBytes,
+      ...(owner === file.package || sha256 === undefined ? {} : { sha256 }),
       ...(licence === undefined ? {} : { licence }),
-    };
-    this.#facts.set(path, facts);
-    return facts;
+    });
+    this.#occurrences.set(owner, known);
   }
 
   /** The depfile's rule that made an object, whose prerequisites then count as used. */
@@ -299,12 +321,12 @@ class Claims {
   }
 
   async #findRule(object: string): Promise<Rule | undefined> {
-    const made = this.#files.workFile(this.#evidence.linkStep, absolute(object));
+    const made = this.#made(object);
     if (made === undefined) return undefined;
     const origin = this.#files.origin(made);
     const rule = this.#rules.get(`${origin.step}/${origin.path}`);
     for (const prerequisite of rule?.prerequisites ?? []) {
-      const file = await this.#files.find(rule?.step ?? '', absolute(prerequisite));
+      const file = await this.#files.find(rule?.step ?? '', prerequisite);
       if (file !== undefined) this.#used.add(file, 'depfile');
     }
     return rule;
@@ -312,8 +334,13 @@ class Claims {
 
   /** The step that made an object: its sources are where that step saw them. */
   #stepOf(object: string): string {
-    const made = this.#files.workFile(this.#evidence.linkStep, absolute(object));
+    const made = this.#made(object);
     return made === undefined ? this.#evidence.linkStep : this.#files.origin(made).step;
+  }
+
+  /** The work file that the linker called by this name. */
+  #made(object: string): WorkFile | undefined {
+    return this.#files.workFile(this.#evidence.linkStep, posix.resolve(this.#linkFolder, object));
   }
 }
 
@@ -325,18 +352,13 @@ function coveredBy(embedded: readonly ImageRange[], { imageOffset, sizeBytes }: 
   return sum(embedded.map((range) => overlap(range, { offset: imageOffset, sizeBytes })));
 }
 
-/** Linkers and compilers name files from the folder they ran in, which is /build. */
-function absolute(path: string): string {
-  return path.startsWith('/') ? path : `/build/${path}`;
-}
-
 /** The declared component with the longest path that holds a file. */
 function componentOf(
   components: readonly DeclaredComponent[],
   file: InputFile,
 ): DeclaredComponent | undefined {
   let [found, length]: [DeclaredComponent | undefined, number] = [undefined, -1];
-  const paths = file.inputs.map((input) => `${input}/${file.path}`);
+  const paths = declaredNames(file);
   for (const component of components) {
     for (const prefix of [...component.paths, ...component.embedded]) {
       const holds = paths.some((path) => path === prefix || path.startsWith(`${prefix}/`));

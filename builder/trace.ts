@@ -5,13 +5,14 @@
 /** Calls that open or run a file by name. */
 const CALLS = ['open', 'openat', 'openat2', 'creat', 'execve', 'execveat', 'open_by_handle_at', 'uselib'];
 
-/** Options of strace that write a log to `path`: whole process tree, successful calls only, descriptors with their paths. */
+/** Options of strace that write a log to `path`: whole process tree, successful calls only, descriptors with their paths, the time of each. */
 export function traceOptions(path: string): string[] {
   const trace = `?${CALLS.join(',?')}`;
   return [
     '-f',
     '--seccomp-bpf',
-    '-qq',
+    '-q',
+    '-ttt',
     '-y',
     '-z',
     '-s',
@@ -35,48 +36,69 @@ export interface Opened {
   readonly ran: ReadonlySet<string>;
 }
 
+/** A line of a log. */
+export interface TracedCall {
+  readonly pid: string;
+  /** Seconds since 1970; 0 in a log without times. */
+  readonly seconds: number;
+  /** As strace writes it, Latin-1. */
+  readonly text: string;
+  /** The program, if this ran one: its path as it was given to execve. */
+  readonly executed?: string;
+}
+
 /**
- * Reads a log, Latin-1. What the sandbox itself opened before it ran the command is left out: that is the first program after
+ * Reads a log, Latin-1. What the sandbox itself did before it ran the command is left out: that is the first program after
  * bubblewrap which is none of those that put limits on a process.
  */
-export function parseTrace(log: string): Opened {
-  const read = new Set<string>();
-  const ran = new Set<string>();
+export function* readTrace(log: string): Generator<TracedCall> {
   /** Processes of the sandbox itself: they are there before the command is. */
   const outside = new Set<string>();
   let wrapped = false;
   let inside = false;
   const unfinished = new Map<string, string>();
   for (const raw of log.split('\n')) {
-    const match = /^(\d+)\s+(.*)$/.exec(raw);
+    const match = /^(\d+)\s+(?:(\d+\.\d+) )?(.*)$/.exec(raw);
     if (match === null) continue;
-    const [, pid = '', text = ''] = match;
-    const line = joined(unfinished, pid, text);
-    if (line === undefined) {
-      if (!inside) outside.add(pid);
-      continue;
-    }
-    const executed = /^execve(?:at)?\([^"]*"((?:[^"\\]|\\.)*)".*\) = 0$/.exec(line)?.[1];
+    const [, pid = '', seconds = '0'] = match;
+    const text = joined(unfinished, pid, match[3] ?? '');
+    const path =
+      text === undefined ? undefined : /^execve(?:at)?\([^"]*"((?:[^"\\]|\\.)*)".*\) = 0$/.exec(text)?.[1];
     if (!inside) {
       outside.add(pid);
-      if (executed === undefined) continue;
-      if (/\/bwrap$/.test(executed)) wrapped = true;
-      else if (wrapped && !LIMITERS.test(executed)) {
+      if (path === undefined) continue;
+      if (/\/bwrap$/.test(path)) wrapped = true;
+      else if (wrapped && !LIMITERS.test(path)) {
         inside = true;
         outside.delete(pid);
-        ran.add(unescapeC(executed));
       }
-      continue;
     }
-    if (outside.has(pid)) continue;
-    if (executed !== undefined) {
-      ran.add(unescapeC(executed));
-      continue;
-    }
-    const opened = /^(?:open|creat)[a-z0-9_]*\(.* = \d+<((?:[^>\\]|\\.)*)>(?:\(deleted\))?$/.exec(line)?.[1];
-    if (opened !== undefined) read.add(unescapeC(opened));
+    if (text === undefined || outside.has(pid)) continue;
+    yield {
+      pid,
+      seconds: Number(seconds),
+      text,
+      ...(path === undefined ? {} : { executed: unescapeC(path) }),
+    };
+  }
+}
+
+/** What was opened and what ran, by a log. */
+export function parseTrace(log: string): Opened {
+  const read = new Set<string>();
+  const ran = new Set<string>();
+  for (const { text, executed } of readTrace(log)) {
+    const opened = openedBy(text);
+    if (executed !== undefined) ran.add(executed);
+    else if (opened !== undefined) read.add(opened);
   }
   return { read, ran };
+}
+
+/** The path of what a call opened. */
+export function openedBy(text: string): string | undefined {
+  const path = /^(?:open|creat)[a-z0-9_]*\(.* = \d+<((?:[^>\\]|\\.)*)>(?:\(deleted\))?$/.exec(text)?.[1];
+  return path === undefined ? undefined : unescapeC(path);
 }
 
 /** A call that another process interrupted stands on two lines; undefined until both are there. */

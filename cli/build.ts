@@ -200,9 +200,11 @@ function showEvents(progress: (text: string) => void): (event: BuildEvent) => vo
 
 async function printCheck(report: CheckReport): Promise<void> {
   const { describeDifference, FIXES } = await import('../builder/difference.ts');
+  const { describeClockEscape } = await import('../builder/clock-escapes.ts');
   if (report.summary !== undefined) print(report.summary);
   for (const difference of report.differences) printLine(describeDifference(difference));
-  if (report.depends !== undefined) printLine(`depends on  ${report.depends}`);
+  for (const depends of report.depends ?? []) printLine(`depends on  ${depends}`);
+  for (const found of report.escapes ?? []) printLine(`clock       ${describeClockEscape(found)}`);
   for (const cause of new Set(report.differences.map((difference) => difference.cause))) {
     printLine(`what to do  ${cause}: ${FIXES[cause]}`);
   }

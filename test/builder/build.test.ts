@@ -14,7 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { build } from '../../builder/build.ts';
@@ -116,6 +116,8 @@ describe('a build', () => {
       step: 'image',
       sandbox: {
         hermetic: true,
+        mechanism: expect.stringMatching(/^bubblewrap \d+\./),
+        kernel: release(),
         sourceDateEpoch: 1_700_000_000,
         seccomp: true,
         limits: await probeLimits(),
@@ -258,6 +260,21 @@ test('a step whose inputs hold libfaketime has its clock, and says so', async ()
     'pkg:deb/waybill-test/libfaketime',
   );
 });
+
+test('materials, inputs and outputs have times that no clock gave them', async () => {
+  const steps = `${stepYaml('echo x >image.bin')}  - name: image
+    inputs: [tools]
+    materials: [make/image.bin]
+    command: stat -c %Y /materials/make/image.bin /usr/src/image.bin >times.bin
+    outputs:
+      - path: times.bin
+`;
+  const { out } = await make(steps, { ...FIRMWARE, image: 'image/times.bin' });
+  const times = join(out, 'outputs/image/times.bin');
+  // A package's files keep the times that it was packed with, which the archive of this test sets.
+  expect(readFileSync(times, 'utf8')).toBe('1700000000\n1767225600\n');
+  expect(statSync(times).mtimeMs).toBe(1_700_000_000_000);
+}, 60_000);
 
 test('a failed step names what it did not have', async () => {
   await expect(make(stepYaml('cat nosuch.h || nosuchtool'))).rejects.toMatchObject({

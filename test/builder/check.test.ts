@@ -1,14 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // `build --check`: what leaks into an output is found, placed, and named with its cause; what does not leak passes.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkBuild } from '../../builder/check.ts';
-import { describeDifference, findDayOfBuild, findDifferences } from '../../builder/difference.ts';
+import {
+  describeDifference,
+  findDayOfBuild,
+  findDifferences,
+  foldConsequences,
+} from '../../builder/difference.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { formatLock, type Lock } from '../../builder/lock-file.ts';
+import { ContentStore } from '../../builder/store.ts';
 import { type Archive, makeArchive, TOOLBOX } from './archive.ts';
 import { readYaml, stepYaml, yamlOver } from './definitions.ts';
 
@@ -28,15 +42,15 @@ afterAll(() => {
 });
 
 let outs = 0;
-async function check(command: string, more = '') {
-  const text = yamlOver(archive, stepYaml(command, more), { packages: PACKAGES });
+async function checkText(text: string, locked: Lock, folder?: string) {
   const out = join(base, 'outs', `out-${++outs}`);
   const report = await checkBuild({
     definition: readYaml(text),
-    lock,
+    lock: locked,
     definitionBytes: Buffer.from(text),
-    lockBytes: formatLock(lock),
+    lockBytes: formatLock(locked),
     out,
+    folder,
     replace: false,
     cache: join(base, 'cache'),
     builderId: 'https://waybill.example/builders/test',
@@ -48,6 +62,8 @@ async function check(command: string, more = '') {
   expect(existsSync(out)).toBe(report.reproducible);
   return { ...report, out };
 }
+const check = (command: string, more = '') =>
+  checkText(yamlOver(archive, stepYaml(command, more), { packages: PACKAGES }), lock);
 
 test('a build that nothing leaks into is kept, as `build` would have written it', async () => {
   const report = await check('echo always the same >image.bin');
@@ -90,11 +106,20 @@ describe('a leak is found with its cause', () => {
       const report = await check(command);
       expect(report.reproducible).toBe(false);
       expect(report.differences).toMatchObject([{ output: 'make/image.bin', cause }]);
-      expect(report.depends).toMatch(depends ?? /./);
+      expect(report.depends?.join('; ')).toMatch(depends ?? /./);
       expect(report.summary).toBeUndefined();
     },
     120_000,
   );
+
+  test('each change that matters is named, not only the first', async () => {
+    const report = await check('echo "made by $USER" >image.bin; echo "$TZ" >>image.bin');
+    expect(report.depends).toEqual(['user name, user id and host name', 'the time zone']);
+    expect(report.differences[0]).toMatchObject({
+      cause: 'host',
+      detail: expect.stringContaining('checker'),
+    });
+  }, 120_000);
 
   test('the day, on which two builds agree', async () => {
     const report = await check("TZ=UTC date '+compiled %b %e %Y' >image.bin");
@@ -108,8 +133,29 @@ describe('a leak is found with its cause', () => {
   test('the order in which a folder lists its files', async (context) => {
     const report = await check('mkdir d; for i in 1 2 3 4 5 6 7 8 9; do : >d/f$i; done; ls -U d >image.bin');
     if (report.unchanged.length > 0) context.skip('there is no second kind of file system here');
-    expect(report).toMatchObject({ reproducible: false, depends: 'the order in which folders are listed' });
+    expect(report).toMatchObject({
+      reproducible: false,
+      depends: ['the order in which folders are listed'],
+    });
     expect(report.differences[0]).toMatchObject({ cause: 'order' });
+  }, 120_000);
+
+  test('the order in which an input lists its files', async (context) => {
+    const folder = join(base, 'definition');
+    mkdirSync(join(folder, 'src'), { recursive: true });
+    for (let i = 0; i < 9; i++) writeFileSync(join(folder, `src/f${i}`), '');
+    const input = '  src: { kind: folder, role: source, path: src }\nsteps:';
+    const yaml = yamlOver(archive, stepYaml('ls -U /inputs/src >image.bin'), { packages: PACKAGES })
+      .replace('steps:', input)
+      .replace('inputs: [tools]', 'inputs: [tools, src]');
+    const store = new ContentStore(join(base, 'cache'));
+    const locked = await lockInputs(readYaml(yaml), { folder, mirror: archive.url, store });
+    const report = await checkText(yaml, locked, folder);
+    if (report.unchanged.length > 0) context.skip('there is no second kind of file system here');
+    expect(report).toMatchObject({
+      ...{ reproducible: false, depends: ['the order in which inputs are listed'] },
+      differences: [{ cause: 'order' }],
+    });
   }, 120_000);
 
   test('the order in which things happen at once', async () => {
@@ -120,9 +166,9 @@ describe('a leak is found with its cause', () => {
   }, 120_000);
 });
 
-/** A 32-bit little-endian ELF file with `.text` and `.rodata`, and a symbol in each. */
+/** A 32-bit little-endian ELF file with `.text` and `.rodata`, a symbol in each, and one that only says where data begins. */
 function elf(text: Buffer, rodata: Buffer, second = '.rodata'): Buffer {
-  const strings = Buffer.from('\0main\0banner\0');
+  const strings = Buffer.from('\0main\0banner\0$d\0');
   const list = ['', '.text', second, '.symtab', '.strtab', '.shstrtab'];
   const names = Buffer.from(`${list.join('\0')}\0`);
   const symbol = (name: number, value: number, section: number) => {
@@ -133,7 +179,8 @@ function elf(text: Buffer, rodata: Buffer, second = '.rodata'): Buffer {
     entry.writeUInt16LE(section, 14);
     return entry;
   };
-  const symbols = Buffer.concat([Buffer.alloc(16), symbol(1, 0x100, 1), symbol(6, 0x800, 2)]);
+  const named = [symbol(1, 0x100, 1), symbol(6, 0x800, 2), symbol(13, 0x800, 2)];
+  const symbols = Buffer.concat([Buffer.alloc(16), ...named]);
   const bodies = [text, rodata, symbols, strings, names];
   const types = [1, 1, 2, 3, 3];
   const offsetOf = (index: number) =>
@@ -175,7 +222,53 @@ describe('differences are placed', () => {
       'section .rodata, symbol banner: date: a date or time, "built 12:00:01" and "built 12:00:02"',
     );
     const grown = elf(Buffer.concat([code, code]), Buffer.from('\0built 12:00:02\0'));
-    expect(find(first, grown).map(({ section }) => section)).toEqual(['.text', '.rodata']);
+    // What tells something comes first.
+    expect(find(first, grown).map(({ section, cause }) => [section, cause])).toEqual([
+      ['.rodata', 'date'],
+      ['.text', 'size'],
+    ]);
+  });
+
+  test('a text that got longer is found, however much moved after it, and is told first; the rest is folded', () => {
+    // Values far from each other, all of which are elsewhere then.
+    const values = Buffer.from(Array.from({ length: 2000 }, (_, i) => (i % 50 === 0 ? 128 + i / 50 : 0)));
+    const said = (who: string, at: string) =>
+      elf(code, Buffer.concat([values, Buffer.from(`fw (${who}) ${at}\0`), values]));
+    const first = said('build@waybill', 'Fri Jan 30 00:00:00 UTC 2026');
+    const second = said('checker@elsewhere', 'Fri Jan 30 11:00:00 CHK 2026');
+    const told = ['checker', 'elsewhere'];
+    const found = findDifferences({ output: 'make/x', first, second, nowMs, told });
+    const detail = expect.stringContaining(
+      '"fw (build@waybill) Fri Jan 30 00:00:00 UTC 2026" and "fw (checker@elsewhere) Fri Jan 30 11:00:00 CHK 2026"',
+    );
+    const place = { section: '.rodata', symbol: 'banner', detail };
+    expect(found.slice(0, 2)).toMatchObject([
+      { ...place, cause: 'host' },
+      { ...place, cause: 'date' },
+    ]);
+    expect(found.slice(0, 2).map(({ offset }) => offset)).toEqual([
+      first.indexOf('build@waybill'),
+      first.indexOf('fw (build'),
+    ]);
+    expect(found.length).toBe(16);
+    // What is not where it was tells nothing.
+    expect(new Set(found.slice(2).map(({ cause }) => cause))).toEqual(new Set(['size']));
+    const folded = foldConsequences(found);
+    expect(folded.map(({ cause }) => cause)).toEqual(['host', 'date', 'size']);
+    expect(folded[2]?.detail).toContain('at least 13 more places');
+    // Where nothing tells why, all is told.
+    expect(foldConsequences(found.slice(2))).toEqual(found.slice(2));
+  });
+
+  test('by what differs, not by what stands beside it', () => {
+    const causes = (a: string, b: string) => find(Buffer.from(a), Buffer.from(b)).map(({ cause }) => cause);
+    expect(causes('at 12:00:01 x1', 'at 12:00:01 x2')).toEqual(['unknown']);
+    expect(causes('0x40 /usr/lib/a.o', '0x44 /usr/lib/a.o')).toEqual(['unknown']);
+    expect(causes('0x40 /usr/lib/a.o', '0x40 /usr/lib/b.o')).toEqual(['path']);
+    // Each path is where the one before it was.
+    const paths = Array.from({ length: 8 }, (_, i) => `/a/path/${'n'.repeat(20)}${i}\0`).join('');
+    const moved = causes(`x\0${paths}`, `x${'y'.repeat(30)}\0${paths}`);
+    expect([moved.length > 4, ...new Set(moved)]).toEqual([true, 'size']);
   });
 
   test('in an image by the ELF file that it was made from', () => {

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { hostname, tmpdir } from 'node:os';
+import { hostname, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fetchPackages } from '../../builder/fetch.ts';
@@ -193,12 +193,14 @@ describe('a step sees', () => {
   test('a fixed user, host, time zone, locale, umask, folder and environment', async () => {
     expect(
       await say(
-        'id; uname -n; umask; env | sort; cat /etc/passwd; echo $$ >/dev/null; ls -di /build >/dev/null',
+        'id; whoami; uname -n; pwd; umask; env | sort; cat /etc/passwd; echo $$ >/dev/null; ls -di /build >/dev/null',
       ),
     ).toBe(
       [
         'uid=1000(build) gid=1000(build) groups=1000(build)',
+        'build',
         'waybill',
+        '/build',
         '0022',
         'HOME=/build',
         'LC_ALL=C',
@@ -212,6 +214,22 @@ describe('a step sees', () => {
         'build:x:1000:1000:build:/build:/bin/sh',
       ].join('\n'),
     );
+  });
+
+  test('a machine without a past and without a make, but for the kernel’s release', async () => {
+    const read = (names: string) => say(`cd /proc && cat ${names}`);
+    expect(await read('uptime loadavg version sys/kernel/random/boot_id')).toBe(
+      [
+        '1.00 1.00',
+        '0.00 0.00 0.00 1/1 1',
+        'Linux version 0.0.0 (build@waybill) #1 SMP',
+        '00000000-0000-4000-8000-000000000000',
+      ].join('\n'),
+    );
+    expect(await read('meminfo')).toMatch(/^MemTotal: +4194304 kB\n/);
+    expect(await read('stat')).toContain('\nbtime 1700000000\n');
+    expect(await read('cmdline partitions interrupts vmstat swaps')).toBe('');
+    expect(await say('uname -r')).toBe(release());
   });
 
   test('its own variables, but cannot replace the fixed ones', async () => {

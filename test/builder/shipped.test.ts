@@ -19,7 +19,8 @@ afterAll(() => rmSync(base, { recursive: true }));
 
 /** A 32-bit little-endian ELF file with the given sections. */
 function makeElf(
-  sections: readonly { name: string; address?: number; bytes: Buffer; loaded?: boolean }[],
+  sections: readonly { name: string; type?: number; address?: number; bytes: Buffer; loaded?: boolean }[],
+  machine = 83,
 ): Buffer {
   const names = Buffer.from(`\0${sections.map(({ name }) => name).join('\0')}\0.shstrtab\0`);
   const all = [...sections, { name: '.shstrtab', bytes: names }];
@@ -32,7 +33,7 @@ function makeElf(
     const loaded = 'loaded' in rest ? rest.loaded : false;
     const fields = [
       names.indexOf(`\0${name}\0`) + 1,
-      1,
+      'type' in rest ? (rest.type ?? 1) : 1,
       loaded === true ? 2 : 0,
       rest.address ?? 0,
       offset,
@@ -44,6 +45,7 @@ function makeElf(
     offset += bytes.length;
   }
   head.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
+  head.writeUInt16LE(machine, 18);
   head.writeUInt32LE(offset, 32);
   head.writeUInt16LE(40, 46);
   head.writeUInt16LE(headers.length, 48);
@@ -150,6 +152,20 @@ describe('an ELF file', () => {
     expect(elf.sections[2]?.loaded).toBe(false);
   });
 
+  test('holds, beside program, tables of functions and for unwinding, not what the linker wrote itself', () => {
+    const ARM = 40;
+    const loaded = (type: number, machine = ARM) => {
+      const bytes = Buffer.from('content');
+      return parseElf(makeElf([{ name: '.x', type, bytes, loaded: true }], machine)).sections[1]?.loaded;
+    };
+    const [INIT_ARRAY, FINI_ARRAY, PREINIT_ARRAY, NOTE, DYNSYM, EXIDX] = [14, 15, 16, 7, 11, 0x70000001];
+    expect([1, INIT_ARRAY, FINI_ARRAY, PREINIT_ARRAY, EXIDX].map((type) => loaded(type))).toEqual(
+      Array(5).fill(true),
+    );
+    expect([NOTE, DYNSYM].map((type) => loaded(type))).toEqual([false, false]);
+    expect(loaded(EXIDX, 83)).toBe(false);
+  });
+
   test.each([
     ['empty', Buffer.alloc(0)],
     ['text', Buffer.alloc(100, 'x')],
@@ -233,6 +249,7 @@ function evidence(more: Partial<ImageEvidence> = {}, step: Partial<EvidenceStep>
       { name: '.stabstr', bytes: STABSTR },
     ]),
     linkStep: 'make',
+    mapFile: 'main.map',
     steps: [
       {
         name: 'make',
@@ -354,6 +371,15 @@ License: Expat
     ['usr/share/thing/lib/a.c', undefined],
   ])('of %s is %s', (path, expected) => {
     expect(licenceOf(text, path)).toBe(expected);
+  });
+
+  test.each([
+    ['thing-1/boot/main.c', 'BSD-3-Clause'],
+    ['boot/main.c', 'BSD-3-Clause'],
+    ['thing-1/sub/boot/main.c', undefined],
+    ['thing-1/other.c', undefined],
+  ])('of %s in an archive is %s', (member, expected) => {
+    expect(licenceOf(text, 'usr/src/thing.tar.gz', member)).toBe(expected);
   });
 
   test('of a copyright file for people is unknown', () => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who claims which bytes, on a real link: two units for Cortex-M in `dwarf5.elf`, with the map, the depfile and the inputs that one build had.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -78,6 +79,7 @@ const find = (more: Partial<ImageEvidence> = {}) =>
     map: mapOf('/materials/compile/unit.o'),
     elf: bytes,
     linkStep: 'link',
+    mapFile: 'unit.map',
     steps: [COMPILE, LINK],
     depfiles: [],
     components: [LIB],
@@ -145,11 +147,86 @@ describe('declared components', () => {
   });
 });
 
+describe('a tool that ran below /build', () => {
+  // Two programs whose files have the same names; what was linked is in `sub`, by a linker that ran there.
+  const twice = {
+    ...COMPILE,
+    workFiles: new Map([
+      ['sub/fx/unit.c', sha256(UNIT)],
+      ['sub/unit.o', 'd1'],
+      ['unit.o', 'd2'],
+    ]),
+    outputs: new Map([
+      ['unit.map', 'sub/unit.map'],
+      ['unit.d', 'sub/unit.d'],
+      ['other.d', 'other.d'],
+    ]),
+  };
+  const given = {
+    ...{ steps: [twice], linkStep: 'compile', map: mapOf('unit.o'), elf: parseBlind() },
+    depfiles: [
+      { step: 'compile', file: 'unit.d', text: 'unit.o: fx/unit.c /inputs/firmware/lib/macros.h\n' },
+      { step: 'compile', file: 'other.d', text: 'unit.o: /inputs/firmware/other.c\n' },
+    ],
+  };
+  const other: DeclaredComponent = { name: 'other', paths: ['firmware/other.c'], embedded: [] };
+
+  test('named files from there, in map and depfile', async () => {
+    const { components, used } = await find({ ...given, components: [LIB, other] });
+    expect([...components.keys()]).toEqual([LIB]);
+    expect(used.map(({ path }) => path)).toEqual(['lib/macros.h', 'lib/unit.c']);
+  });
+
+  test('or from /build, if that is where the files are', async () => {
+    const map = { ...given, map: mapOf('sub/unit.o') };
+    expect(await placesOf({ ...map, components: [LIB, other] })).toEqual({ lib: ['firmware/lib/unit.c'] });
+    const above = { ...twice, workFiles: new Map([['unit.o', 'd2']]) };
+    expect(await placesOf({ ...given, steps: [above], components: [LIB, other] })).toEqual({
+      other: ['firmware/other.c'],
+    });
+  });
+});
+
+test('a source or an object out of an archive is told by archive and member, and opaque by its own digest', async () => {
+  mkdirSync(join(base, 'packed'), { recursive: true });
+  execFileSync('tar', ['-czf', join(base, 'packed/all.tar.gz'), 'lib', 'pre.o'], { cwd: sources });
+  const mounted = [{ name: 'packed', folder: join(base, 'packed') }];
+  const workFiles = new Map([...COMPILE.workFiles, ['pre.o', sha256('an object')]]);
+  const steps = [{ ...COMPILE, workFiles, mounted }];
+  const lib: DeclaredComponent = { name: 'lib', paths: ['packed/all.tar.gz/lib'], embedded: [] };
+  const given = { steps, linkStep: 'compile', components: [lib] };
+  const shipped = await find({ ...given, map: mapOf('out/unit.o') });
+  expect(shipped.gaps).toEqual([]);
+  expect(shipped.components.get(lib)).toMatchObject([
+    { path: 'packed/all.tar.gz', member: 'lib/unit.c', sha256: sha256(UNIT), licence: 'MIT' },
+    { path: 'packed/all.tar.gz', member: 'lib/inline.h', sha256: sha256(INLINE), licence: 'ISC' },
+  ]);
+  // The archive is what was used, once.
+  expect(shipped.used.map(({ path }) => path)).toEqual(['all.tar.gz']);
+  const whole = { path: 'packed/all.tar.gz/pre.o', sha256: sha256('an object') };
+  expect((await find({ ...given, map: mapOf('pre.o') })).opaqueFiles).toMatchObject([
+    { ...whole, occurrences: [{ path: 'packed/all.tar.gz', member: 'pre.o' }] },
+  ]);
+  const member = await find({ ...given, map: mapOf('pre.o(inner.o)') });
+  expect(member.opaqueFiles).toMatchObject([{ ...whole, occurrences: [{ member: 'pre.o(inner.o)' }] }]);
+});
+
+test('bytes of one object that lack the same are one gap, with their sum', async () => {
+  // Its code in two sections, of the same size: one for each function.
+  const hex = (value: number) => `0x${value.toString(16).padStart(8, '0')}`;
+  const half = text.bytes.length / 2;
+  const [at, size] = [text.address, text.bytes.length];
+  const parts = [at, at + half].map((start) => ` .text ${hex(start)} ${hex(half)} /build/none.o\n`);
+  const map = mapOf('none.o').replace(/(\n \.text) .*\n/, `\n${parts.join('')}`);
+  const { gaps } = await find({ map, steps: [step('link')], elf: parseBlind() });
+  expect(gaps).toContain(`${size} bytes of /build/none.o(.text) without a source line`);
+});
+
 describe('depfiles', () => {
   const text = 'out/unit.o: fx/unit.c fx/inline.h \\\n /inputs/firmware/lib/macros.h\n';
 
   test('say what was read for an object in the image, and which source it was', async () => {
-    const { used } = await find({ depfiles: [{ step: 'compile', text }] });
+    const { used } = await find({ depfiles: [{ step: 'compile', file: 'unit.d', text }] });
     expect(used).toContainEqual({ of: 'firmware', path: 'lib/macros.h', proofs: ['depfile'] });
     expect(used.find(({ path }) => path === 'lib/unit.c')?.proofs).toEqual([
       'compilation unit',
@@ -158,13 +235,15 @@ describe('depfiles', () => {
     ]);
     const blind = parseBlind();
     expect((await find({ elf: blind })).gaps.join()).toContain('without a source line');
-    expect(await placesOf({ elf: blind, depfiles: [{ step: 'compile', text }] })).toEqual({
+    expect(await placesOf({ elf: blind, depfiles: [{ step: 'compile', file: 'unit.d', text }] })).toEqual({
       lib: ['firmware/lib/unit.c'],
     });
   });
 
   test('of other objects say nothing', async () => {
-    const { used } = await find({ depfiles: [{ step: 'compile', text: text.replace('unit.o', 'else.o') }] });
+    const { used } = await find({
+      depfiles: [{ step: 'compile', file: 'unit.d', text: text.replace('unit.o', 'else.o') }],
+    });
     expect(used.map(({ path }) => path)).not.toContain('lib/macros.h');
   });
 });
