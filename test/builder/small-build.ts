@@ -5,11 +5,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { type BuildRequest, build } from '../../builder/build.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { formatLock } from '../../builder/lock-file.ts';
-import type { BuildSummary } from '../../builder/output-folder.ts';
 import { ContentStore } from '../../builder/store.ts';
 import { ARCHITECTURE, makeArchive, TOOLBOX } from './archive.ts';
 import { readYaml } from './definitions.ts';
@@ -19,8 +18,8 @@ export interface SmallBuild {
   readonly folder: string;
   /** `file:` URL. */
   readonly mirror: string;
-  /** What every build of it must give. */
-  readonly expected: Pick<BuildSummary, 'images'>;
+  /** What every build of it must give, as `readOutput` lists it. */
+  readonly expected: readonly string[];
   /** A request that leaves out nothing but the cache and the output folder. */
   readonly request: Omit<BuildRequest, 'out' | 'cache'>;
   close(): void;
@@ -80,12 +79,13 @@ products:
     ...{ definition, lock, lockBytes, folder, definitionBytes: Buffer.from(text), mirror: archive.url },
     ...{ replace: false, builderId: BUILDER_ID, toolVersion: VERSION },
   };
-  const { images } = await build({ ...request, cache: apart, out: join(folder, 'out-apart') });
+  const out = join(folder, 'out-apart');
+  await build({ ...request, cache: apart, out });
   const close = () => {
     archive.close();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { folder, mirror: archive.url, expected: { images }, request, close };
+  return { folder, mirror: archive.url, expected: readOutput(out), request, close };
 }
 
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -107,22 +107,23 @@ function isWhole(entry: string): boolean {
   return createHash('sha256').update(entry.slice(65)).digest('hex') === entry.slice(0, 64);
 }
 
+/** Every file of an output folder with its digest, but for those that name the very run. */
+export function readOutput(out: string): string[] {
+  return globSync('**', { cwd: out, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(out, join(entry.parentPath, entry.name)))
+    .map((path) => (/^statements\/|^build\.json$/.test(path) ? path : `${path} ${sha256(join(out, path))}`))
+    .sort();
+}
+
 /** What is wrong with an output folder: one that is there is whole. */
-export function faultsOfOutput(out: string, { images: [image] }: SmallBuild['expected']): string[] {
+export function faultsOfOutput(out: string, expected: SmallBuild['expected']): string[] {
   if (!existsSync(out)) return [];
-  if (image === undefined) throw new Error('a build without an image');
-  const wanted = {
-    'products/image.bin': image.sha256,
-    'outputs/image/image.bin': image.sha256,
-    [image.sbom.file]: image.sbom.sha256,
-  };
-  const faults = Object.entries(wanted)
-    .filter(([path, digest]) => !existsSync(join(out, path)) || sha256(join(out, path)) !== digest)
-    .map(([path]) => path);
-  for (const path of ['build.json', 'waybill.yaml', 'waybill.lock', 'logs/join.log', 'logs/image.log'])
-    if (!existsSync(join(out, path))) faults.push(path);
-  if (globSync('statements/*.json', { cwd: out }).length !== 3) faults.push('statements');
-  return faults;
+  const found = readOutput(out);
+  return [
+    ...expected.filter((line) => !found.includes(line)).map((line) => `no ${line}`),
+    ...found.filter((line) => !expected.includes(line)),
+  ];
 }
 
 /** What a failed build left where nothing should be: beside its output folder and under the cache. */

@@ -2,7 +2,8 @@
 // Builds on another kernel than this machine's: the host's files in a virtual machine with control groups of version 2. And that a machine which
 // dies or never ends is noticed.
 
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +19,9 @@ import { runInMachine } from './virtual-machine.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'waybill-kernel-'));
 const waybill = join(base, 'package/cli/waybill.js');
+const VERSION: string = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+).version;
 const PATH = '/usr/bin:/bin:/usr/sbin:/sbin';
 let kernel: Kernel;
 let archive: Archive;
@@ -39,6 +43,10 @@ afterAll(() => {
   archive.close();
   rmSync(base, { recursive: true });
 });
+
+/** A shell line that lists an output folder with digests, but for the files that name the very run. */
+const listing = (out: string) =>
+  `cd ${out} && find . -type f ! -path "./statements/*" ! -name build.json | LC_ALL=C sort | xargs sha256sum`;
 
 /** A shell line in a machine that sees this one's files. */
 const shell = (line: string, timeoutMs = 600_000) =>
@@ -63,27 +71,30 @@ test('a build on another kernel gives the same bytes, and says which kernel it w
   const lock = await lockInputs(definition, { folder: '/', mirror: archive.url });
   writeFileSync(join(base, 'waybill.yaml'), text);
   writeFileSync(join(base, 'waybill.lock'), formatLock(lock));
-  const here = await build({
-    definition,
-    lock,
-    definitionBytes: Buffer.from(text),
-    lockBytes: formatLock(lock),
-    out: join(base, 'out'),
-    replace: false,
-    cache: join(base, 'cache'),
-    builderId: 'https://waybill.example/builders/test',
-    toolVersion: '0.1.0',
-    mirror: archive.url,
+  const builderId = 'https://waybill.example/builders/test';
+  const out = join(base, 'out');
+  const { sandbox: here } = await build({
+    ...{ definition, lock, lockBytes: formatLock(lock), definitionBytes: Buffer.from(text) },
+    ...{
+      out,
+      cache: join(base, 'cache'),
+      replace: false,
+      builderId,
+      toolVersion: VERSION,
+      mirror: archive.url,
+    },
   });
   const { exitCode, output } = await shell(
-    `${process.execPath} ${waybill} build --builder-id https://waybill.example/builders/test --out /tmp/out-of-machine --json 2>/dev/null`,
+    `${process.execPath} ${waybill} build --builder-id ${builderId} --out /tmp/out-of-machine >/tmp/said 2>&1 || { cat /tmp/said; exit 1; }
+    cat /tmp/out-of-machine/build.json; echo; ${listing('/tmp/out-of-machine')}`,
     1_800_000,
   );
   expect([exitCode, output]).toEqual([0, expect.stringMatching(/^\{/)]);
-  const there = JSON.parse(output);
-  expect(there.images).toEqual(here.images);
-  expect(here.sandbox.kernel).toBe(release());
-  expect(there.sandbox).toEqual({ ...here.sandbox, kernel: kernel.release });
+  const [summary = '', files = ''] = output.split(/(?<=^\})\n+/m);
+  expect(files).toBe(execFileSync('/bin/sh', ['-c', listing(out)], { encoding: 'utf8' }));
+  expect(files).toMatch(/products\/image\.bin/);
+  expect(here.kernel).toBe(release());
+  expect(JSON.parse(summary).sandbox).toEqual({ ...here, kernel: kernel.release });
 });
 
 test('the command has control groups of version 2 to itself, memory for files, and its own exit code', async () => {

@@ -72,7 +72,12 @@ describe('a file that a step unpacked', () => {
     pack('root/usr/src/thing.tar.gz', 'tar', '-czf');
     step = {
       name: 'make',
-      root: { folder: join(base, 'root'), key: '', records: new Map(), owners: new Map([['usr/src/thing.tar.gz', owner]]) },
+      root: {
+        folder: join(base, 'root'),
+        key: '',
+        records: new Map(),
+        owners: new Map([['usr/src/thing.tar.gz', owner]]),
+      },
       workFiles: new Map([
         ['thing-1/unit.c', sha256(TAGGED)],
         ['thing-1/changed.c', sha256('changed')],
