@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Timestamps [RFC3161 §2.4.2]: a TSTInfo in CMS SignedData [RFC5652 §5] with one signer, found in the trusted root by issuer and serial
 // number. Certificates inside are not read: they are not signed.
-// Stricter than [RFC5652 §5]: DER throughout, one signer, signed attributes. Stricter than [RFC5816 §2.2.1]: the signer's
+// Stricter than [RFC3161 §2.4.2]: granted without modifications. Stricter than [RFC5652 §5]: DER throughout, one signer, signed
+// attributes, no digest algorithm but the signer's; so every octet but certificates and unsigned attributes is signed or fixed. Stricter than [RFC5816 §2.2.1]: the signer's
 // certificate is named by a hash of SHA-2; SHA-1 binds nothing.
 
 import type { Crypto, HashName } from '../crypto.ts';
@@ -55,15 +56,16 @@ const refuse: RefuseDer = (message, at) => X509.reject('TIMESTAMP_MALFORMED', me
 export function parseTimestamp(der: Uint8Array): Timestamp {
   const response = parseDer(der, refuse).members();
   const status = response.next().members().next();
-  // granted, grantedWithMods
-  if (status.integer() > 1) throw status.wrong('expected a timestamp that was granted');
+  if (status.integer() !== 0) throw status.wrong('expected a timestamp that was granted as asked');
   const token = response.next().members();
   response.end();
   expectOid(token.next(), OID.signedData);
   const signedData = token.next(contextTag(0, 'constructed')).only().members();
   token.end();
-  signedData.next(TAG.integer);
-  signedData.next(TAG.set);
+  const version = signedData.next();
+  // What is signed is not plain data, and no certificate is of a kind that asks for more [RFC5652 §5.1].
+  if (version.integer() !== 3) throw version.wrong('expected version 3');
+  const digestAlgorithms = signedData.next(TAG.set);
   const content = signedData.next().members();
   expectOid(content.next(), OID.tstInfo);
   const info = content.next(contextTag(0, 'constructed')).only().octets();
@@ -72,7 +74,11 @@ export function parseTimestamp(der: Uint8Array): Timestamp {
   signedData.optional(contextTag(1, 'constructed'));
   const signers = signedData.next(TAG.set);
   signedData.end();
-  return { info, ...readInfo(info), signer: readSigner(signers.only()) };
+  const signer = readSigner(signers.only());
+  if (readHashAlgorithm(digestAlgorithms.only()) !== signer.digestAlgorithm) {
+    throw digestAlgorithms.wrong("expected the signer's digest algorithm alone");
+  }
+  return { info, ...readInfo(info), signer };
 }
 
 function expectOid(node: DerNode, expected: string): void {

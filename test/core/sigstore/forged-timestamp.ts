@@ -30,6 +30,8 @@ export interface TimestampChange {
   readonly signerVersion?: number;
   readonly digestAlgorithm?: Uint8Array;
   readonly signatureAlgorithm?: Uint8Array;
+  readonly cmsVersion?: number;
+  readonly digestAlgorithms?: readonly Uint8Array[];
   readonly certificates?: readonly Uint8Array[];
 }
 
@@ -73,8 +75,8 @@ export function timestamp(
     der.octetString((change.signedBy ?? tsa.key).sign(attributes)),
   );
   const signedData = der.sequence(
-    der.small(3),
-    der.setOf(SHA256),
+    der.small(change.cmsVersion ?? 3),
+    der.setOf(...(change.digestAlgorithms ?? [SHA256])),
     der.sequence(
       der.oid(change.contentType ?? TST_INFO),
       der.context(0, der.octetString(change.swapped ?? info)),

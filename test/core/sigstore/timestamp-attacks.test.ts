@@ -46,8 +46,16 @@ describe('a timestamp', () => {
     ],
     ['signed by another key', 'TIMESTAMP_SIGNATURE_INVALID', { signedBy: pair() }],
     ['whose content was exchanged', 'TIMESTAMP_SIGNATURE_INVALID', { swapped: infoOf(NOW_MS - 5000) }],
-    ['with a message digest of SHA-1', 'TIMESTAMP_SIGNATURE_INVALID', { digestAlgorithm: SHA1 }],
-    ['with a message digest of another length', 'TIMESTAMP_SIGNATURE_INVALID', { digestAlgorithm: SHA512 }],
+    [
+      'with a message digest of SHA-1',
+      'TIMESTAMP_SIGNATURE_INVALID',
+      { digestAlgorithm: SHA1, digestAlgorithms: [SHA1] },
+    ],
+    [
+      'with a message digest of another length',
+      'TIMESTAMP_SIGNATURE_INVALID',
+      { digestAlgorithm: SHA512, digestAlgorithms: [SHA512] },
+    ],
     ['that does not name its certificate', 'TIMESTAMP_SIGNER_UNBOUND', instead(CERTIFICATE_ID)],
     [
       'that names another certificate',
@@ -67,6 +75,13 @@ describe('a timestamp', () => {
     ],
     ['signed in a manner that nobody knows', 'X509_ALGORITHM_UNSUPPORTED', { signatureAlgorithm: SHA1 }],
     ['that was refused', 'TIMESTAMP_MALFORMED', { status: 2 }],
+    ['that was granted with modifications', 'TIMESTAMP_MALFORMED', { status: 1 }],
+    ['in a container of another version', 'TIMESTAMP_MALFORMED', { cmsVersion: 1 }],
+    [
+      'with more digest algorithms than the signer has',
+      'TIMESTAMP_MALFORMED',
+      { digestAlgorithms: [SHA512] },
+    ],
     ['of another content type', 'TIMESTAMP_MALFORMED', { contentType: '1.2.840.113549.1.7.1' }],
     ['of another version', 'TIMESTAMP_MALFORMED', { tstVersion: 2 }],
     ['of a signer by key identifier', 'TIMESTAMP_MALFORMED', { signerVersion: 3 }],
