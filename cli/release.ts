@@ -174,7 +174,9 @@ async function openDesk(inputs: ReleaseInputs): Promise<Desk> {
     current === undefined
       ? emptyIndex(product)
       : parseReleaseIndex(
-          await trust.client.goods(product, releaseIndexName(product), LIMITS.releaseIndexSizeBytes),
+          await trust.client.goods(product, releaseIndexName(product), LIMITS.releaseIndexSizeBytes, {
+            evenExpired: true,
+          }),
         );
   const registry = new Registry(url, inputs.signal);
   return { trust, registry, index, draft: draftNext(current), keys };

@@ -76,8 +76,8 @@ export class TufClient {
   }
 
   /** A file of the product's own delegation, verified. @throws as `goodsTarget`, and TUF_TARGET_DIGEST */
-  async goods(product: string, name: string, sizeBytesMax: number): Promise<Uint8Array> {
-    return this.shell.fetchTarget((await this.findGoods(product, name)).target, sizeBytesMax);
+  async goods(product: string, name: string, sizeBytesMax: number, whose: Expiry = {}): Promise<Uint8Array> {
+    return this.shell.fetchTarget((await this.findGoods(product, name, whose)).target, sizeBytesMax);
   }
 
   /**
@@ -85,7 +85,7 @@ export class TufClient {
    * @throws TUF_ROLE_MISSING, TUF_GOODS_WRONG_ROLE, TUF_TARGET_MISSING and what `refresh` throws
    */
   async goodsTarget(product: string, name: string): Promise<TargetPlace> {
-    const { target, sha256 } = await this.findGoods(product, name);
+    const { target, sha256 } = await this.findGoods(product, name, {});
     return { url: this.shell.urlOf(target), sha256, sizeBytes: target.sizeBytes };
   }
 
@@ -106,7 +106,7 @@ export class TufClient {
     return this.shell.run(this.workflow.load(name, this.role('targets').signed, whose));
   }
 
-  private async findGoods(product: string, name: string) {
+  private async findGoods(product: string, name: string, whose: Expiry) {
     const own = `releases-${product}`;
     const targets = this.role('targets').signed;
     const covering = targets.delegations.filter((delegation) =>
@@ -126,7 +126,7 @@ export class TufClient {
         `expected a terminating delegation ${quote(own)} that covers ${quote(name)}, found none`,
       );
     }
-    const role = await this.delegatedRole(own);
+    const role = await this.delegatedRole(own, whose);
     if (role === undefined) {
       throw TUF.reject('TUF_ROLE_MISSING', `the product ${quote(product)} has no release yet`);
     }

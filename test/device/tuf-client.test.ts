@@ -97,6 +97,9 @@ describe('metadata', () => {
     const client = await open();
     await client.refresh({ evenExpired: true });
     await expect(client.delegatedRole(OWN)).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
+    const index = 'packs/optiboot/releases.json';
+    expect(await client.goods('optiboot', index, 10, { evenExpired: true })).toEqual(utf8('{"n":1}'));
+    await expect(client.goods('optiboot', index, 10)).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
     expect((await client.delegatedRole(OWN, { evenExpired: true }))?.signed.version).toBe(3);
     await expect(refreshed()).rejects.toEqual(coded('TUF_ROLE_EXPIRED'));
     forge.roles.get('snapshot').expires = '2026-05-31T23:59:59Z';
