@@ -19,7 +19,9 @@ beforeAll(() => {
 });
 afterAll(() => archive.close());
 
-test('lock, check, upgrade, build with an archive, build without a mirror', async () => {
+test('lock, check, upgrade, build with an archive, build without a mirror', {
+  timeout: 120_000,
+}, async () => {
   const run = (...argv: string[]) => waybill(argv, base);
   const mirror = ['--mirror', archive.url];
   const locked = await run('lock', ...mirror);

@@ -4,7 +4,7 @@
 import { constants, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { portableCrypto } from '../../core/crypto.ts';
-import { nodeCrypto } from '../../device/node-crypto.ts';
+import { nodeCrypto } from '../../peers/node-crypto.ts';
 
 const data = randomBytes(1000);
 const spki = (key: KeyObject) => new Uint8Array(key.export({ type: 'spki', format: 'der' }));
