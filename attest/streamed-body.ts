@@ -31,17 +31,18 @@ export async function sendStreamed<T>(
 ): Promise<T> {
   const start = url.startsWith('https:') ? httpsRequest : httpRequest;
   const sent = start(url, { method, signal, headers: { ...headers, 'content-length': body.sizeBytes } });
+  // The length was announced: too little would leave the connection hanging, too much be taken for the next request.
+  const changed = () => new Error('the file has changed since it was hashed');
   const chunks = async function* () {
     let sizeBytes = 0;
     for await (const chunk of body.open()) {
       onProgress();
       sizeBytes += chunk.length;
-      if (sizeBytes > body.sizeBytes) break;
+      if (sizeBytes > body.sizeBytes) throw changed();
       yield chunk;
     }
     onProgress();
-    // The length was announced: with another one the connection would hang, or what is too much be taken for a request.
-    if (sizeBytes !== body.sizeBytes) throw new Error('the file has changed since it was hashed');
+    if (sizeBytes < body.sizeBytes) throw changed();
   };
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {

@@ -176,6 +176,17 @@ describe('a body that is streamed', () => {
     expect(endless.taken.sizeBytes).toBeLessThan(60_000_000);
   });
 
+  test('is not sent further once there is an answer', async () => {
+    let left: Promise<unknown> = Promise.resolve();
+    refuse = (request, response) => {
+      left = new Promise((resolve) => request.socket.on('error', () => {}).on('close', resolve));
+      response.writeHead(413).end('{}');
+      return true;
+    };
+    expect(await put(body(1, 1_000_000))).toMatchObject({ status: 413 });
+    await left;
+  });
+
   test.each([999, 1001])('that was announced with %i bytes and has 1000 is broken off', async (sizeBytes) => {
     expect(await put(body(0, 1, sizeBytes))).toMatchObject({
       status: 0,
