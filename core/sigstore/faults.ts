@@ -108,6 +108,11 @@ export const SIGSTORE = faultsOf({
       "The bundle's log entry is about another artifact, signature, certificate or key than the bundle.",
     remedy: 'Refuse; the bundle was put together from parts of others.',
   },
+  SIGSTORE_SIGNER_UNEXPECTED: {
+    class: 'rejection',
+    meaning: 'Somebody else signed than was expected.',
+    remedy: 'Refuse; or ask for the identity and issuer, or the key, that should have signed.',
+  },
   SIGSTORE_ARTIFACT_MISMATCH: {
     class: 'rejection',
     meaning: 'The artifact is not the one that the bundle is about.',

@@ -122,6 +122,11 @@ export class Foundry {
     return issueCertificate({ authority: services.ca, ctLog, clock: () => Date.now() }, identity, spki);
   }
 
+  /** Who issues the CI's tokens. */
+  get issuerUrl(): string {
+    return this.trust.issuer.url;
+  }
+
   /** A token of the CI's workflow. */
   ciToken(): Promise<string> {
     return this.trust.issuer.token();
