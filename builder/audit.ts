@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What steps opened, file by file and input by input, against what is proved to be in use [docs/spec/audit.md].
+// What steps opened, file by file and input by input, against what is proved to be in use, and what they did not find
+// [docs/spec/audit.md].
 
 import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { utf8 } from '../core/encoding/utf8.ts';
+import { type Absent, findAbsent } from './absent.ts';
 import { parseElf, textAt } from './elf.ts';
+import type { Elsewhere } from './elsewhere.ts';
 import type { MountedTree } from './input-files.ts';
 import { MADE_FILES, type StepRoot } from './root.ts';
 import { resolveInRoot } from './root-path.ts';
@@ -19,6 +22,8 @@ export interface TracedStep {
   readonly mounted: readonly MountedTree[];
   /** The log of its trace, on the host. */
   readonly trace: string;
+  /** Files that it may have wanted and did not see. */
+  readonly elsewhere: () => Promise<readonly Elsewhere[]>;
 }
 
 /** A package, or an input that is made of none, of which files were opened. Paths in there, without leading slash, sorted. */
@@ -35,6 +40,8 @@ export interface Audit {
   readonly machine: readonly string[];
   /** Files of the root that no package owns: those that Waybill makes. */
   readonly made: readonly string[];
+  /** In the steps' order. */
+  readonly absent: readonly Absent[];
 }
 
 /** What was opened and is neither a tool at work nor proved to be in use. */
@@ -52,8 +59,10 @@ const ELF_LOADED = [2, 3];
 export async function readAudit(steps: readonly TracedStep[]): Promise<Audit> {
   const found = new Map<string, { of: FileOwner; ran: Set<string>; read: Set<string> }>();
   const [machine, made] = [new Set<string>(), new Set<string>()];
+  const absent: Absent[] = [];
   for (const step of steps) {
     const opened = parseTrace((await readFile(step.trace)).toString('latin1'));
+    absent.push(...(await absentIn(step, opened)));
     for (const [path, ran] of await withInterpreters(step, opened)) {
       if (OWN.test(path)) continue;
       if (MACHINE.test(path)) {
@@ -84,7 +93,24 @@ export async function readAudit(steps: readonly TracedStep[]): Promise<Audit> {
     ),
     machine: sorted(machine),
     made: sorted(made),
+    absent,
   };
+}
+
+/** What a step did not find, the interpreters of programs that it could not run among it. */
+async function absentIn(step: TracedStep, { absent, notRun }: Opened): Promise<Absent[]> {
+  const wanted = new Set(absent);
+  for (const path of notRun) {
+    const file = await findFile(step, path);
+    if (file === undefined) continue;
+    // The program is there: what it wants to be run with is not.
+    wanted.delete(path);
+    const interpreter = interpreterOf(file.bytes);
+    if (interpreter !== undefined && (await findFile(step, interpreter)) === undefined)
+      wanted.add(interpreter);
+  }
+  const elsewhere = wanted.size === 0 ? [] : await step.elsewhere();
+  return findAbsent(step.name, wanted, step.root, elsewhere);
 }
 
 const sorted = (paths: ReadonlySet<string>): string[] => [...paths].sort();
@@ -110,8 +136,10 @@ export function formatAudit(audit: Audit, unexplained: readonly Unexplained[], t
       packages.push({ name, version, architecture, sha256, ...files });
     }
   }
-  const { made, machine } = audit;
-  return utf8(`${JSON.stringify({ auditVersion: 1, tracer, packages, inputs, made, machine }, null, 2)}\n`);
+  const { made, machine, absent } = audit;
+  return utf8(
+    `${JSON.stringify({ auditVersion: 1, tracer, packages, inputs, made, machine, absent }, null, 2)}\n`,
+  );
 }
 
 /** A file that a step saw, with whose it is; of nobody's is what Waybill made. */

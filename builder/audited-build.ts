@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { buildAttributeReport, INPUTS_TRACED } from '../core/intoto/scai.ts';
 import { formatStatement } from '../core/intoto/statement.ts';
 import { buildTestResult } from '../core/intoto/test-result.ts';
+import type { Absent } from './absent.ts';
 import { type Audit, findUnexplained, formatAudit, readAudit, tracePath } from './audit.ts';
 import { runTool } from './host-tool.ts';
 import { type FinishedRun, type ImageBill, sbomFile } from './output-folder.ts';
@@ -18,8 +19,11 @@ export interface AuditSummary {
   readonly openedCount: number;
   readonly usedCount: number;
   readonly unexplainedCount: number;
+  readonly absentCount: number;
   /** By package or other input: what was read and is not proved to be in use. */
   readonly unexplained: readonly { readonly of: string; readonly paths: readonly string[] }[];
+  /** What steps looked for and did not find. */
+  readonly absent: readonly Absent[];
   readonly prune: PrunedBuild;
 }
 
@@ -33,8 +37,8 @@ const AUDIT_FILE = 'audit.json';
 
 /** Reads what the steps opened. */
 export async function readTraces(run: FinishedRun): Promise<TracedBuild> {
-  const steps = [...run.done].map(([name, { root, mounted = [] }]) => {
-    return { name, root, mounted, trace: tracePath(run.work, name) };
+  const steps = [...run.done].map(([name, { root, mounted = [], elsewhere }]) => {
+    return { name, root, mounted, trace: tracePath(run.work, name), elsewhere };
   });
   const audit = await readAudit(steps);
   const opened = [...audit.opened].map(
@@ -75,6 +79,7 @@ export async function finishAudit(
     openedCount: count([...opened.values()]),
     usedCount: new Set(used.map(({ of, path }) => `${ownerKey(of)}/${path}`)).size,
     unexplainedCount: count(unexplained.map(({ paths }) => paths)),
+    absentCount: audit.absent.length,
   };
   const subjects = bills.map(({ image: { file: name, sha256 } }) => ({ name, sha256 }));
   const file = (name: string, sha256: string) => ({ name, sha256 });
@@ -100,7 +105,7 @@ export async function finishAudit(
   const names = unexplained.map(({ of, paths }) => ({ of: typeof of === 'string' ? of : of.name, paths }));
   return {
     bytes,
-    summary: { file: AUDIT_FILE, ...counts, unexplained: names, prune },
+    summary: { file: AUDIT_FILE, ...counts, unexplained: names, absent: audit.absent, prune },
     statements: [
       ['audit.scai', formatStatement(report)],
       ['prune.test-result', formatStatement(result)],

@@ -5,11 +5,14 @@ import { resolve } from 'node:path';
 import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import type { BuildRequest } from './build.ts';
 import type { DebianInput, InputDefinition, StepDefinition } from './definition.ts';
+import { type Elsewhere, filesOfPackages, filesOfTree, outputsOfOthers } from './elsewhere.ts';
 import { type BlobOptions, fetchBlobs, type Wanted, wantedPackage } from './fetch.ts';
 import type { MountedTree } from './input-files.ts';
 import { wantedBlobs } from './inputs/blobs.ts';
+import type { MountedInput } from './inputs/declared.ts';
 import { dependenciesOf } from './inputs/dependencies.ts';
 import { folderDifferences } from './inputs/folder.ts';
+import type { LockedMounted } from './inputs/locked.ts';
 import { openInput } from './inputs/mount.ts';
 import { openImageRoot } from './inputs/oci.ts';
 import { debianInputs, type LockedInput, type LockedPackage, outdated } from './lock-file.ts';
@@ -37,6 +40,19 @@ function once<T>(known: Map<string, Promise<T>>, name: string, begin: () => Prom
   const begun = known.get(name) ?? begin();
   known.set(name, begun);
   return begun;
+}
+
+/** By which a root is known in a build. */
+function rootName(packages: readonly LockedPackage[]): string {
+  return packages.map(({ sha256 }) => sha256).join();
+}
+
+function isMounted(input: InputDefinition): input is MountedInput {
+  return input.kind !== 'debian' && input.kind !== 'oci';
+}
+
+async function notForHints(): Promise<never> {
+  throw new Error('nothing is fetched for a hint');
 }
 
 export class BuildInputs {
@@ -93,7 +109,7 @@ export class BuildInputs {
   /** The root file system of a step, checked once a build. @throws SANDBOX_ROOT_…, FETCH_…, INPUT_… */
   openRoot(step: StepDefinition, packages: readonly LockedPackage[]): Promise<StepRoot> {
     const image = this.#pairsOf(step).find(({ locked }) => locked.kind === 'oci')?.locked;
-    const name = image?.name ?? packages.map(({ sha256 }) => sha256).join();
+    const name = image?.name ?? rootName(packages);
     const { cache, signal } = this.#request;
     const store = this.#store;
     return once(this.#roots, name, () =>
@@ -125,7 +141,59 @@ export class BuildInputs {
     return mounts;
   }
 
-  #pairsOf(step: StepDefinition): Pair[] {
+  /**
+   * Files that a step has elsewhere than where it may have looked, and those of inputs and steps that it does not list, as far as they
+   * are on this machine: nothing is fetched for a hint.
+   */
+  async elsewhere(step: StepDefinition): Promise<Elsewhere[]> {
+    const { definition, lock } = this.#request;
+    const found: Elsewhere[] = [];
+    for (const { input, locked } of this.#pairsOf({ inputs: definition.inputs.map(({ name }) => name) })) {
+      const isListed = step.inputs.includes(input.name);
+      if (input.kind === 'debian' && !isListed) {
+        const { packages } = debianInputs(lock).find(({ name }) => name === input.name) ?? { packages: [] };
+        for (const root of await this.#rootsAtHand(step))
+          found.push(filesOfPackages(input.name, packages, root));
+      } else if (isMounted(input) && locked.kind !== 'debian' && locked.kind !== 'oci') {
+        const tree = await this.#treeAtHand(input, locked);
+        if (tree !== undefined) found.push(filesOfTree({ name: input.name, folder: tree.folder }, isListed));
+      }
+    }
+    return [...found, outputsOfOthers(definition.steps, step)];
+  }
+
+  /** Roots of other steps that are laid out. */
+  async #rootsAtHand(step: StepDefinition): Promise<StepRoot[]> {
+    const others = this.#request.definition.steps.filter(({ name }) => name !== step.name);
+    const roots = new Map<string, StepRoot>();
+    for (const other of others) {
+      const packages = this.describe(other).packages.map(({ entry }) => entry);
+      const image = this.#pairsOf(other).some(({ locked }) => locked.kind === 'oci');
+      const root = image ? undefined : await this.#rootAtHand(packages);
+      if (root !== undefined) roots.set(root.key, root);
+    }
+    return [...roots.values()];
+  }
+
+  #rootAtHand(packages: readonly LockedPackage[]): Promise<StepRoot | undefined> {
+    const { cache } = this.#request;
+    const opened = this.#roots.get(rootName(packages));
+    return (opened ?? openRoot(packages, { cache, store: this.#store, fetch: notForHints })).catch(
+      () => undefined,
+    );
+  }
+
+  async #treeAtHand(input: MountedInput, locked: LockedMounted): Promise<SealedTree<null> | undefined> {
+    const fetch = async () => {
+      const wanted = this.#wantedOf(locked);
+      const held = await Promise.all(wanted.map((one) => this.#store.holds(one)));
+      if (held.includes(false)) await notForHints();
+    };
+    const options = { cache: this.#request.cache, store: this.#store, fetch };
+    return (this.#mounts.get(input.name) ?? openInput(input, locked, options)).catch(() => undefined);
+  }
+
+  #pairsOf(step: Pick<StepDefinition, 'inputs'>): Pair[] {
     const { definition, lock } = this.#request;
     return definition.inputs
       .filter(({ name }) => step.inputs.includes(name))

@@ -61,6 +61,7 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
     listWork: request.definition.products.some(({ evidence }) => evidence !== undefined),
     conditions: request.conditions,
     boundBy: run.identity.sandbox.limits,
+    elsewhere: () => run.inputs.elsewhere(step),
     trace: traceOf(run, step.name),
     signal,
     onLog: (text) => request.onEvent?.({ kind: 'log', step: step.name, text }),
@@ -75,7 +76,8 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
   const again: DoneStep['again'] = (changes) =>
     runStep(step, { ...context, ...changes, signal: request.signal, trace: undefined, listWork: false });
   const durationMs = Math.round(performance.now() - startedMs);
-  return { facts, root, mounted: inputs, result, comparisons, durationMs, reused, again };
+  const { elsewhere } = context;
+  return { facts, root, mounted: inputs, result, comparisons, durationMs, reused, again, elsewhere };
 }
 
 function traceOf({ request, work }: Run, step: string): string | undefined {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a failed step wanted and did not have, read from its log, with a hint at the Debian package that brings it. Programs say it in
+// What a failed step wanted and did not have, read from its log, with a hint at the input that would provide it. Programs say it in
 // their own words, so this finds what the usual ones of a firmware build say; a hint is a hint.
 
-import { quote } from '../core/faults.ts';
+import { printable, quote } from '../core/faults.ts';
+import type { Elsewhere } from './elsewhere.ts';
 import type { StepRoot } from './root.ts';
 
 /** How compilers, linkers, shells, make and the tools of a Debian system say that something is not there. */
@@ -59,16 +60,25 @@ export interface MissingInput {
 const NAMED_MAX = 5;
 
 /** What the log says was missing, in its order, each once, five at most. */
-export function findMissing(log: string, root: Pick<StepRoot, 'owners'>): MissingInput[] {
+export function findMissing(
+  log: string,
+  root: Pick<StepRoot, 'owners'>,
+  elsewhere: readonly Elsewhere[] = [],
+): MissingInput[] {
   const found = new Map<string, MissingInput>();
   for (const line of log.split('\n')) {
     const path = COMPLAINTS.map((complaint) => complaint.exec(line)?.[1]).find(
       (named) => named !== undefined,
     );
     if (path === undefined || found.has(path) || found.size === NAMED_MAX) continue;
-    found.set(path, { path, hint: hintAt(path, root) });
+    found.set(path, { path, hint: hintAt(path, root, elsewhere) });
   }
   return [...found.values()];
+}
+
+/** Whether the log says that anything was missing. */
+export function namesMissing(log: string): boolean {
+  return log.split('\n').some((line) => COMPLAINTS.some((complaint) => complaint.test(line)));
 }
 
 /** For a message: `; it did not find "stdio.h" (try the package avr-libc)`; empty if the log names nothing. */
@@ -78,11 +88,19 @@ export function describeMissing(missing: readonly MissingInput[]): string {
   return `; it did not find ${texts.join(', ')}`;
 }
 
-function hintAt(path: string, root: Pick<StepRoot, 'owners'>): string | undefined {
+/** Which input would provide what was looked for under a name or path; undefined if that is not known. */
+export function hintAt(
+  path: string,
+  root: Pick<StepRoot, 'owners'>,
+  elsewhere: readonly Elsewhere[],
+): string | undefined {
   const name = path.slice(path.lastIndexOf('/') + 1);
-  const wanted = path.replace(/^-l(.*)$/, 'lib$1.a');
+  const ending = `/${path.replace(/^-l(.*)$/, 'lib$1.a').replace(/^\/+/, '')}`;
   for (const [place, { name: owner }] of root.owners) {
-    if (place.endsWith(`/${wanted.replace(/^\/+/, '')}`)) return `the package ${owner} has /${place}`;
+    if (place.endsWith(ending)) return `the package ${owner} has ${printable(`/${place}`)}`;
+  }
+  for (const { paths, hint } of elsewhere) {
+    for (const place of paths) if (place.endsWith(ending)) return hint(place);
   }
   const packages = new Set([...root.owners.values()].map((owner) => owner.name));
   const library = C_LIBRARIES.find(([compiler]) => packages.has(compiler))?.[1];

@@ -18,7 +18,7 @@ import type { PrunableStep } from './prune.ts';
 import type { StepRoot } from './root.ts';
 import type { Shipped } from './shipped.ts';
 import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
-import type { Comparison, StepResult } from './step.ts';
+import type { Comparison, StepContext, StepResult } from './step.ts';
 
 /** An image of a build, with what is in it. */
 export interface BuiltImage extends TakenOutput {
@@ -59,6 +59,8 @@ export interface DoneStep {
   readonly reused: boolean;
   /** Runs it again, otherwise than it ran. */
   readonly again: PrunableStep['again'];
+  /** Files that it may have wanted and did not see. */
+  readonly elsewhere: StepContext['elsewhere'];
 }
 
 /** A build whose steps have all run. */

@@ -7,10 +7,11 @@ import { quote } from '../core/faults.ts';
 import type { SandboxLimits } from '../core/intoto/provenance.ts';
 import type { Conditions } from './conditions.ts';
 import type { StepDefinition } from './definition.ts';
+import type { Elsewhere } from './elsewhere.ts';
 import { BUILDER } from './faults.ts';
 import { clockLibrary } from './fixed-answers.ts';
 import type { MountedTree } from './input-files.ts';
-import { describeMissing, findMissing } from './missing-input.ts';
+import { describeMissing, findMissing, namesMissing } from './missing-input.ts';
 import { listWorkFiles, type TakenOutput, takeOutputs } from './outputs.ts';
 import { readRootFile, type StepRoot } from './root.ts';
 import { runInSandbox, type SandboxResult } from './sandbox.ts';
@@ -30,6 +31,8 @@ export interface StepContext {
   readonly conditions?: Conditions | undefined;
   /** What bounds memory and processes, the same for all steps of a build. */
   readonly boundBy: SandboxLimits;
+  /** Where else files are that it may want; asked only when something was not found. */
+  readonly elsewhere: () => Promise<readonly Elsewhere[]>;
   /** Where to write what was opened, for `waybill build --audit`. */
   readonly trace?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -85,7 +88,7 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     signal: context.signal,
     onLog: context.onLog,
   });
-  refuseFailure(step, result, context.root);
+  await refuseFailure(step, result, context);
   const outputs = await takeOutputs(step, work, join(context.outputs, step.name), context.sourceDateEpoch);
   return {
     outputs,
@@ -94,7 +97,11 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
   };
 }
 
-function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxResult, root: StepRoot): void {
+async function refuseFailure(
+  step: StepDefinition,
+  { exitCode, over, log }: SandboxResult,
+  { root, elsewhere }: StepContext,
+): Promise<void> {
   if (exitCode === 0) return;
   const last = quote(log.trim().split('\n').at(-1) ?? '');
   if (over === 'work') {
@@ -119,9 +126,10 @@ function refuseFailure(step: StepDefinition, { exitCode, over, log }: SandboxRes
   // 25 is SIGXFSZ: a file grew past the limit of the step.
   const got =
     exitCode === 128 + 25 ? `a file over ${step.outputSizeBytesMax} bytes` : `exit code ${exitCode}`;
+  const missing = findMissing(log, root, namesMissing(log) ? await elsewhere() : []);
   throw BUILDER.reject(
     'STEP_FAILED',
-    `expected step ${step.name} to succeed, got ${got}; its log ends with ${last}${describeMissing(findMissing(log, root))}`,
+    `expected step ${step.name} to succeed, got ${got}; its log ends with ${last}${describeMissing(missing)}`,
   );
 }
 

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the processes of a step opened and ran, as strace saw it from outside the sandbox [docs/spec/audit.md §Trace]. Each call is
+// What the processes of a step opened, ran and did not find, as strace saw it from outside the sandbox [docs/spec/audit.md §Trace]. Each call is
 // caught by the kernel before it returns, so that nothing is missed under load; a filter keeps the others at full speed.
+
+import { posix } from 'node:path';
 
 /** Calls that open or run a file by name. */
 const CALLS = ['open', 'openat', 'openat2', 'creat', 'execve', 'execveat', 'open_by_handle_at', 'uselib'];
+/** Calls that look for a file: shells look for programs with them, make for its rules' files. */
+const LOOKS = ['stat', 'newfstatat', 'statx', 'access', 'faccessat', 'faccessat2'];
 
-/** Options of strace that write a log to `path`: whole process tree, successful calls only, descriptors with their paths, the time of each. */
+/** Options of strace that write a log to `path`: whole process tree, successful and failed calls, descriptors with their paths, the time of each. */
 export function traceOptions(path: string): string[] {
-  const trace = `?${CALLS.join(',?')}`;
+  const trace = `?${[...CALLS, ...LOOKS].join(',?')}`;
   return [
     '-f',
     '--seccomp-bpf',
     '-q',
     '-ttt',
     '-y',
-    '-z',
     '-s',
     '0',
     '-e',
@@ -34,6 +37,48 @@ export interface Opened {
   readonly read: ReadonlySet<string>;
   /** Given to execve. */
   readonly ran: ReadonlySet<string>;
+  /** Looked for and not there, and no file of that name was found elsewhere; the step's own places are left out. */
+  readonly absent: ReadonlySet<string>;
+  /** Given to execve, which found no file, or not the program that runs it. */
+  readonly notRun: ReadonlySet<string>;
+}
+
+/** A call that names a file, which may be relative to a folder: its name, the folder, the file. */
+const NAMED = /^([a-z0-9_]+)\((?:(?:AT_FDCWD|\d+)<((?:[^>\\]|\\.)*)>(?:\(deleted\))?, )?"((?:[^"\\]|\\.)*)"/;
+const SUCCEEDED = / = \d+(?:<(?:[^>\\]|\\.)*>(?:\(deleted\))?)?$/;
+const FAILED = / = -1 (?:ENOENT|ENOTDIR) \([^"]*\)$/;
+/** Where a step may well look for what it has not made yet, and what the kernel makes. */
+const NO_INPUT = /^\/(?:build|tmp|proc|dev|sys)(?:\/|$)/;
+
+/** Names that stand for one another: GCC asks for a precompiled form of a header first, a linker for both forms of a library. */
+function standIns(name: string): string[] {
+  return [name, name.replace(/\.gch$/, ''), name.replace(/\.so$/, '.a'), name.replace(/\.a$/, '.so')];
+}
+
+/** Look-ups of a step. A search tries the same name in many folders: that it was found in one settles all of them. */
+class LookUps {
+  readonly #found = new Set<string>();
+  readonly #absent = new Set<string>();
+  readonly #notRun = new Set<string>();
+
+  add(line: string): void {
+    const [, call = '', folder, name] = NAMED.exec(line) ?? [];
+    if (name === undefined || name === '') return;
+    if (SUCCEEDED.test(line)) this.#found.add(posix.basename(name));
+    else if (FAILED.test(line) && (folder !== undefined || name.startsWith('/'))) {
+      const path = posix.resolve(folder ?? '/', name);
+      this.#absent.add(path);
+      if (call.startsWith('execve')) this.#notRun.add(path);
+    }
+  }
+
+  result(): Pick<Opened, 'absent' | 'notRun'> {
+    const missed = [...this.#absent].filter((path) => {
+      return !NO_INPUT.test(path) && !standIns(posix.basename(path)).some((name) => this.#found.has(name));
+    });
+    const plain = (paths: Iterable<string>) => new Set([...paths].map(unescapeC));
+    return { absent: plain(missed), notRun: plain(this.#notRun) };
+  }
 }
 
 /** A line of a log. */
@@ -87,12 +132,14 @@ export function* readTrace(log: string): Generator<TracedCall> {
 export function parseTrace(log: string): Opened {
   const read = new Set<string>();
   const ran = new Set<string>();
+  const lookUps = new LookUps();
   for (const { text, executed } of readTrace(log)) {
+    lookUps.add(text);
     const opened = openedBy(text);
     if (executed !== undefined) ran.add(executed);
     else if (opened !== undefined) read.add(opened);
   }
-  return { read, ran };
+  return { read, ran, ...lookUps.result() };
 }
 
 /** The path of what a call opened. */

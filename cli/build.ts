@@ -9,6 +9,7 @@ import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import type { BuildSummary } from '../builder/output-folder.ts';
 import { cacheFolder } from '../builder/store.ts';
+import { quote } from '../core/faults.ts';
 import { hostOption, mirrorOption, readDefinition, readLockFile } from './definition-file.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
@@ -217,7 +218,22 @@ async function printCheck(report: CheckReport): Promise<void> {
 /** Paths of one package that are printed; `audit.json` has all. */
 const SHOWN_PATHS_MAX = 5;
 
-function printAudit({ openedCount, usedCount, unexplainedCount, unexplained, prune }: AuditSummary): void {
+/** Names that were not found and are printed; `audit.json` has all. */
+const SHOWN_ABSENT_MAX = 10;
+
+/** Those first that an input would provide. */
+function printAbsent(absent: AuditSummary['absent']): void {
+  if (absent.length === 0) return;
+  printLine(`  not found   ${absent.length} names that steps looked for and did not have`);
+  const hinted = (has: boolean) => absent.filter(({ hint }) => (hint !== undefined) === has);
+  for (const { step, name, hint } of [...hinted(true), ...hinted(false)].slice(0, SHOWN_ABSENT_MAX))
+    printLine(`    ${step}: ${quote(name)}${hint === undefined ? '' : ` (${hint})`}`);
+  if (absent.length > SHOWN_ABSENT_MAX)
+    printLine(`    ${absent.length - SHOWN_ABSENT_MAX} more in audit.json`);
+}
+
+function printAudit(audit: AuditSummary): void {
+  const { openedCount, usedCount, unexplainedCount, unexplained, absent, prune } = audit;
   printLine(
     `  audit       ${openedCount} files opened, ${usedCount} proved in use, ${unexplainedCount} read and unexplained`,
   );
@@ -225,6 +241,7 @@ function printAudit({ openedCount, usedCount, unexplainedCount, unexplained, pru
     const more = paths.length > SHOWN_PATHS_MAX ? `, ${paths.length - SHOWN_PATHS_MAX} more` : '';
     printLine(`    ${name}: ${paths.slice(0, SHOWN_PATHS_MAX).join(', ')}${more}`);
   }
+  printAbsent(absent);
   const { passed, failed, reasons, keptCount, removedCount } = prune;
   const verdict = failed.length === 0 ? 'the same outputs' : `not the same: ${reasons.join('; ')}`;
   printLine(
