@@ -113,14 +113,23 @@ describe('the canonical form', () => {
   });
 
   test('sorts names as their UTF-8 is sorted', () => {
+    const letter = fc.constantFrom(
+      'a',
+      'b',
+      '\u0000',
+      'é',
+      '\ud7ff',
+      '\ue000',
+      '\uffff',
+      '\u{10000}',
+      '\u{10ffff}',
+    );
+    const name = fc.array(letter, { maxLength: 3 }).map((letters) => letters.join(''));
     fc.assert(
-      fc.property(fc.uniqueArray(fc.string({ unit: 'binary', maxLength: 4 }), { maxLength: 8 }), (names) => {
-        const good = names.filter(
-          (name) => name.isWellFormed() && name !== '__proto__' && !/["\\]/.test(name),
-        );
-        const sorted = [...good].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-        const value = Object.fromEntries(good.map((name) => [name, 1]));
-        expect(form(value)).toBe(`{${sorted.map((name) => `"${name}":1`).join(',')}}`);
+      fc.property(fc.array(name, { maxLength: 6 }), (names) => {
+        const value = Object.fromEntries(names.map((each) => [each, 1]));
+        const sorted = Object.keys(value).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+        expect(form(value)).toBe(`{${sorted.map((each) => `"${each}":1`).join(',')}}`);
       }),
     );
   });

@@ -46,6 +46,37 @@ describe('without consistent snapshots', () => {
     simulator.publish('targets');
     const client = new Client(simulator);
     expect(client.find('a').path).toBe('a');
-    expect(client.asked.slice(2)).toEqual(['timestamp.json', 'snapshot.json', 'targets.json'].slice(0));
+    expect(client.asked.slice(2)).toEqual(['timestamp.json', 'snapshot.json', 'targets.json']);
+  });
+});
+
+describe('one workflow that is refreshed again', () => {
+  test('sees what is new, and believes no role of the snapshot before', () => {
+    const simulator = new Simulator();
+    simulator.delegate('targets', 'A');
+    simulator.add('A', 'x', bytesOf('x'));
+    simulator.publish('A', 'targets');
+    const client = new Client(simulator);
+    const workflow = client.refresh();
+    expect(client.run(workflow.findTarget('x')).sizeBytes).toBe(1);
+    simulator.add('A', 'x', bytesOf('longer'));
+    simulator.publish('A');
+    expect(client.run(workflow.findTarget('x')).sizeBytes).toBe(1);
+    client.run(workflow.refresh());
+    expect(client.run(workflow.findTarget('x')).sizeBytes).toBe(6);
+  });
+
+  test('forgets timestamp and snapshot when their keys are exchanged', () => {
+    const simulator = new Simulator();
+    const client = new Client(simulator);
+    const workflow = client.refresh();
+    for (const role of ['timestamp', 'snapshot']) {
+      simulator.rotate(role);
+      simulator.roles.get(role).version = 0;
+    }
+    simulator.publishRoot();
+    simulator.publish('targets');
+    client.run(workflow.refresh());
+    expect(client.versions()).toEqual({ root: 2, timestamp: 1, snapshot: 1, targets: 3 });
   });
 });
