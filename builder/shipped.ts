@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { type DependencyRule, parseDepfile } from './depfile.ts';
 import { parseElf } from './elf.ts';
 import { EMBEDDED_SIZE_BYTES_MIN, findEmbedded } from './embedded.ts';
+import { type FileForm, formOf } from './file-form.ts';
 import { type EvidenceStep, type InputFile, InputFiles } from './input-files.ts';
 import { taggedLicence } from './licence.ts';
 import { type Contribution, objectsWithDiscards, parseLinkerMap } from './linker-map.ts';
@@ -54,6 +55,7 @@ export interface OpaqueFile {
   /** `<input>/<path>`. */
   readonly path: string;
   readonly sha256: string;
+  readonly form: FileForm;
   readonly occurrences: readonly Occurrence[];
 }
 
@@ -100,7 +102,9 @@ export async function findShipped(evidence: ImageEvidence): Promise<Shipped> {
   };
 }
 
-type FileFacts = Required<Pick<Occurrence, 'sha256'>> & Pick<Occurrence, 'licence'>;
+type FileFacts = Required<Pick<Occurrence, 'sha256'>> &
+  Pick<Occurrence, 'licence'> &
+  Pick<OpaqueFile, 'form'>;
 /** A depfile's rule, with the step that the depfile is of. */
 type Rule = DependencyRule & { readonly step: string };
 type Owner = LockedPackage | DeclaredComponent | string;
@@ -221,7 +225,8 @@ class Claims {
     for (const [owner, known] of this.#occurrences) {
       const occurrences = [...known.values()];
       if (typeof owner === 'string') {
-        opaqueFiles.push({ path: owner, sha256: this.#facts.get(owner)?.sha256 ?? '', occurrences });
+        const { sha256 = '', form = {} } = this.#facts.get(owner) ?? {};
+        opaqueFiles.push({ path: owner, sha256, form, occurrences });
       } else if ('paths' in owner) {
         components.set(owner, occurrences);
         if (this.#opaque.has(owner)) opaqueComponents.add(owner);
@@ -272,7 +277,7 @@ class Claims {
     const known = this.#occurrences.get(owner) ?? new Map<string, Occurrence>();
     const key = `${path}(${member.member ?? ''})`;
     const before = known.get(key)?.sizeBytes ?? 0;
-    const { sha256, ...licence } = await this.#describe(path, file);
+    const { sha256, form: _, ...licence } = await this.#describe(path, file);
     const digest = owner === file.package ? {} : { sha256 };
     known.set(key, { path, ...member, sizeBytes: before + sizeBytes, ...digest, ...licence });
     this.#occurrences.set(owner, known);
@@ -285,6 +290,7 @@ class Claims {
     const licence = taggedLicence(bytes);
     const facts = {
       sha256: createHash('sha256').update(bytes).digest('hex'),
+      form: formOf(bytes),
       ...(licence === undefined ? {} : { licence }),
     };
     this.#facts.set(path, facts);
