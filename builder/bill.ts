@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import type { Evidence, OutputReference, ProductDefinition } from './definition.ts';
+import { formOf } from './file-form.ts';
 import type { EvidenceStep } from './input-files.ts';
 import { licenceOf } from './licence.ts';
 import { joinLicences } from './licence-expression.ts';
@@ -36,7 +37,7 @@ export async function makeBill(
   const sbom = await buildSbom({
     product: definition.product,
     version: definition.version,
-    image: { file, sha256: digest('sha256'), sha512: digest('sha512') },
+    image: { file, sha256: digest('sha256'), sha512: digest('sha512'), form: formOf(image) },
     sourceDateEpoch: definition.sourceDateEpoch,
     toolVersion,
     ...(shipped === undefined ? {} : { shipped }),

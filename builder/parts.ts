@@ -15,6 +15,7 @@ export interface DeclaredComponent {
   readonly paths: readonly string[];
   /** Files, as in `paths`, that are in the image as they are: `.incbin`, objcopy, merged by a tool. */
   readonly embedded: readonly string[];
+  /** As `parseParty` reads it. */
   readonly supplier?: string;
   /** An SPDX expression. */
   readonly licence?: string;
@@ -34,6 +35,31 @@ export interface DeclaredHardware {
 const LINE = /^[^\p{Cc}]{1,200}$/u;
 const PURL = /^pkg:[a-z][a-z0-9.+-]*\/[^\s\p{Cc}]{1,500}$/u;
 
+/** Who supplies something, and how he is reached. */
+export interface Party {
+  readonly name: string;
+  readonly email?: string;
+  readonly url?: string;
+}
+
+const EMAIL = /^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+$/;
+const PARTY = /^([^<>]*[^<>\s])(?: <([^<>\s]+)>)?$/;
+
+/** Reads `Name`, `Name <address>` or `Name <https://…>`, which were checked when the definition was read. */
+export function parseParty(text: string): Party {
+  const [, name = text, reached] = PARTY.exec(text) ?? [];
+  if (reached === undefined) return { name };
+  return EMAIL.test(reached) ? { name, email: reached } : { name, url: reached };
+}
+
+function isParty(text: string): boolean {
+  const reached = PARTY.exec(text)?.[2];
+  if (reached === undefined) return PARTY.test(text);
+  return EMAIL.test(reached) || (/^https?:\/\//.test(reached) && URL.canParse(reached));
+}
+
+const PARTY_FORM = 'a name, or a name with <e-mail address> or <https://…> behind it';
+
 /** Reads `components:`; `inputs` are the names that paths may start with. */
 export function parseComponents(
   list: DocumentNode | undefined,
@@ -50,7 +76,7 @@ export function parseComponents(
       ...text(node, 'version', LINE, 'a version'),
       paths: read('paths'),
       embedded: read('embedded'),
-      ...text(node, 'supplier', LINE, 'a name'),
+      ...text(node, 'supplier', LINE, PARTY_FORM, isParty),
       ...text(node, 'licence', LINE, 'an SPDX expression', isLicenceExpression),
       ...text(node, 'purl', PURL, 'a package URL'),
       ...text(node, 'cpe', LINE, 'a CPE 2.3 name', isCpe),
@@ -83,7 +109,7 @@ export function parseHardware(list: DocumentNode | undefined): DeclaredHardware[
     return {
       name,
       kind: node.field('kind').word('board', 'microcontroller', 'secure-element', 'other'),
-      ...text(node, 'supplier', LINE, 'a name'),
+      ...text(node, 'supplier', LINE, PARTY_FORM, isParty),
       ...revision,
       ...text(node, 'partNumber', LINE, 'a part number'),
     };

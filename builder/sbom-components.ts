@@ -19,10 +19,11 @@ import {
   SpdxLicense,
 } from '@cyclonedx/cyclonedx-library/Models';
 import { isSupportedSpdxId } from '@cyclonedx/cyclonedx-library/SPDX';
+import type { FileForm } from './file-form.ts';
 import { joinLicences } from './licence-expression.ts';
 import type { LockedPackage } from './lock-file.ts';
 import type { PackageControl } from './package-control.ts';
-import type { DeclaredComponent, DeclaredHardware } from './parts.ts';
+import { type DeclaredComponent, type DeclaredHardware, type Party, parseParty } from './parts.ts';
 import type { Occurrence, OpaqueFile } from './shipped.ts';
 
 /** What is known of a package that ships. */
@@ -47,11 +48,13 @@ export function packageComponent(
     version: entry.version,
     purl: url,
     publisher: distribution,
-    supplier: organisation(maintainer ?? distribution, email),
+    supplier: organisation({ name: maintainer ?? distribution, ...(email === undefined ? {} : { email }) }),
     hashes: sha256(entry.sha256),
   });
   if (facts?.sha512 !== undefined) component.hashes.set(HashAlgorithm['SHA-512'], facts.sha512);
   addLicence(component, facts?.licence);
+  // Whether a package counts as executable for a program in it, the guideline leaves to who reads it: nothing is said.
+  addFile(component, baseName(entry.path), { archive: true, structured: true });
   if (source !== undefined) component.properties.add(new Property('waybill:sourcePackage', source));
   if (homepage !== undefined) {
     component.externalReferences.add(new ExternalReference(homepage, ExternalReferenceType.Website));
@@ -69,7 +72,7 @@ export function declaredComponent(
   const component = new Component(ComponentType.Library, name, {
     bomRef: purl ?? `component:${name}@${version ?? ''}`,
     ...(version === undefined ? {} : { version }),
-    ...(supplier === undefined ? {} : { supplier: organisation(supplier) }),
+    ...(supplier === undefined ? {} : { supplier: organisation(parseParty(supplier)) }),
     ...(purl === undefined ? {} : { purl }),
     ...(cpe === undefined ? {} : { cpe }),
   });
@@ -80,10 +83,12 @@ export function declaredComponent(
 
 /** A precompiled object or archive that nobody declared. */
 export function opaqueComponent(file: OpaqueFile): Component {
-  const component = new Component(ComponentType.Library, file.path.slice(file.path.lastIndexOf('/') + 1), {
+  const name = baseName(file.path);
+  const component = new Component(ComponentType.Library, name, {
     bomRef: `file:${file.path}`,
     hashes: sha256(file.sha256),
   });
+  addFile(component, name, file.form);
   addOpaque(component);
   return component;
 }
@@ -94,7 +99,7 @@ export function hardwareComponent(part: DeclaredHardware, firmware: Component): 
   const component = new Component(ComponentType.Device, name, {
     bomRef: `hardware:${name}@${revision ?? ''}`,
     ...(revision === undefined ? {} : { version: revision }),
-    ...(supplier === undefined ? {} : { supplier: organisation(supplier) }),
+    ...(supplier === undefined ? {} : { supplier: organisation(parseParty(supplier)) }),
   });
   // A name that the CycloneDX property taxonomy has for devices; it has none for what suppliers call a part.
   component.properties.add(new Property('cdx:device:function', kind));
@@ -117,9 +122,23 @@ export function addLicence(component: Component, licence: string | undefined): v
   component.licenses.add(model);
 }
 
-export function organisation(name: string, email?: string): OrganizationalEntity {
+/** Says of a component that is a file what BSI's taxonomy of properties asks for, as far as it is known [BSI-TR-03183-2 §5.2.2]. */
+export function addFile(component: Component, name: string, form: FileForm): void {
+  const add = (property: string, value: string) =>
+    component.properties.add(new Property(`bsi:component:${property}`, value));
+  const { executable, archive, structured } = form;
+  add('filename', name);
+  if (executable !== undefined) add('executable', executable ? 'executable' : 'non-executable');
+  if (archive !== undefined) add('archive', archive ? 'archive' : 'no archive');
+  if (structured !== undefined) add('structured', structured ? 'structured' : 'unstructured');
+}
+
+const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+
+export function organisation({ name, email, url }: Party): OrganizationalEntity {
   return new OrganizationalEntity({
     name,
+    ...(url === undefined ? {} : { url: new Set([url]) }),
     ...(email === undefined
       ? {}
       : { contact: new OrganizationalContactRepository([new OrganizationalContact({ email })]) }),

@@ -19,10 +19,12 @@ import { quote } from '../core/faults.ts';
 import type { ResourceDescriptor } from '../core/intoto/statement.ts';
 import { releaseUri } from '../core/release/version.ts';
 import { BUILDER } from './faults.ts';
+import type { FileForm } from './file-form.ts';
 import type { LockedPackage } from './lock-file.ts';
-import type { DeclaredComponent, DeclaredHardware } from './parts.ts';
+import { type DeclaredComponent, type DeclaredHardware, parseParty } from './parts.ts';
 import { addUnmodelled, type CycloneDxDocument } from './sbom-additions.ts';
 import {
+  addFile,
   addLicence,
   declaredComponent,
   hardwareComponent,
@@ -38,7 +40,12 @@ import type { Occurrence, Shipped } from './shipped.ts';
 export interface SbomContent {
   readonly product: string;
   readonly version: string;
-  readonly image: { readonly file: string; readonly sha256: string; readonly sha512: string };
+  readonly image: {
+    readonly file: string;
+    readonly sha256: string;
+    readonly sha512: string;
+    readonly form: FileForm;
+  };
   readonly sourceDateEpoch: number;
   /** Version of Waybill. */
   readonly toolVersion: string;
@@ -110,7 +117,7 @@ function* shippedComponents(content: SbomContent): Generator<[Component, readonl
 
 function buildMetadata(content: SbomContent): Metadata {
   const own = content.components.find(({ name }) => name === content.product);
-  const supplier = own?.supplier === undefined ? undefined : organisation(own.supplier);
+  const supplier = own?.supplier === undefined ? undefined : organisation(parseParty(own.supplier));
   const firmware = new Component(ComponentType.Firmware, content.product, {
     bomRef: releaseUri(content.product, content.version),
     version: content.version,
@@ -123,6 +130,9 @@ function buildMetadata(content: SbomContent): Metadata {
     ]),
   });
   addLicence(firmware, own?.licence ?? taggedLicences(own === undefined ? [] : ownPlaces(content)));
+  // A firmware image is the guideline's own case of an archive without structure; one may have some.
+  const form = { structured: false, ...content.image.form, executable: true, archive: true };
+  addFile(firmware, content.image.file, form);
   const add = (name: string, value: string) =>
     firmware.properties.add(new Property(`waybill:${name}`, value));
   add('image', content.image.file);

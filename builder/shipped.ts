@@ -6,6 +6,7 @@ import { posix } from 'node:path';
 import { type DependencyRule, parseDepfile } from './depfile.ts';
 import { parseElf } from './elf.ts';
 import { EMBEDDED_SIZE_BYTES_MIN, findEmbedded } from './embedded.ts';
+import { type FileForm, formOf } from './file-form.ts';
 import { Gaps } from './gaps.ts';
 import {
   declaredNames,
@@ -64,6 +65,7 @@ export interface OpaqueFile {
   /** `<input>/<path>`. */
   readonly path: string;
   readonly sha256: string;
+  readonly form: FileForm;
   readonly occurrences: readonly Occurrence[];
 }
 
@@ -124,7 +126,7 @@ class Claims {
   readonly #occurrences = new Map<Owner, Map<string, Occurrence>>();
   readonly #opaque = new Set<Owner>();
   /** Digests of files that are components of their own. */
-  readonly #digests = new Map<string, string>();
+  readonly #opaqueFacts = new Map<string, Pick<OpaqueFile, 'sha256' | 'form'>>();
   /** Where the linker ran, absolute. */
   readonly #linkFolder: string;
 
@@ -252,7 +254,8 @@ class Claims {
     for (const [owner, known] of this.#occurrences) {
       const occurrences = [...known.values()];
       if (typeof owner === 'string') {
-        opaqueFiles.push({ path: owner, sha256: this.#digests.get(owner) ?? '', occurrences });
+        const { sha256 = '', form = {} } = this.#opaqueFacts.get(owner) ?? {};
+        opaqueFiles.push({ path: owner, sha256, form, occurrences });
       } else if ('paths' in owner) {
         components.set(owner, occurrences);
         if (this.#opaque.has(owner)) opaqueComponents.add(owner);
@@ -302,7 +305,8 @@ class Claims {
     const before = known.get(key);
     // A file is read once, however many sections came out of it.
     const { sha256, licence } = before ?? (await file.describe()) ?? {};
-    if (typeof owner === 'string' && sha256 !== undefined) this.#digests.set(owner, sha256);
+    if (typeof owner === 'string' && sha256 !== undefined && !this.#opaqueFacts.has(owner))
+      this.#opaqueFacts.set(owner, { sha256, form: formOf((await file.read()) ?? new Uint8Array()) });
     known.set(key, {
       path,
       ...(member === undefined ? {} : { member }),

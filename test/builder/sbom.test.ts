@@ -2,11 +2,13 @@
 // The SBOM as a document: valid CycloneDX 1.6, the same for the same content, refused where it is not.
 
 import { describe, expect, test } from 'vitest';
+import { formOf } from '../../builder/file-form.ts';
 import type { LockedPackage } from '../../builder/lock-file.ts';
 import { packageUrl } from '../../builder/package-url.ts';
 import type { DeclaredComponent } from '../../builder/parts.ts';
 import { buildSbom, type SbomContent } from '../../builder/sbom.ts';
 import type { Occurrence } from '../../builder/shipped.ts';
+import { utf8 } from '../../core/encoding/utf8.ts';
 
 const entry = (name: string, more: Partial<LockedPackage> = {}): LockedPackage => ({
   name,
@@ -28,7 +30,7 @@ function content(more: Partial<SbomContent> = {}): SbomContent {
   return {
     product: 'thing',
     version: '1.2.3',
-    image: { file: 'image.bin', sha256: 'a'.repeat(64), sha512: 'a'.repeat(128) },
+    image: { file: 'image.bin', sha256: 'a'.repeat(64), sha512: 'a'.repeat(128), form: {} },
     sourceDateEpoch: 1_700_000_000,
     toolVersion: '0.1.0',
     shipped: {
@@ -124,8 +126,20 @@ describe('an SBOM', () => {
   test('names declared components, precompiled files and hardware, and the product itself by its own entry', async () => {
     const { shipped } = content();
     if (shipped === undefined) throw new Error('no content');
-    const declared = { name: 'crc', version: '2', paths: ['firmware/crc'], embedded: [], supplier: 'Sums' };
-    const own = { name: 'thing', paths: ['firmware/src'], embedded: [], supplier: 'Us', licence: 'ISC' };
+    const declared = {
+      name: 'crc',
+      version: '2',
+      paths: ['firmware/crc'],
+      embedded: [],
+      supplier: 'Sums <https://sums.example/x>',
+    };
+    const own = {
+      name: 'thing',
+      paths: ['firmware/src'],
+      embedded: [],
+      supplier: 'Us <us@thing.example>',
+      licence: 'ISC',
+    };
     const place = { path: 'firmware/crc/crc.c', sizeBytes: 9, sha256: 'c'.repeat(64), licence: 'MIT' };
     const sbom = await parse({
       shipped: {
@@ -139,6 +153,7 @@ describe('an SBOM', () => {
           {
             path: 'firmware/pre.a',
             sha256: 'd'.repeat(64),
+            form: formOf(utf8('!<arch>\n')),
             occurrences: [{ path: 'firmware/pre.a', member: 'x.o', sizeBytes: 12 }],
           },
         ],
@@ -165,7 +180,7 @@ describe('an SBOM', () => {
       sbom.components.find((component: { name: string }) => component.name === name);
     expect(named('crc')).toMatchObject({
       version: '2',
-      supplier: { name: 'Sums' },
+      supplier: { name: 'Sums', url: ['https://sums.example/x'] },
       licenses: [{ expression: 'Apache-2.0 AND MIT' }],
       properties: [{ name: 'waybill:opaque' }],
       evidence: {
@@ -180,7 +195,12 @@ describe('an SBOM', () => {
     });
     expect(named('pre.a')).toMatchObject({
       hashes: [{ content: 'd'.repeat(64) }],
-      properties: [{ name: 'waybill:opaque' }],
+      properties: [
+        { name: 'bsi:component:archive', value: 'archive' },
+        { name: 'bsi:component:filename', value: 'pre.a' },
+        { name: 'bsi:component:structured', value: 'structured' },
+        { name: 'waybill:opaque' },
+      ],
       evidence: { occurrences: [{ additionalContext: 'member x.o, 12 bytes in the image' }] },
     });
     expect(named('Board')).toMatchObject({ type: 'device', version: 'B', supplier: { name: 'Boards' } });
@@ -193,18 +213,32 @@ describe('an SBOM', () => {
       publisher: 'debian',
       licenses: [{ expression: 'MIT OR ISC' }],
       hashes: [{ alg: 'SHA-256' }, { alg: 'SHA-512' }],
-      properties: [{ name: 'waybill:sourcePackage', value: 'lib 1' }],
+      properties: [
+        { name: 'bsi:component:archive', value: 'archive' },
+        { name: 'bsi:component:filename', value: 'x.deb' },
+        { name: 'bsi:component:structured', value: 'structured' },
+        { name: 'waybill:sourcePackage', value: 'lib 1' },
+      ],
       externalReferences: [{ url: 'https://lib.example/' }],
     });
     expect(named('thing')).toBeUndefined();
     expect(sbom.metadata).toMatchObject({
-      supplier: { name: 'Us' },
+      supplier: { name: 'Us', contact: [{ email: 'us@thing.example' }] },
       component: {
-        supplier: { name: 'Us' },
+        supplier: { name: 'Us', contact: [{ email: 'us@thing.example' }] },
         licenses: [{ license: { id: 'ISC' } }],
         evidence: { occurrences: [{ location: 'firmware/src/main.c' }] },
       },
     });
+    const file = sbom.metadata.component.properties.filter(({ name }: { name: string }) =>
+      name.startsWith('bsi:'),
+    );
+    expect(file).toEqual([
+      { name: 'bsi:component:archive', value: 'archive' },
+      { name: 'bsi:component:executable', value: 'executable' },
+      { name: 'bsi:component:filename', value: 'image.bin' },
+      { name: 'bsi:component:structured', value: 'unstructured' },
+    ]);
     // main.c says MIT, the product is declared as ISC.
     expect(sbom.metadata.component.properties).toContainEqual({
       name: 'waybill:gap',
@@ -234,7 +268,9 @@ describe('an SBOM', () => {
     expect(Buffer.from(await buildSbom(content())).equals(await buildSbom(content()))).toBe(true);
     const [first, other] = [
       await parse(),
-      await parse({ image: { file: 'image.bin', sha256: 'b'.repeat(64), sha512: 'b'.repeat(128) } }),
+      await parse({
+        image: { file: 'image.bin', sha256: 'b'.repeat(64), sha512: 'b'.repeat(128), form: {} },
+      }),
     ];
     expect(first.metadata.timestamp).toBe('2023-11-14T22:13:20.000Z');
     expect(first.serialNumber).toMatch(
@@ -250,4 +286,18 @@ describe('an SBOM', () => {
     const packages = new Map([['pkg:deb/debian/broken@1', { entry: broken, distribution: 'debian' }]]);
     await expect(buildSbom(content({ packages }))).rejects.toMatchObject({ code: 'SBOM_INVALID' });
   });
+});
+
+test.each([
+  ['!<arch>\n', { archive: true, structured: true }],
+  ['PK\x03\x04', { archive: true, structured: true }],
+  [`${'x'.repeat(257)}ustar`, { archive: true, structured: true }],
+  ['070701', { archive: true, structured: true }],
+  ['\xd0\x0d\xfe\xed', { archive: true, structured: true }],
+  ['hsqs', { archive: true, structured: true }],
+  ['\x7fELF', { executable: true }],
+  ['\x00\x20\x00\x20', {}],
+  ['', {}],
+])('a file that begins with %j is what it is', (head, form) => {
+  expect(formOf(Buffer.from(head, 'latin1'))).toEqual(form);
 });

@@ -82,7 +82,7 @@ describe('its SBOM', () => {
   test('names the vendored library that is in the image, by its own tags, and not the one that the linker dropped', () => {
     expect(named('crc16')).toMatchObject({
       version: '1.2.0',
-      supplier: { name: 'Example Check Sums' },
+      supplier: { name: 'Example Check Sums', url: ['https://sums.example/'] },
       licenses: [{ license: { id: 'MIT' } }],
       purl: 'pkg:generic/crc16@1.2.0',
       cpe: 'cpe:2.3:a:example:crc16:1.2.0:*:*:*:*:*:*:*',

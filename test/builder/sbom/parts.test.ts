@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest';
 import { isCpe } from '../../../builder/cpe.ts';
 import { isLicenceExpression, joinLicences } from '../../../builder/licence-expression.ts';
+import { parseParty } from '../../../builder/parts.ts';
 import { readYaml, stepYaml, yamlOver } from '../definitions.ts';
 
 const whole = (more: string) => readYaml(`${yamlOver({ keyring: 'keys.gpg' }, stepYaml('make'))}${more}`);
@@ -21,7 +22,7 @@ const COMPONENTS = `components:
 const HARDWARE = `hardware:
   - name: Evaluation board
     kind: board
-    supplier: Example Boards
+    supplier: Example Boards <https://boards.example/x>
     revision: B
   - name: LM3S6965
     kind: microcontroller
@@ -45,7 +46,12 @@ describe('a definition', () => {
       { name: 'radio', paths: [], embedded: ['tools/usr/lib/radio.bin'] },
     ]);
     expect(hardware).toEqual([
-      { name: 'Evaluation board', kind: 'board', supplier: 'Example Boards', revision: 'B' },
+      {
+        name: 'Evaluation board',
+        kind: 'board',
+        supplier: 'Example Boards <https://boards.example/x>',
+        revision: 'B',
+      },
       { name: 'LM3S6965', kind: 'microcontroller', partNumber: 'LM3S6965-IQC50-A2' },
     ]);
     expect(whole('')).toMatchObject({ components: [], hardware: [] });
@@ -57,6 +63,17 @@ describe('a definition', () => {
     ['a licence that is none', COMPONENTS, 'MIT OR', 'MYT OR', 'SPDX expression'],
     ['a CPE that is none', COMPONENTS, 'cpe:2.3:a', 'cpe:2.3:x', 'CPE 2.3'],
     ['a package URL that is none', COMPONENTS, 'pkg:generic', 'generic', 'package URL'],
+    [
+      'a supplier of two addresses',
+      COMPONENTS,
+      'Check Sums',
+      'Check Sums <a@b.c> <d@e.f>',
+      'a name, or a name with',
+    ],
+    ['a supplier without a name', COMPONENTS, 'Example Check Sums', '<a@b.c>', 'a name, or a name with'],
+    ['an address that is none', COMPONENTS, 'Check Sums', 'Check Sums <ab.c>', 'a name, or a name with'],
+    ['another URL', COMPONENTS, 'Check Sums', 'Check Sums <ftp://a.b>', 'a name, or a name with'],
+    ['hardware by nobody', HARDWARE, 'Boards <https', 'Boards <<https', 'a name, or a name with'],
     ['nothing to claim', COMPONENTS, 'paths: [tools/usr/src/crc16]', 'paths: []', 'at least one entry'],
     ['two of one name', COMPONENTS, 'name: radio', 'name: crc16\n    version: 1.2.0', 'twice'],
     [
@@ -75,6 +92,14 @@ describe('a definition', () => {
       expect.objectContaining({ code: 'DEFINITION_MALFORMED', message: expect.stringContaining(said) }),
     );
   });
+});
+
+test.each([
+  ['Sums', { name: 'Sums' }],
+  ['Check Sums <a+b@sums.example>', { name: 'Check Sums', email: 'a+b@sums.example' }],
+  ['Check Sums <https://sums.example/@us>', { name: 'Check Sums', url: 'https://sums.example/@us' }],
+])('%s is a supplier', (text, party) => {
+  expect(parseParty(text)).toEqual(party);
 });
 
 test.each([
