@@ -138,6 +138,16 @@ describe('in version 2 a group is made', () => {
     expect(await outputOf(start(script, { groups: [inner], before }))).toBe(String(expected));
   });
 
+  test('at the top of a container whose processes went to a group below', async (context) => {
+    const top = wholeHierarchy(context);
+    const container = make(join(top, 'a'));
+    const enter = `mount -t cgroup2 x /mnt; umount ${top}; mkdir /mnt/b; echo 0 >/mnt/b/cgroup.procs; exec "$@"`;
+    made.unshift(join(container, 'b'));
+    const before = ['unshare', '--mount', '--cgroup', 'sh', '-e', '-c', enter, 'sh'];
+    const script = `console.log(findDelegation()?.memory, await probeLimits());`;
+    expect(await outputOf(start(script, { groups: [container], before }))).toBe('/mnt cgroup');
+  });
+
   test('not from outside the namespace of what is mounted', async (context) => {
     const top = wholeHierarchy(context);
     const inner = make(join(make(join(top, 'a'), SHARED), 'b'));
