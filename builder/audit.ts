@@ -205,8 +205,3 @@ function isLoaded(bytes: Buffer): boolean {
   if (bytes.length < 18 || bytes.readUInt32BE(0) !== 0x7f454c46) return false;
   return ELF_LOADED.includes(bytes[5] === 1 ? bytes.readUInt16LE(16) : bytes.readUInt16BE(16));
 }
-
-/** Where the trace of a step is kept while a build is under way. */
-export function tracePath(work: string, step: string): string {
-  return join(work, `${step}.strace`);
-}

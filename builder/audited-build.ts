@@ -8,10 +8,12 @@ import { buildAttributeReport, INPUTS_TRACED } from '../core/intoto/scai.ts';
 import { formatStatement } from '../core/intoto/statement.ts';
 import { buildTestResult } from '../core/intoto/test-result.ts';
 import type { Absent } from './absent.ts';
-import { type Audit, findUnexplained, formatAudit, readAudit, tracePath } from './audit.ts';
+import { type Audit, findUnexplained, formatAudit, readAudit } from './audit.ts';
+import type { FinishedRun } from './finished-run.ts';
 import { runTool } from './host-tool.ts';
-import { type FinishedRun, type ImageBill, sbomFile } from './output-folder.ts';
+import { type ImageBill, sbomFile } from './output-folder.ts';
 import { filesNamedBy, type PrunedBuild, pruneAndRebuild } from './prune.ts';
+import { tracePath } from './trace.ts';
 import { ownerKey } from './used-files.ts';
 
 export interface AuditSummary {

@@ -2,23 +2,27 @@
 // From a build whose steps have all run to its SBOM: evidence gathered, what ships found, facts about it read.
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { ResourceDescriptor } from '../core/intoto/statement.ts';
-import type { Evidence, OutputReference, ProductDefinition } from './definition.ts';
+import type { KeptBill } from './bill-cache.ts';
+import type { Evidence, ProductDefinition } from './definition.ts';
 import { formOf } from './file-form.ts';
+import {
+  type DoneStep,
+  type FinishedRun,
+  inputNames,
+  otherInputs,
+  packagesOf,
+  readOutput,
+} from './finished-run.ts';
 import type { EvidenceStep } from './input-files.ts';
 import { licenceOf } from './licence.ts';
 import { joinLicences } from './licence-expression.ts';
 import type { LockedPackage } from './lock-file.ts';
-import type { DoneStep, FinishedRun } from './output-folder.ts';
 import { readRootFile } from './root.ts';
 import { buildSbom } from './sbom.ts';
 import { type PackageFacts, taggedLicences } from './sbom-components.ts';
 import { findShipped, type Occurrence, type Shipped } from './shipped.ts';
 
-export interface Bill {
-  readonly sbom: Uint8Array;
+export interface Bill extends KeptBill {
   /** Absent where the definition names no evidence. */
   readonly shipped?: Shipped;
 }
@@ -50,7 +54,7 @@ export async function makeBill(
     steps: done.map(([name, { facts }]) => ({
       name,
       packageUrls: facts.packages.map(({ url }) => url),
-      inputs: namesOf(facts.dependencies),
+      inputs: inputNames(facts.dependencies),
     })),
     comparisons: done.flatMap(([, { comparisons }]) =>
       comparisons.map(
@@ -58,7 +62,11 @@ export async function makeBill(
       ),
     ),
   });
-  return { sbom, ...(shipped === undefined ? {} : { shipped }) };
+  return {
+    sbom,
+    ships: shipNames(shipped, definition.product),
+    ...(shipped === undefined ? {} : { shipped }),
+  };
 }
 
 /** Steps that ran, as evidence, in their order. */
@@ -105,11 +113,6 @@ async function findShippedOf(run: FinishedRun, evidence: Evidence, image: Uint8A
   });
 }
 
-/** An output's bytes. */
-export function readOutput(run: FinishedRun, { step, file }: OutputReference): Promise<Buffer> {
-  return readFile(join(run.beside, 'outputs', step, file));
-}
-
 async function findFacts(run: FinishedRun, shipped: Shipped): Promise<Map<LockedPackage, PackageFacts>> {
   const facts = new Map<LockedPackage, PackageFacts>();
   for (const [entry, occurrences] of shipped.packages) {
@@ -136,30 +139,9 @@ async function findLicence(
   return said.length === found.length ? joinLicences(said) : taggedLicences(occurrences);
 }
 
-/** Every package that a step could see, by package URL, sorted. */
-export function packagesOf(run: FinishedRun): Map<string, { entry: LockedPackage; distribution: string }> {
-  const packages = new Map<string, { entry: LockedPackage; distribution: string }>();
-  for (const { facts } of run.done.values()) {
-    for (const { url, entry } of facts.packages) {
-      packages.set(url, { entry, distribution: url.split('/')[1] ?? '' });
-    }
-  }
-  return new Map([...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-const namesOf = (parts: readonly ResourceDescriptor[]): string[] => [
-  ...new Set(parts.map(({ annotations }) => annotations?.input ?? '')),
-];
-
-/** What steps were given besides packages, by name of the input, sorted. */
-export function otherInputs(run: FinishedRun): Map<string, ResourceDescriptor[]> {
-  const inputs = new Map<string, ResourceDescriptor[]>();
-  for (const { facts } of run.done.values()) {
-    for (const name of namesOf(facts.dependencies))
-      inputs.set(
-        name,
-        facts.dependencies.filter(({ annotations }) => annotations?.input === name),
-      );
-  }
-  return new Map([...inputs].sort(([a], [b]) => (a < b ? -1 : 1)));
+function shipNames(shipped: Shipped | undefined, product: string): string[] {
+  if (shipped === undefined) return [];
+  const named = [...shipped.packages.keys(), ...shipped.components.keys()].map(({ name }) => name);
+  const opaque = shipped.opaqueFiles.map(({ path }) => path);
+  return [...named.filter((name) => name !== product), ...opaque].sort();
 }

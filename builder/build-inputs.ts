@@ -58,15 +58,17 @@ async function notForHints(): Promise<never> {
 export class BuildInputs {
   fetchedSizeBytes = 0;
   readonly #request: BuildRequest;
+  readonly #fit: Promise<unknown>;
   readonly #store: ContentStore;
   readonly #archive: ContentStore | undefined;
   readonly #roots = new Map<string, Promise<StepRoot>>();
   readonly #mounts = new Map<string, Promise<SealedTree<null>>>();
   readonly #mirrors = new Map<string, Promise<string>>();
 
-  /** The lock has been checked against the definition. */
-  constructor(request: BuildRequest) {
+  /** The lock has been checked against the definition. Nothing is fetched or unpacked before `fit`, or if that fails. */
+  constructor(request: BuildRequest, fit: Promise<unknown>) {
     this.#request = request;
+    this.#fit = fit;
     this.#store = new ContentStore(request.cache);
     this.#archive = request.archive === undefined ? undefined : ContentStore.archive(request.archive);
   }
@@ -76,10 +78,16 @@ export class BuildInputs {
    * every input. @throws LOCK_OUTDATED, INPUT_…, FETCH_…
    */
   async prepare(): Promise<void> {
-    const { lock, folder } = this.#request;
+    const { definition, lock, folder } = this.#request;
     if (folder !== undefined) await checkFolders(lock.inputs, folder);
-    if (this.#archive === undefined) return;
-    await this.#fetch(this.#request.lock.inputs.flatMap((locked) => this.#wantedOf(locked)));
+    if (this.#archive !== undefined) {
+      await this.#fetch(this.#request.lock.inputs.flatMap((locked) => this.#wantedOf(locked)));
+    }
+    const [first] = definition.steps;
+    if (first === undefined) return;
+    const packages = this.describe(first).packages.map(({ entry }) => entry);
+    // The step will wait for it, and hear what is wrong with it.
+    this.openRoot(first, packages).catch(() => {});
   }
 
   /** Packages with roles, and dependencies of other kinds, of a step. @throws SANDBOX_ROOT_CONFLICT */
@@ -231,6 +239,7 @@ export class BuildInputs {
   }
 
   async #fetch(wanted: readonly Wanted[]): Promise<void> {
+    await this.#fit;
     const { registry, signal } = this.#request;
     let shownMs = 0;
     const options: BlobOptions = {

@@ -4,15 +4,16 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
-import { tracePath } from './audit.ts';
+import type { BillCache } from './bill-cache.ts';
 import type { BuildRequest } from './build.ts';
 import type { BuildInputs } from './build-inputs.ts';
 import type { StepDefinition } from './definition.ts';
-import { type DoneStep, outputOf } from './output-folder.ts';
+import { type DoneStep, outputOf } from './finished-run.ts';
 import { runSteps } from './schedule.ts';
 import type { BuildIdentity, StepFacts } from './statements.ts';
 import { comparePublished, runStep, type StepContext, type StepResult } from './step.ts';
 import { type StepCache, type StepClosure, stepKey } from './step-cache.ts';
+import { tracePath } from './trace.ts';
 
 /** A build under way. */
 export interface Run {
@@ -25,6 +26,8 @@ export interface Run {
   readonly inputs: BuildInputs;
   /** Where steps that ran before are kept; absent where they are to be run. */
   readonly cache?: StepCache;
+  /** The same of SBOMs. */
+  readonly bills?: BillCache;
   readonly done: Map<string, DoneStep>;
 }
 

@@ -5,6 +5,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
+import { BillCache } from './bill-cache.ts';
 import { BuildInputs } from './build-inputs.ts';
 import { type Run, runAll } from './build-steps.ts';
 import type { Conditions } from './conditions.ts';
@@ -12,8 +13,9 @@ import type { BuildDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { checkLock, type Lock } from './lock-file.ts';
 import { type BuildSummary, writeFolder } from './output-folder.ts';
-import { probeSandbox } from './preflight.ts';
+import { type BuildSandbox, probeSandbox } from './preflight.ts';
 import { removeTree } from './remove-tree.ts';
+import type { BuildIdentity } from './statements.ts';
 import { StepCache } from './step-cache.ts';
 import { sweepLeftovers } from './sweep.ts';
 
@@ -50,6 +52,8 @@ export interface BuildRequest {
   readonly jobs?: number | undefined;
   /** A folder to leave traces of the steps in, for `waybill build --check`. */
   readonly traces?: string | undefined;
+  /** What the machine is found to be fit for, where somebody asks already. */
+  readonly sandbox?: Promise<BuildSandbox> | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: BuildEvent) => void;
 }
@@ -68,42 +72,46 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
   checkLock(request.definition, request.lock);
   const out = resolve(request.out);
   await checkOut(out, request.replace);
-  const sandbox = {
-    ...(await probeSandbox(request.signal)),
-    sourceDateEpoch: request.definition.sourceDateEpoch,
-  };
   const id = randomBytes(6).toString('hex');
-  const run: Run = {
-    request,
-    identity: {
-      builderId: request.builderId,
-      invocationId: `urn:uuid:${randomUUID()}`,
-      sandbox,
-      definitionSha256: sha256(request.definitionBytes),
-      lockSha256: sha256(request.lockBytes),
-    },
-    beside: join(dirname(out), `.${basename(out)}.${id}.new`),
-    inputs: new BuildInputs(request),
-    work: join(request.conditions?.workFolder ?? join(request.cache, 'work'), id),
-    ...(mayReuse(request) ? { cache: new StepCache(request.cache) } : {}),
-    done: new Map(),
-  };
+  const beside = join(dirname(out), `.${basename(out)}.${id}.new`);
+  const work = join(request.conditions?.workFolder ?? join(request.cache, 'work'), id);
+  const probe = request.sandbox ?? probeSandbox(request.signal);
+  // It is waited for later, and something else may fail before.
+  probe.catch(() => {});
+  const inputs = new BuildInputs(request, probe);
   try {
-    await Promise.all([mkdir(run.beside, { recursive: true }), mkdir(run.work, { recursive: true })]);
+    await Promise.all([mkdir(beside, { recursive: true }), mkdir(work, { recursive: true })]);
     await sweepLeftovers(request.cache);
-    await run.inputs.prepare();
+    // What is here already is looked at while the machine is tried.
+    const [sandbox] = await Promise.all([probe, inputs.prepare()]);
+    const run: Run = {
+      ...{ request, beside, work, inputs },
+      identity: identityOf(request, sandbox),
+      ...(mayReuse(request)
+        ? { cache: new StepCache(request.cache), bills: new BillCache(request.cache) }
+        : {}),
+      done: new Map(),
+    };
     await runAll(run);
-    const summary = await writeFolder({
-      ...run,
-      fetchedSizeBytes: run.inputs.fetchedSizeBytes,
-    });
-    await replaceOut(run.beside, out);
+    const summary = await writeFolder({ ...run, fetchedSizeBytes: inputs.fetchedSizeBytes });
+    await replaceOut(beside, out);
     return { ...summary, out, durationMs: Math.round(performance.now() - startedMs) };
   } catch (failure) {
     throw request.signal?.aborted === true ? request.signal.reason : asFault(failure);
   } finally {
-    await Promise.all([removeTree(run.beside), removeTree(run.work)]);
+    await probe.catch(() => {});
+    await Promise.all([removeTree(beside), removeTree(work)]);
   }
+}
+
+function identityOf(request: BuildRequest, sandbox: BuildSandbox): BuildIdentity {
+  return {
+    builderId: request.builderId,
+    invocationId: `urn:uuid:${randomUUID()}`,
+    sandbox: { ...sandbox, sourceDateEpoch: request.definition.sourceDateEpoch },
+    definitionSha256: sha256(request.definitionBytes),
+    lockSha256: sha256(request.lockBytes),
+  };
 }
 
 /** A failing disk is no bug of ours; anything else that is not a fault stays what it is. */

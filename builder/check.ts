@@ -6,7 +6,6 @@ import { mkdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Rejection } from '../core/faults.ts';
 import type { Difference, DifferenceCause } from '../core/intoto/rebuild.ts';
-import { tracePath } from './audit.ts';
 import { type BuildRequest, build, checkOut, replaceOut } from './build.ts';
 import { type ClockEscape, findClockEscapes } from './clock-escapes.ts';
 import {
@@ -25,6 +24,7 @@ import { findTool } from './host-tool.ts';
 import { wantedBlobs } from './inputs/blobs.ts';
 import type { BuildSummary } from './output-folder.ts';
 import { removeTree } from './remove-tree.ts';
+import { tracePath } from './trace.ts';
 
 export interface CheckReport {
   readonly reproducible: boolean;

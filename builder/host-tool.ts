@@ -2,7 +2,7 @@
 // Programs of the host that the builder runs: found, bounded, cancellable; a missing one is named with its Debian package.
 
 import { spawn } from 'node:child_process';
-import { access, constants } from 'node:fs/promises';
+import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
@@ -59,13 +59,19 @@ export function toolMissing(tool: HostTool, found = 'none'): Error {
 export async function findTool(tool: HostTool): Promise<string> {
   for (const folder of (toolEnvironment().PATH ?? '').split(':')) {
     const path = join(folder, tool);
-    const found = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (folder.startsWith('/') && found) return path;
+    if (folder.startsWith('/') && canRun(path)) return path;
   }
   throw toolMissing(tool);
+}
+
+/** Asked without a pause: who starts a program should not wait for whatever else is going on. */
+function canRun(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What a tool of the host gets of our environment: where programs are, and how to reach the network. */

@@ -5,20 +5,16 @@ import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
-import { type AuditSummary, finishAudit, readTraces } from './audited-build.ts';
-import { type Bill, makeBill, otherInputs, packagesOf, readOutput } from './bill.ts';
-import type { BuildRequest } from './build.ts';
-import type { BuildDefinition, OutputReference } from './definition.ts';
+import type { AuditSummary } from './audited-build.ts';
+import type { Bill } from './bill.ts';
+import { billKey, type KeptBill } from './bill-cache.ts';
+import type { ProductDefinition } from './definition.ts';
 import { BUILDER } from './faults.ts';
+import { type FinishedRun, otherInputs, outputOf, packagesOf, readOutput } from './finished-run.ts';
 import { clockLibrary } from './fixed-answers.ts';
-import type { MountedTree } from './input-files.ts';
-import type { Lock } from './lock-file.ts';
 import type { TakenOutput } from './outputs.ts';
-import type { PrunableStep } from './prune.ts';
-import type { StepRoot } from './root.ts';
-import type { Shipped } from './shipped.ts';
-import { type BuildIdentity, formatProvenance, formatSbomReference, type StepFacts } from './statements.ts';
-import type { Comparison, StepContext, StepResult } from './step.ts';
+import { type BuildIdentity, formatProvenance, formatSbomReference } from './statements.ts';
+import type { Comparison } from './step.ts';
 
 /** An image of a build, with what is in it. */
 export interface BuiltImage extends TakenOutput {
@@ -47,47 +43,10 @@ export interface BuildSummary {
   readonly audit?: AuditSummary;
 }
 
-export interface DoneStep {
-  readonly facts: StepFacts;
-  readonly root: StepRoot;
-  /** What it saw under /inputs. */
-  readonly mounted?: readonly MountedTree[];
-  readonly result: StepResult;
-  readonly comparisons: readonly Comparison[];
-  readonly durationMs: number;
-  /** It was not run: what it left was in the cache. */
-  readonly reused: boolean;
-  /** Runs it again, otherwise than it ran. */
-  readonly again: PrunableStep['again'];
-  /** Files that it may have wanted and did not see. */
-  readonly elsewhere: StepContext['elsewhere'];
-}
-
-/** A build whose steps have all run. */
-export interface FinishedRun {
-  readonly request: {
-    readonly definition: BuildDefinition;
-    readonly lock: Lock;
-    readonly definitionBytes: Uint8Array;
-    readonly lockBytes: Uint8Array;
-    readonly toolVersion: string;
-    readonly audit?: true | undefined;
-    readonly onEvent?: BuildRequest['onEvent'];
-  };
-  readonly identity: BuildIdentity;
-  /** Where the output folder is made; holds `outputs/` already. */
-  readonly beside: string;
-  /** Work folders of the steps, and traces. */
-  readonly work: string;
-  /** By name, in the order of the definition. */
-  readonly done: ReadonlyMap<string, DoneStep>;
-  readonly fetchedSizeBytes: number;
-}
-
 type Finished = Omit<BuildSummary, 'out' | 'durationMs'>;
 
-/** An image whose SBOM is made. */
-export interface ImageBill extends Bill {
+/** An image whose SBOM is made; one that was kept comes without what it was made of. */
+export interface ImageBill extends KeptBill, Pick<Bill, 'shipped'> {
   readonly image: TakenOutput;
   readonly bytes: Uint8Array;
 }
@@ -96,14 +55,16 @@ export interface ImageBill extends Bill {
 export async function writeFolder(run: FinishedRun): Promise<Finished> {
   const { request, beside } = run;
   refuseEqualImages(run);
-  const audit = request.audit === true ? await readTraces(run) : undefined;
+  // Few builds are audited.
+  const auditing = request.audit === true ? await import('./audited-build.ts') : undefined;
+  const audit = await auditing?.readTraces(run);
   const bills: ImageBill[] = [];
   for (const product of request.definition.products) {
     const bytes = await readOutput(run, product.image);
-    const bill = await makeBill(run, product, bytes, audit?.opened);
+    const bill = await reuseOrMake(run, product, bytes, audit?.opened);
     bills.push({ image: outputOf(run.done, product.image), bytes, ...bill });
   }
-  const audited = audit === undefined ? undefined : await finishAudit(run, audit, bills);
+  const audited = audit === undefined ? undefined : await auditing?.finishAudit(run, audit, bills);
   const statements = formatStatements(run, bills, audited?.statements ?? []);
   const summary = {
     ...summarize(run, bills, [...statements.keys()]),
@@ -121,6 +82,27 @@ export async function writeFolder(run: FinishedRun): Promise<Finished> {
   await writeFile(join(beside, 'waybill.lock'), request.lockBytes);
   await writeFile(join(beside, 'build.json'), `${JSON.stringify(summary, null, 2)}\n`);
   return summary;
+}
+
+/** The SBOM that was made before of the same, else one that is made now. */
+async function reuseOrMake(
+  run: FinishedRun,
+  product: ProductDefinition,
+  image: Uint8Array,
+  opened: ReadonlyMap<string, readonly string[]> | undefined,
+): Promise<KeptBill & Pick<Bill, 'shipped'>> {
+  const { bills } = run;
+  const key = bills === undefined ? '' : billKey(run, product);
+  const kept = await bills?.read(key);
+  if (kept !== undefined) return kept;
+  // What makes SBOMs takes a tenth of a second to load.
+  const { makeBill } = await import('./bill.ts');
+  const made = await makeBill(run, product, image, opened);
+  await bills?.write(key, made).catch((failure: unknown) => {
+    const text = `SBOM not kept in the cache: ${quote((failure as Error).message)}`;
+    run.request.onEvent?.({ kind: 'progress', text });
+  });
+  return made;
 }
 
 /** Where the SBOM of an image is, in the output folder. */
@@ -173,10 +155,10 @@ function summarize(run: FinishedRun, bills: readonly ImageBill[], statements: re
   return {
     product,
     version,
-    images: bills.map(({ image, sbom, shipped }) => ({
+    images: bills.map(({ image, sbom, ships }) => ({
       ...image,
       sbom: { file: sbomFile(image), sha256: sha256(sbom), sizeBytes: sbom.length },
-      ships: namesOf(shipped, product),
+      ships,
     })),
     outputs: done.flatMap(([step, { result }]) => result.outputs.map((output) => ({ step, ...output }))),
     statements,
@@ -187,21 +169,6 @@ function summarize(run: FinishedRun, bills: readonly ImageBill[], statements: re
     fetchedSizeBytes: run.fetchedSizeBytes,
     steps: done.map(([name, { durationMs, reused }]) => ({ name, durationMs, reused })),
   };
-}
-
-function namesOf(shipped: Shipped | undefined, product: string): string[] {
-  if (shipped === undefined) return [];
-  const named = [...shipped.packages.keys(), ...shipped.components.keys()].map(({ name }) => name);
-  const opaque = shipped.opaqueFiles.map(({ path }) => path);
-  return [...named.filter((name) => name !== product), ...opaque].sort();
-}
-
-/** An output of a step that ran. */
-export function outputOf(done: ReadonlyMap<string, DoneStep>, reference: OutputReference): TakenOutput {
-  const outputs = done.get(reference.step)?.result.outputs ?? [];
-  const found = outputs.find(({ file }) => file === reference.file);
-  if (found === undefined) throw new Error(`step ${reference.step} ran without its output ${reference.file}`);
-  return found;
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -25,8 +25,11 @@ export type BuildSandbox = Pick<StepSandbox, 'hermetic' | 'mechanism' | 'kernel'
  */
 export async function probeSandbox(signal?: AbortSignal): Promise<BuildSandbox> {
   requireFilter();
-  const limits = await probeLimits(signal);
-  const [mechanism, probe] = await Promise.all([checkBubblewrap(signal), makeSandbox(limits, signal)]);
+  const [version, bounds] = await Promise.allSettled([checkBubblewrap(signal), probeLimits(signal)]);
+  if (version.status === 'rejected') throw version.reason;
+  if (bounds.status === 'rejected') throw bounds.reason;
+  const [mechanism, limits] = [version.value, bounds.value];
+  const probe = await makeSandbox(limits, signal);
   if (probe.exitCode !== 0) {
     throw BUILDER.unavailable(
       'SANDBOX_NAMESPACES_DENIED',

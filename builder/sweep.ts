@@ -9,33 +9,33 @@ import { removeTree } from './remove-tree.ts';
 const DAY_MS = 24 * 3600 * 1000;
 /** Longer than any build: a step may run for a day. */
 const LEFTOVER_AGE_MS = 2 * DAY_MS;
-/** What steps left is kept as long after it was last used [docs/spec/step-cache.md §Entry]. */
-const STEP_AGE_MS = 30 * DAY_MS;
-/** Its time is when steps were last swept. */
+/** What steps left, and SBOMs, are kept as long after they were last used [docs/spec/step-cache.md §Entry]. */
+const KEPT_AGE_MS = 30 * DAY_MS;
+/** Its time is when what is kept was last swept. */
 const SWEPT = 'swept';
 
 /**
- * Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up, what steps left
- * long ago, and control groups of any that ended so.
+ * Removes unfinished downloads, trees and work folders of builds that ended long ago without tidying up, what was kept and not
+ * used for long, and control groups of any that ended so.
  */
 export async function sweepLeftovers(cache: string): Promise<void> {
   await ControlGroup.sweep();
   await sweepOld(join(cache, 'work'), '', LEFTOVER_AGE_MS);
-  for (const folder of ['roots', 'store/sha256', 'steps/sha256', 'steps'])
+  for (const folder of ['roots', 'store/sha256', 'steps/sha256', 'steps', 'sboms'])
     await sweepOld(join(cache, folder), 'new-', LEFTOVER_AGE_MS);
-  await sweepSteps(join(cache, 'steps'));
+  for (const folder of ['steps', 'sboms']) await sweepKept(join(cache, folder));
 }
 
 /** Once a day: there may be many. */
-async function sweepSteps(folder: string): Promise<void> {
+async function sweepKept(folder: string): Promise<void> {
   const mark = join(folder, SWEPT);
   const last = await stat(mark).catch(() => undefined);
   if (last !== undefined && Date.now() - last.mtimeMs <= DAY_MS) return;
   // Entries first: one without its outputs is of no use, outputs without an entry only take up room.
   const kept = (await readdir(folder).catch(() => [])).filter((name) => name !== 'sha256');
-  for (const name of kept) await removeOld(join(folder, name), STEP_AGE_MS);
+  for (const name of kept) await removeOld(join(folder, name), KEPT_AGE_MS);
   for (const name of await readdir(join(folder, 'sha256')).catch(() => []))
-    if (!name.startsWith('new-')) await sweepOld(join(folder, 'sha256', name), '', STEP_AGE_MS);
+    if (!name.startsWith('new-')) await sweepOld(join(folder, 'sha256', name), '', KEPT_AGE_MS);
   await writeFile(mark, '').catch(() => undefined);
 }
 

@@ -2,7 +2,7 @@
 // What the processes of a step opened, ran and did not find, as strace saw it from outside the sandbox [docs/spec/audit.md §Trace]. Each call is
 // caught by the kernel before it returns, so that nothing is missed under load; a filter keeps the others at full speed.
 
-import { posix } from 'node:path';
+import { join, posix } from 'node:path';
 
 /** Calls that open or run a file by name. */
 const CALLS = ['open', 'openat', 'openat2', 'creat', 'execve', 'execveat', 'open_by_handle_at', 'uselib'];
@@ -172,4 +172,9 @@ function unescapeC(text: string): string {
     return ESCAPES[code] ?? code;
   });
   return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+/** Where the trace of a step is kept while a build is under way. */
+export function tracePath(work: string, step: string): string {
+  return join(work, `${step}.strace`);
 }

@@ -43,9 +43,12 @@ export interface BuildInputs {
 /** Does the work of `waybill build`. @throws as `readDefinition`, `parseLock` and the builder's `build` */
 export async function buildFile(inputs: BuildInputs): Promise<BuildSummary> {
   const request = await requestOf(inputs);
-  // The SBOM library takes a tenth of a second to load: no other command should wait for it.
+  // The machine is tried while the rest is loaded.
+  const { probeSandbox } = await import('../builder/preflight.ts');
+  const sandbox = probeSandbox(inputs.signal);
+  sandbox.catch(() => {});
   const { build } = await import('../builder/build.ts');
-  return build(request);
+  return build({ ...request, sandbox });
 }
 
 /** Does the work of `waybill build --check`. @throws as `buildFile` */

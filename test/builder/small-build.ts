@@ -94,7 +94,7 @@ const sha256 = (path: string) => createHash('sha256').update(readFileSync(path))
 export function faultsOfCache(cache: string): string[] {
   const files = globSync('{store,steps}/sha256/[0-9a-f][0-9a-f]/*', { cwd: cache });
   const damaged = globSync('roots/*-old', { cwd: cache });
-  const entries = globSync('steps/*', { cwd: cache }).filter((path) => basename(path).length === 64);
+  const entries = globSync('{steps,sboms}/*', { cwd: cache }).filter((path) => basename(path).length === 64);
   return [
     ...files.filter((path) => sha256(join(cache, path)) !== basename(path)),
     ...entries.filter((path) => !isWhole(readFileSync(join(cache, path), 'utf8'))),
@@ -102,7 +102,7 @@ export function faultsOfCache(cache: string): string[] {
   ];
 }
 
-/** An entry of the step cache starts with its own digest [docs/spec/step-cache.md §Entry]. */
+/** An entry of a step, or an SBOM, starts with its own digest [docs/spec/step-cache.md §Entry]. */
 function isWhole(entry: string): boolean {
   return createHash('sha256').update(entry.slice(65)).digest('hex') === entry.slice(0, 64);
 }
@@ -130,6 +130,8 @@ export function faultsOfOutput(out: string, expected: SmallBuild['expected']): s
 export function leftoversOf(folder: string, cache: string): string[] {
   return [
     ...globSync('.*.new{,.old}', { cwd: folder }),
-    ...globSync('{work/*,roots/new-*,store/sha256/new-*,steps/new-*,steps/sha256/new-*}', { cwd: cache }),
+    ...globSync('{work/*,roots/new-*,store/sha256/new-*,steps/new-*,steps/sha256/new-*,sboms/new-*}', {
+      cwd: cache,
+    }),
   ];
 }
