@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `bin`: plain JavaScript, so that it starts before anything is built. Runs dist/ if published, else the sources.
 import { existsSync, readFileSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 const supported = (major === 22 && minor >= 22) || (major === 24 && minor >= 15) || major >= 26;
@@ -13,6 +16,9 @@ if (!supported) {
   );
   process.exit(2);
 }
+// Compiled code is kept beside what builds keep, so that a command starts at once; without room for it all works the same.
+const caches = process.env.XDG_CACHE_HOME ?? '';
+enableCompileCache(join(isAbsolute(caches) ? caches : join(homedir(), '.cache'), 'waybill', 'code'));
 const built = new URL('../dist/cli/main.js', import.meta.url);
 const { main } = await import(existsSync(built) ? built.href : new URL('./main.ts', import.meta.url).href);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));

@@ -173,6 +173,7 @@ export async function runAsStep(bench: Bench, way: StepWay): Promise<Taken> {
         folder: join(folder, 'work'),
         outputs: join(folder, 'outputs'),
         listWork: true,
+        elsewhere: async () => [],
         boundBy: bench.boundBy,
         trace: way.trace === true ? join(own, 'trace') : undefined,
       },
