@@ -2,7 +2,18 @@
 // The clock of a step, with Debian's own programs and Debian's libfaketime: who keeps to it, who does not, and that `build --check`
 // names those that do not. Packages come from the host's mirror once and stay in the user's cache.
 
-import { mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -200,6 +211,28 @@ describe('build --check', () => {
     240_000,
   );
 });
+
+test('without strace nobody is named, and the rest is told', async () => {
+  // The host's programs but for that one, where the step's user can reach them.
+  chmodSync(base, 0o755);
+  const tools = join(base, 'tools');
+  mkdirSync(tools);
+  for (const folder of ['/usr/bin', '/usr/sbin', '/bin', '/sbin']) {
+    for (const name of readdirSync(folder)) {
+      if (name !== 'strace' && !existsSync(join(tools, name)))
+        symlinkSync(join(folder, name), join(tools, name));
+    }
+  }
+  const before = process.env.PATH;
+  process.env.PATH = tools;
+  try {
+    const report = await check('busybox date +%s >image.bin');
+    expect(report).toMatchObject({ reproducible: false, differences: [{ cause: 'date' }] });
+    expect(report.escapes).toBeUndefined();
+  } finally {
+    process.env.PATH = before;
+  }
+}, 120_000);
 
 test('a trace tells who loaded the clock, and how long each program ran', () => {
   const library = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1';
