@@ -99,7 +99,8 @@ async function reuseOrRun(
     request.onEvent?.({ kind: 'progress', text: `step ${step.name}${text}` });
   const outputs = join(context.outputs, step.name);
   const key = cache === undefined ? '' : stepKey(closure);
-  const kept = await cache?.read(key, outputs, context.sourceDateEpoch);
+  const files = step.outputs.map(({ file }) => file);
+  const kept = await cache?.read(key, files, outputs, context.sourceDateEpoch);
   if (kept !== undefined) {
     progress(': nothing changed, from the cache');
     return { result: kept, reused: true };

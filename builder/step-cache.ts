@@ -6,6 +6,7 @@ import { createReadStream, readdirSync, readFileSync } from 'node:fs';
 import { utimes } from 'node:fs/promises';
 import { arch, cpus } from 'node:os';
 import { basename, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
 import type { Json } from '../core/encoding/strict-json.ts';
 import type { StepDefinition } from './definition.ts';
@@ -93,10 +94,19 @@ export class StepCache {
     this.#outputs = new ContentStore(cache, 'steps');
   }
 
-  /** Lays the outputs of a kept step into `into`, and says what else it left; undefined if it is not there whole. */
-  async read(key: string, into: string, sourceDateEpoch: number): Promise<Kept | undefined> {
+  /**
+   * Lays the outputs of a kept step into `into`, and says what else it left; undefined if it is not there whole, or if its outputs are
+   * others than `files`: no name out of an entry becomes a path.
+   */
+  async read(
+    key: string,
+    files: readonly string[],
+    into: string,
+    sourceDateEpoch: number,
+  ): Promise<Kept | undefined> {
     const entry = (await this.#entries.read(key)) as Entry | undefined;
-    if (entry === undefined) return undefined;
+    const found = entry?.outputs.map(({ file }) => file);
+    if (entry === undefined || !isDeepStrictEqual(found, files)) return undefined;
     const kept = { ...entry, workFiles: new Map(entry.workFiles) };
     // At one time: the disk is asked about each whether it is written.
     const laid = await Promise.allSettled([

@@ -2,6 +2,7 @@
 // Steps that ran before [docs/spec/step-cache.md]: reused if nothing that they can see changed, run again if anything did, and never
 // believed when what was kept is damaged. A step that puts a random number into its output tells which of the two happened.
 
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdtempSync,
@@ -236,6 +237,9 @@ describe('what was kept is not believed when', () => {
     ['the entry is cut', () => edit((text) => text.slice(0, -1))],
     ['the entry is empty', () => edit(() => '')],
     ['the entry is of another step', () => edit((text) => text.replace('image.bin', 'other.bin'))],
+    ['its outputs have other names', () => forge((body) => body.replace('image.bin', 'other.bin'))],
+    ['an output leads elsewhere', () => forge((body) => body.replace('image.bin', '../../../../planted'))],
+    ['it has an output more', () => forge((body) => body.replace(/(\{"file.*?\})/, '$1,$1'))],
   ])('%s', async (_, damage) => {
     const first = await make(yaml());
     damage();
@@ -243,7 +247,16 @@ describe('what was kept is not believed when', () => {
     expect([second.reused, second.image === first.image]).toEqual([[], false]);
     const third = await make(yaml());
     expect([third.reused, third.image]).toEqual([['make'], second.image]);
+    expect(existsSync(join(base, '..', 'planted'))).toBe(false);
   });
+
+  /** An entry with a digest that fits. */
+  function forge(change: (body: string) => string): void {
+    edit((text) => {
+      const body = change(text.slice(65));
+      return `${createHash('sha256').update(body).digest('hex')}\n${body}`;
+    });
+  }
 
   function edit(change: (text: string) => string): void {
     const path = join(cache, 'steps', kept()[0] ?? '');
