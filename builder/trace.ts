@@ -29,9 +29,6 @@ export function traceOptions(path: string): string[] {
   ];
 }
 
-/** Programs that stand between us and the command of a step. */
-const LIMITERS = /\/(?:env|prlimit|setpriv|taskset)$/;
-
 /** Paths as the step saw them, absolute, links resolved by the kernel where it said so. */
 export interface Opened {
   readonly read: ReadonlySet<string>;
@@ -94,7 +91,7 @@ export interface TracedCall {
 
 /**
  * Reads a log, Latin-1. What the sandbox itself did before it ran the command is left out: that is the first program after
- * bubblewrap which is none of those that put limits on a process.
+ * bubblewrap, which those that put limits on a process come before.
  */
 export function* readTrace(log: string): Generator<TracedCall> {
   /** Processes of the sandbox itself: they are there before the command is. */
@@ -113,7 +110,7 @@ export function* readTrace(log: string): Generator<TracedCall> {
       outside.add(pid);
       if (path === undefined) continue;
       if (/\/bwrap$/.test(path)) wrapped = true;
-      else if (wrapped && !LIMITERS.test(path)) {
+      else if (wrapped) {
         inside = true;
         outside.delete(pid);
       }
@@ -148,11 +145,13 @@ export function openedBy(text: string): string | undefined {
   return path === undefined ? undefined : unescapeC(path);
 }
 
+const UNFINISHED = ' <unfinished ...>';
+
 /** A call that another process interrupted stands on two lines; undefined until both are there. */
 function joined(unfinished: Map<string, string>, pid: string, text: string): string | undefined {
-  const cut = text.indexOf(' <unfinished ...>');
-  if (cut >= 0) {
-    unfinished.set(pid, text.slice(0, cut));
+  // At the end alone: a step may have a file of such a name.
+  if (text.endsWith(UNFINISHED)) {
+    unfinished.set(pid, text.slice(0, -UNFINISHED.length));
     return undefined;
   }
   const resumed = /^<\.\.\. \S+ resumed>(.*)$/.exec(text)?.[1];

@@ -163,6 +163,17 @@ describe('the log of strace', () => {
     expect([...read]).toEqual(['/build/a "b"']);
   });
 
+  test('is not misled by programs and files of a step that have the names of other things', () => {
+    const start = START.replace(/2 execve.*\n/, '');
+    const { read, ran } = parseTrace(`${start}2 execve("/usr/bin/env", ["env"...], 0x7 /* 9 vars */) = 0
+2 openat(AT_FDCWD</build>, "/inputs/a", O_RDONLY) = 3</inputs/a>
+2 openat(AT_FDCWD</build>, "x <unfinished ...>/b", O_RDONLY) = 4</inputs/b>
+2 openat(AT_FDCWD</build>, "c", O_RDONLY) = 5</build/c <unfinished ...\\x3e>
+`);
+    expect([...ran]).toEqual(['/usr/bin/env']);
+    expect([...read]).toEqual(['/inputs/a', '/inputs/b', '/build/c <unfinished ...>']);
+  });
+
   test('is put together where two processes wrote at once', () => {
     const { read } = parseTrace(`${START}2 openat(AT_FDCWD</build>, "one", O_RDONLY <unfinished ...>
 3 openat(AT_FDCWD</build>, "two", O_RDONLY) = 3</two>
