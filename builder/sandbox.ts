@@ -216,7 +216,7 @@ async function runToEnd(
   // Whose memory it was is read at the end.
   const stopWatchingMemory = group?.watchMemory(kill);
   run.signal?.addEventListener('abort', kill, { once: true });
-  const begun = begin(status, child, limits, group).catch((failure: unknown) => {
+  const begun = begin(status, child, limits).catch((failure: unknown) => {
     kill();
     throw failure;
   });
@@ -262,11 +262,10 @@ async function begin(
   status: ReturnType<typeof collectStatus>,
   child: StartedSandbox,
   limits: StepLimits,
-  group: ControlGroup | undefined,
 ): Promise<void> {
   const firstProcess = await status.started;
-  if (firstProcess !== undefined && group === undefined)
-    await limitProcesses(firstProcess, limits.processesMax);
+  // In a control group, too: a second bound, should the group be taken away while the step runs.
+  if (firstProcess !== undefined) await limitProcesses(firstProcess, limits.processesMax);
   child.begin();
 }
 
