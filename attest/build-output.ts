@@ -7,7 +7,7 @@ import { quote } from '../core/faults.ts';
 import { buildStepProvenance, parseStepProvenance, type StepProvenance } from '../core/intoto/provenance.ts';
 import { buildSbomReference, parseSbomReference, type SbomReference } from '../core/intoto/reference.ts';
 import { type AttributeReport, buildAttributeReport, parseAttributeReport } from '../core/intoto/scai.ts';
-import { formatStatement, parseStatement } from '../core/intoto/statement.ts';
+import { formatStatement, parseStatement, statementNumber } from '../core/intoto/statement.ts';
 import { buildTestResult, parseTestResult, type TestResult } from '../core/intoto/test-result.ts';
 import { LIMITS } from '../core/limits.ts';
 import { checkAgreement } from './agreement.ts';
@@ -138,9 +138,9 @@ async function readFolder(folder: string): Promise<FolderContent> {
 }
 
 const STATEMENT_NAME =
-  /^(\d{2})-(?:(audit\.scai|prune\.test-result)|([A-Za-z0-9_+~@%=,.-]{1,200})\.(provenance|sbom))\.json$/;
+  /^(\d{2,6})-(?:(audit\.scai|prune\.test-result)|([A-Za-z0-9_+~@%=,.-]{1,200})\.(provenance|sbom))\.json$/;
 
-/** Sorts the files of `statements/` by what they are. Names count from 01 without a gap. */
+/** Sorts the files of `statements/` by what they are. Names count from 01, or 001 and so on, without a gap. */
 function parseStatements(files: ReadonlyMap<string, Uint8Array>): {
   readonly steps: readonly StepStatement[];
   readonly sbomStatements: readonly SbomStatement[];
@@ -162,18 +162,17 @@ function parseStatements(files: ReadonlyMap<string, Uint8Array>): {
         'expected <NN>-<step>.provenance.json, <NN>-<image>.sbom.json, and audit.scai and prune.test-result once at most';
       throw ATTEST.reject('ATTEST_STATEMENT_FILE_UNKNOWN', `${message}, got ${quote(name)}`);
     }
-    if (Number(count) !== ++number) throw missing(`number ${pad(number)}, got ${quote(name)}`);
+    const next = statementNumber(++number, files.size);
+    if (count !== next) throw missing(`number ${next}, got ${quote(name)}`);
     if (report === 'audit.scai') audits.push(parseAuditStatement(name, bytes));
     else if (report === 'prune.test-result') tests.push(parseTestStatement(name, bytes));
     else if (kind === 'sbom') sbomStatements.push(parseSbomStatement(name, of, bytes));
     else steps.push(parseStepStatement(name, of, bytes));
   }
   if (steps.length === 0) throw missing('at least one step provenance, got none');
-  if (sbomStatements.length === 0) throw missing(`${pad(number + 1)}-<image>.sbom.json, got none`);
+  if (sbomStatements.length === 0) throw missing('<NN>-<image>.sbom.json, got none');
   return { steps, sbomStatements, audits, tests };
 }
-
-const pad = (number: number): string => String(number).padStart(2, '0');
 
 function missing(expected: string) {
   return ATTEST.reject('ATTEST_STATEMENT_MISSING', `expected ${expected}`, { at: 'statements/' });

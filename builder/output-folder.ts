@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
+import { statementNumber } from '../core/intoto/statement.ts';
 import type { AuditSummary } from './audited-build.ts';
 import type { Bill } from './bill.ts';
 import { billKey, type KeptBill } from './bill-cache.ts';
@@ -143,10 +144,9 @@ function formatStatements(
     const reference = formatSbomReference(subject, identity.builderId, sha256(sbom), sbomFile(image));
     all.push([`${image.file}.sbom`, reference]);
   }
-  const numbered = [...all, ...audits].map(
-    ([name, bytes], i) => [`${String(i + 1).padStart(2, '0')}-${name}.json`, bytes] as const,
-  );
-  return new Map(numbered);
+  const named = [...all, ...audits];
+  const number = (i: number) => statementNumber(i + 1, named.length);
+  return new Map(named.map(([name, bytes], i) => [`${number(i)}-${name}.json`, bytes]));
 }
 
 function summarize(run: FinishedRun, bills: readonly ImageBill[], statements: readonly string[]): Finished {

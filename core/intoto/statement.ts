@@ -12,6 +12,11 @@ import { LIMITS } from '../limits.ts';
 export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
 export const PAYLOAD_TYPE = 'application/vnd.in-toto+json';
 
+/** A statement's place among those of its build, from 1, as file names begin with it: two digits, more where `count` has more. */
+export function statementNumber(place: number, count: number): string {
+  return String(place).padStart(Math.max(2, String(count).length), '0');
+}
+
 /** An artifact by name and digest. `sha256` is lower-case hex. */
 export interface Subject {
   readonly name: string;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { buildStepProvenance, type StepProvenance } from '../../core/intoto/provenance.ts';
 import { buildSbomReference, type SbomReference } from '../../core/intoto/reference.ts';
-import { formatStatement, type ResourceDescriptor } from '../../core/intoto/statement.ts';
+import { formatStatement, type ResourceDescriptor, statementNumber } from '../../core/intoto/statement.ts';
 
 export const sha256 = (bytes: string | Uint8Array): string =>
   createHash('sha256').update(bytes).digest('hex');
@@ -122,7 +122,7 @@ export function planBuild(): BuildPlan {
 export async function writeBuild(plan: BuildPlan): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'waybill-attest-'));
   const files = new Map(plan.files);
-  const pad = (n: number) => String(n).padStart(2, '0');
+  const pad = (n: number) => statementNumber(n, plan.steps.length + 1);
   for (const [i, step] of plan.steps.entries()) {
     const name = `statements/${pad(i + 1)}-${step.step}.provenance.json`;
     if (!files.has(name)) files.set(name, formatStatement(buildStepProvenance(step)));
