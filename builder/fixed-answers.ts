@@ -2,7 +2,7 @@
 // Answers that are the same on every machine [docs/spec/build-type.md §The same answer every time]: files of /proc about the
 // machine, and the time of day through Debian's libfaketime.
 
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { StepLimits } from './resource-limits.ts';
 import type { StepRoot } from './root.ts';
@@ -43,7 +43,9 @@ export function writeMachineFiles(folder: string, limits: StepLimits, sourceDate
     if (!existsSync(`/proc/${name}`)) continue;
     const path = join(folder, name);
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, text, { mode: 0o444 });
+    writeFileSync(path, text);
+    // Whatever umask this process has.
+    chmodSync(path, 0o444);
     utimesSync(path, sourceDateEpoch, sourceDateEpoch);
     written.push(name);
   }

@@ -122,20 +122,23 @@ const LISTED_FILES_MAX = 50_000;
 
 /**
  * SHA-256 of the regular files that a step left in its work folder, by path relative to it. What cannot be reached by a path,
- * since that is too long or no UTF-8, is passed over.
+ * since that is too long or no UTF-8, is passed over. @throws the signal's reason
  */
-export async function listWorkFiles(work: string): Promise<Map<string, string>> {
+export async function listWorkFiles(work: string, signal?: AbortSignal): Promise<Map<string, string>> {
   const listed = new Map<string, string>();
   const waiting = [''];
   for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
     // Small files are read without a pause; who wants to stop the build is heard here.
     await setImmediate();
+    signal?.throwIfAborted();
     for (const entry of (await orPassOver(readFolder(join(work, folder)))) ?? []) {
       // What is no UTF-8 comes with this in its place, and may so have the name of something else: of a link onto the host, say.
       if (entry.name.includes('\ufffd')) continue;
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
       if (entry.isDirectory()) waiting.push(path);
       else if (entry.isFile() && listed.size < LISTED_FILES_MAX) {
+        // A hundred thousand files of nothing but holes take no room and a day to read.
+        signal?.throwIfAborted();
         const sha256 = await orPassOver(readDigest(join(work, path)));
         if (sha256 !== undefined) listed.set(path, sha256);
       }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One step: a fresh work folder, its materials, the sandbox around its command, its outputs.
 
-import { copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import type { SandboxLimits } from '../core/intoto/provenance.ts';
@@ -62,12 +62,13 @@ export interface Comparison {
 export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
   const work = join(context.folder, 'build');
   const materials = join(context.folder, 'materials');
-  await mkdir(work, { recursive: true, mode: 0o755 });
-  await mkdir(materials, { recursive: true, mode: 0o755 });
+  await makeFolder(work);
+  await makeFolder(materials);
   for (const { step: from, file } of step.materials) {
     const placed = join(materials, from, file);
-    await mkdir(join(materials, from), { recursive: true });
+    await makeFolder(join(materials, from));
     await copyFile(join(context.outputs, from, file), placed);
+    await chmod(placed, 0o644);
     await utimes(placed, context.sourceDateEpoch, context.sourceDateEpoch);
   }
   const result = await runInSandbox({
@@ -92,9 +93,15 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
   const outputs = await takeOutputs(step, work, join(context.outputs, step.name), context.sourceDateEpoch);
   return {
     outputs,
-    workFiles: context.listWork ? await listWorkFiles(work) : new Map(),
+    workFiles: context.listWork ? await listWorkFiles(work, context.signal) : new Map(),
     log: result.log,
   };
+}
+
+/** A folder that a step sees: of the same mode whatever umask this process has. */
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+  await chmod(path, 0o755);
 }
 
 async function refuseFailure(
