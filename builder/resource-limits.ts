@@ -151,6 +151,9 @@ export function watchSize(folder: string, sizeBytesMax: number, onOver: () => vo
   };
 }
 
+/** What a file or folder without content takes up at least: file systems run out of these too. */
+const ENTRY_SIZE_BYTES = 512;
+
 /** Disk space under a folder in bytes, counted no further than `enough`. */
 export async function diskUse(folder: string, enough: number): Promise<number> {
   let size = 0;
@@ -160,12 +163,12 @@ export async function diskUse(folder: string, enough: number): Promise<number> {
     await setImmediate();
     for (const entry of orNone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
       const inner = join(path, entry.name);
-      if (entry.isDirectory()) waiting.push(inner);
-      else {
-        // A file with several names is there once.
-        const stat = orNone(() => lstatSync(inner));
-        size += stat === undefined ? 0 : (512 * stat.blocks) / stat.nlink;
-      }
+      const isFolder = entry.isDirectory();
+      if (isFolder) waiting.push(inner);
+      const stat = orNone(() => lstatSync(inner));
+      // A file with several names is there once; a folder's are itself and those within it.
+      if (stat !== undefined)
+        size += Math.max(512 * stat.blocks, ENTRY_SIZE_BYTES) / (isFolder ? 1 : stat.nlink);
     }
   }
   return size;
