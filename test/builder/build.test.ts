@@ -18,7 +18,6 @@ import {
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readBuildOutput } from '../../attest/build-output.ts';
 import { build } from '../../builder/build.ts';
 import { probeLimits } from '../../builder/control-group.ts';
 import { debianInputs } from '../../builder/lock-file.ts';
@@ -405,40 +404,6 @@ describe('what a step leaves', () => {
     const deep = `perl -e 'for (1..600) { mkdir "dddddddddd"; chdir "dddddddddd" or die } open F, ">x"; chmod 0, "x", "."'`;
     await make(stepYaml(`${deep}; echo x >image.bin`));
     expect(leftovers()).toEqual([]);
-  });
-
-  test('has the same modes in a later step whatever the umask of the builder', async () => {
-    const modes =
-      "stat -c '%n %a' /build /materials /materials/first /materials/first/x /proc/cpuinfo >image.bin";
-    const steps = `  - name: first
-    inputs: [tools]
-    command: touch x
-    outputs: [{ path: x }]
-${stepYaml(modes).replace('inputs: [tools]', 'inputs: [tools]\n    materials: [first/x]')}`;
-    const before = process.umask(0o077);
-    try {
-      const { out } = await make(steps);
-      const seen = readFileSync(join(out, 'products/image.bin'), 'utf8').match(/ \d+$/gm);
-      expect(seen).toEqual([' 755', ' 755', ' 755', ' 644', ' 444']);
-    } finally {
-      process.umask(before);
-    }
-  });
-
-  test('may be more than ninety-nine images, and can be attested', async () => {
-    const numbers = Array.from({ length: 100 }, (_, i) => i + 1);
-    const steps = `  - name: make
-    inputs: [tools]
-    command: for i in ${numbers.join(' ')}; do echo $i >$i.bin; done
-    outputs: [${numbers.map((i) => `{ path: ${i}.bin }`).join(', ')}]
-`;
-    const more = numbers.slice(1).map((i) => `  - image: make/${i}.bin\n`);
-    const { out } = await make(steps, { image: 'make/1.bin', more: more.join('') });
-    const { statements } = await readBuildOutput(out);
-    const names = statements.map(({ name }) => name);
-    expect([names[0], names[1], names[100]]).toEqual([
-      ...['001-make.provenance.json', '002-1.bin.sbom.json', '101-100.bin.sbom.json'],
-    ]);
   });
 
   test('are not read on when the build is to stop', async () => {
