@@ -72,6 +72,7 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
   checkLock(request.definition, request.lock);
   const out = resolve(request.out);
   await checkOut(out, request.replace);
+  refuseOutInside(out, request);
   const id = randomBytes(6).toString('hex');
   const beside = join(dirname(out), `.${basename(out)}.${id}.new`);
   const work = join(request.conditions?.workFolder ?? join(request.cache, 'work'), id);
@@ -114,10 +115,24 @@ function identityOf(request: BuildRequest, sandbox: BuildSandbox): BuildIdentity
   };
 }
 
+/** What is written beside the output folder would be a change of the input. @throws BUILD_FOLDER_INSIDE */
+function refuseOutInside(out: string, { definition, folder }: BuildRequest): void {
+  for (const input of definition.inputs) {
+    if (input.kind !== 'folder' || folder === undefined) continue;
+    if (!`${dirname(out)}/`.startsWith(`${resolve(folder, input.path).replace(/\/$/, '')}/`)) continue;
+    throw BUILDER.reject(
+      'BUILD_FOLDER_INSIDE',
+      `expected an output folder outside of the folder of input ${quote(input.name)}, got ${quote(out)}`,
+    );
+  }
+}
+
 /** A failing disk is no bug of ours; anything else that is not a fault stays what it is. */
 function asFault(failure: unknown): unknown {
-  const { code, path } = failure as NodeJS.ErrnoException;
-  const disk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'ENOTDIR'];
+  const { code, path, syscall } = failure as NodeJS.ErrnoException;
+  // What cannot be made below a folder that is read-only is said not to be there.
+  const unmade = code === 'ENOENT' && syscall === 'mkdir' ? ['ENOENT'] : [];
+  const disk = [...unmade, 'ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'ENOTDIR'];
   if (failure instanceof Rejection || failure instanceof Unavailable || !disk.includes(code ?? ''))
     return failure;
   // A file that was open already has no path any more.

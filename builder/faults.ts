@@ -109,7 +109,7 @@ export const BUILDER = faultsOf({
     class: 'rejection',
     meaning: 'A download is not the file that the lock pins.',
     remedy:
-      'Do not use this server; if the origin itself changed the file, find out why before locking again.',
+      'If waybill.lock was edited or merged by hand, restore it. Else do not use the server that was asked; if the origin itself changed the file, find out why before locking again.',
   },
   FETCH_STORE_UNWRITABLE: {
     class: 'unavailable',
@@ -272,6 +272,12 @@ export const BUILDER = faultsOf({
     class: 'rejection',
     meaning: 'The output folder exists already.',
     remedy: 'Choose another with --out, or replace an earlier build with --force.',
+    usage: true,
+  },
+  BUILD_FOLDER_INSIDE: {
+    class: 'rejection',
+    meaning: 'The output folder would lie in a folder that is an input, and change it.',
+    remedy: 'Choose a folder elsewhere with --out.',
     usage: true,
   },
   BUILD_FOLDER_UNWRITABLE: {

@@ -59,7 +59,7 @@ async function checkOutput(step: StepDefinition, output: OutputDefinition, work:
       throw cause;
     });
     if (stat === undefined) {
-      throw BUILDER.reject('STEP_OUTPUT_MISSING', `expected ${what}, got no such file`);
+      throw BUILDER.reject('STEP_OUTPUT_MISSING', `expected ${what}, got no such file${listBriefly(work)}`);
     }
     if (i < segments.length - 1) {
       if (!stat.isDirectory()) throw irregular(`a path through ${kindOf(stat)}`);
@@ -79,6 +79,16 @@ async function checkOutput(step: StepDefinition, output: OutputDefinition, work:
     return stat;
   }
   throw irregular('nothing');
+}
+
+/** Names in /build that are told to whoever misses another. */
+const TOLD_NAMES_MAX = 8;
+
+function listBriefly(work: string): string {
+  const names = readdirSync(work);
+  const told = names.sort().slice(0, TOLD_NAMES_MAX).map(quote);
+  if (names.length > told.length) told.push(`${names.length - told.length} more`);
+  return told.length === 0 ? '; /build is empty' : `; /build holds ${told.join(', ')}`;
 }
 
 function kindOf(stat: Stats): string {

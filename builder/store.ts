@@ -8,9 +8,18 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { BUILDER } from './faults.ts';
 
-/** Waybill's cache folder [XDG-basedir-0.8 §Environment variables]: a relative XDG_CACHE_HOME is ignored, as that asks. */
+/**
+ * Waybill's cache folder [XDG-basedir-0.8 §Environment variables]: a relative XDG_CACHE_HOME is ignored, as that asks.
+ * @throws BUILD_FOLDER_UNWRITABLE without a home folder either
+ */
 export function cacheFolder(environment: Readonly<Record<string, string | undefined>>, home: string): string {
   const base = environment.XDG_CACHE_HOME;
+  if (base?.startsWith('/') !== true && !home.startsWith('/')) {
+    throw BUILDER.unavailable(
+      'BUILD_FOLDER_UNWRITABLE',
+      'expected HOME or XDG_CACHE_HOME to be an absolute path, for the cache, got neither',
+    );
+  }
   return join(base?.startsWith('/') === true ? base : join(home, '.cache'), 'waybill');
 }
 

@@ -193,7 +193,9 @@ function showEvents(progress: (text: string) => void): (event: BuildEvent) => vo
     else if (event.kind === 'log') {
       tails.set(event.step, ((tails.get(event.step) ?? '') + event.text).slice(-16 * 1024));
     } else {
-      const lines = (tails.get(event.step) ?? '').trimEnd().split('\n').slice(-LOG_TAIL_LINES);
+      const tail = (tails.get(event.step) ?? '').trimEnd();
+      if (tail === '') return;
+      const lines = tail.split('\n').slice(-LOG_TAIL_LINES);
       progress(`the end of the log of step ${event.step}:`);
       // A log is foreign text: it must not be able to repaint the terminal.
       for (const line of lines)

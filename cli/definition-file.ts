@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pair that `lock` and `build` work on: waybill.yaml, and the lock beside it.
 
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type BuildDefinition, parseDefinition, refuseDefinition } from '../builder/definition.ts';
+import { quote } from '../core/faults.ts';
+import { CLI } from './faults.ts';
 import { openYaml, readInput } from './files.ts';
 
 export interface DefinitionFile {
@@ -22,9 +25,15 @@ export async function readDefinition(path: string): Promise<DefinitionFile> {
   return { path, folder, bytes, definition, lockPath: join(folder, 'waybill.lock') };
 }
 
-/** Reads the lock of a definition. @throws CLI_FILE_UNREADABLE */
-export function readLockFile(opened: DefinitionFile): Promise<Uint8Array> {
-  return readInput(opened.lockPath, ', which `waybill lock` makes');
+/** Reads the lock of a definition. @throws CLI_LOCK_MISSING, CLI_FILE_UNREADABLE */
+export async function readLockFile({ lockPath, path }: DefinitionFile): Promise<Uint8Array> {
+  if (!existsSync(lockPath)) {
+    throw CLI.reject(
+      'CLI_LOCK_MISSING',
+      `expected ${quote(lockPath)} beside ${quote(path)}, got no such file`,
+    );
+  }
+  return readInput(lockPath);
 }
 
 /** `--mirror`, else WAYBILL_MIRROR, else nothing, which leaves it to the host's apt sources. */

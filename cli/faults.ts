@@ -16,6 +16,12 @@ export const CLI = faultsOf({
     remedy: 'Check the path and its permissions.',
     usage: true,
   },
+  CLI_LOCK_MISSING: {
+    class: 'rejection',
+    meaning: 'There is no waybill.lock beside waybill.yaml.',
+    remedy: 'Run `waybill lock`, then the command again; keep both files together in version control.',
+    usage: true,
+  },
   CLI_FILE_UNWRITABLE: {
     class: 'unavailable',
     meaning: 'A result could not be written; nothing half-written was left.',

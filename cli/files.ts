@@ -21,18 +21,14 @@ import { quote, type Rejection } from '../core/faults.ts';
 import { CLI } from './faults.ts';
 
 /** Reads a file; `origin` says in the message what makes it. @throws CLI_FILE_UNREADABLE */
-export async function readInput(path: string, origin = ''): Promise<Uint8Array> {
+export async function readInput(path: string): Promise<Uint8Array> {
   try {
     return new Uint8Array(await readFile(path));
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    throw CLI.reject(
-      'CLI_FILE_UNREADABLE',
-      `expected a readable file ${quote(path)}${origin}, got ${reason}`,
-      {
-        cause,
-      },
-    );
+    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${reason}`, {
+      cause,
+    });
   }
 }
 

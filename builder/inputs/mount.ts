@@ -49,8 +49,9 @@ function keyOf(input: MountedInput, locked: LockedMounted): Record<string, Json>
     return { file: locked.sha256, unpack, strip, name: unpack === 'no' ? fileName(locked) : '' };
   }
   if (locked.kind === 'west') {
-    const parts = [...locked.projects, ...locked.blobs];
-    return { west: parts.map(({ path, sha256 }) => [path, sha256]) };
+    const list = (parts: readonly { readonly path: string; readonly sha256: string }[]): Json =>
+      parts.map(({ path, sha256 }) => [path, sha256]);
+    return { west: list(locked.projects), blobs: list(locked.blobs) };
   }
   return { tree: (locked as { sha256: string }).sha256 };
 }

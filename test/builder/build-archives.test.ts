@@ -2,7 +2,7 @@
 // Whole builds over archives and definitions of other shapes: several images, and an archive that is Ubuntu's.
 
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,6 +10,7 @@ import { readBuildOutput } from '../../attest/build-output.ts';
 import { build } from '../../builder/build.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { formatLock } from '../../builder/lock-file.ts';
+import { ContentStore } from '../../builder/store.ts';
 import { parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { parseStatement } from '../../core/intoto/statement.ts';
 import { ARCHITECTURE, type Archive, makeArchive, TOOLBOX } from './archive.ts';
@@ -27,6 +28,41 @@ afterAll(() => {
 });
 const request = buildRequests({ archive: () => archive, base, cache: join(base, 'cache') });
 const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex');
+
+test('an output that is missing is told with what is there', async () => {
+  const missing = async (command: string) => build(await request(stepYaml(command)));
+  await expect(missing('echo x >two.elf; mkdir out')).rejects.toMatchObject({
+    code: 'STEP_OUTPUT_MISSING',
+    message: expect.stringMatching(/got no such file; \/build holds "out", "two\.elf"$/),
+  });
+  await expect(missing('touch a b c d e f g h i')).rejects.toMatchObject({
+    message: expect.stringMatching(/"h", 1 more$/),
+  });
+  await expect(missing('true')).rejects.toMatchObject({
+    message: expect.stringMatching(/; \/build is empty$/),
+  });
+});
+
+test('an output folder in a folder that is an input is refused before it changes that', async () => {
+  mkdirSync(join(base, 'src'));
+  writeFileSync(join(base, 'src/a'), 'a');
+  const text = yamlOver(archive, stepYaml('echo x >image.bin')).replace(
+    'steps:',
+    '  src:\n    kind: folder\n    role: source\n    path: src\nsteps:',
+  );
+  const definition = readYaml(text);
+  const store = new ContentStore(join(base, 'cache'));
+  const lock = await lockInputs(definition, { folder: base, mirror: archive.url, store });
+  const asked = { ...(await request(stepYaml('true'))), definition, lock, folder: base };
+  for (const out of ['src/out', 'src/deep/out']) {
+    await expect(build({ ...asked, out: join(base, out) })).rejects.toMatchObject({
+      code: 'BUILD_FOLDER_INSIDE',
+    });
+  }
+  expect(readdirSync(join(base, 'src'))).toEqual(['a']);
+  // A folder beside it whose name only starts alike.
+  await expect(build({ ...asked, out: join(base, 'src-out') })).resolves.toMatchObject({ product: 'thing' });
+});
 
 const TWO_FILES = stepYaml('echo one >image.bin; echo two >a.elf', '      - path: a.elf\n');
 

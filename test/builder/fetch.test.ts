@@ -255,4 +255,5 @@ test('the cache folder follows XDG, which ignores relative paths', () => {
   expect(cacheFolder({}, '/home/a')).toBe('/home/a/.cache/waybill');
   expect(cacheFolder({ XDG_CACHE_HOME: '/c' }, '/home/a')).toBe('/c/waybill');
   expect(cacheFolder({ XDG_CACHE_HOME: 'c' }, '/home/a')).toBe('/home/a/.cache/waybill');
+  expect(() => cacheFolder({}, '')).toThrow(expect.objectContaining({ code: 'BUILD_FOLDER_UNWRITABLE' }));
 });

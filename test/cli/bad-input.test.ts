@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { stepYaml, yamlOver } from '../builder/definitions.ts';
 import { say, waybill } from './command-line.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -27,6 +28,7 @@ beforeAll(() => {
   writeFileSync(join(folder, 'unclosed.yaml'), 'product: optiboot\nsteps: [a, b\n');
   writeFileSync(join(folder, 'unknown.yaml'), 'product: optiboot\nnonsense: 1\n');
   writeFileSync(join(folder, 'twice.yaml'), 'product: optiboot\nproduct: optiboot\n');
+  writeFileSync(join(folder, 'sound.yaml'), yamlOver({ keyring: 'keys.gpg' }, stepYaml('true')));
   writeFileSync(join(folder, 'root.json'), '{ "signed": ');
   writeFileSync(join(folder, 'token'), 'x');
   writeFileSync(join(folder, 'key.pem'), 'no key\n');
@@ -58,6 +60,12 @@ const LINES: readonly BadLine[] = [
   // A file that is not there.
   { argv: ['lock', 'gone.yaml'], code: 'CLI_FILE_UNREADABLE', exit: 2, says: /"gone\.yaml", got ENOENT/ },
   { argv: ['build', 'gone.yaml', '--out', 'o'], code: 'CLI_FILE_UNREADABLE', exit: 2, says: /"gone\.yaml"/ },
+  {
+    argv: ['build', 'sound.yaml', '--out', 'o'],
+    code: 'CLI_LOCK_MISSING',
+    exit: 2,
+    says: /"waybill\.lock" beside "sound\.yaml", got no such file\n.*Run `waybill lock`/,
+  },
   { argv: ['serve', 'gone'], code: 'REGISTRY_DATA_MISSING', exit: 2, says: /`waybill init`/ },
   {
     argv: ['attest', 'gone', '--token-file', 'token', ...registry],
