@@ -8,4 +8,4 @@ test('disks of four sizes', async (context) => {
   const reason = whyNoDisk();
   if (reason !== undefined) return context.skip(reason);
   expect((await tryFullDisks(4)).length).toBeGreaterThan(1);
-}, 300_000);
+}, 900_000);

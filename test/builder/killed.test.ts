@@ -14,4 +14,4 @@ afterAll(() => small.close());
 test('ten rounds of two builders on one cache, killed at any moment', async () => {
   const { killed } = await runKillRounds(small, 10);
   expect(killed).toBeGreaterThan(0);
-}, 300_000);
+}, 900_000);
