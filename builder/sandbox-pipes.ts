@@ -2,7 +2,7 @@
 // What passes between us and bubblewrap: the log, its status, what it reads from us, and the descriptors that it must not have.
 
 import type { ChildProcess } from 'node:child_process';
-import { constants, openSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { quote } from '../core/faults.ts';
@@ -14,38 +14,66 @@ import { giveToStepUser } from './step-user.ts';
 const LOG_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 
 /**
- * One pipe for both streams of a log, so that lines keep their order. A named pipe, removed at once: Node's own are sockets, and
- * a step that opens /dev/stdout again could not. @throws SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
+ * Named pipes, removed at once; Node's own are sockets. `log`, one for both streams, so that lines keep their order: a step that opens
+ * /dev/stdout again could not if it were a socket. `begin`, which gives leave to begin: bubblewrap gets both ends, so that our death
+ * is no leave. `life`, which ends when we do. @throws SANDBOX_START_FAILED, SANDBOX_TOOL_MISSING
  */
-export async function openLogPipe(
-  path: string,
+export async function openPipes(
+  work: string,
   onLog: ((text: string) => void) | undefined,
   signal: AbortSignal | undefined,
 ) {
-  const made = await runTool('mkfifo', [path], { signal });
+  const paths = [`${work}.log`, `${work}.begin`, `${work}.life`] as const;
+  const made = await runTool('mkfifo', paths, { signal });
   if (made.exitCode !== 0) {
     throw BUILDER.unavailable(
       'SANDBOX_START_FAILED',
-      `expected a pipe for the log, got ${quote(made.stderr)}`,
+      `expected pipes to the sandbox, got ${quote(made.stderr.trim())}`,
     );
   }
+  const [logPath, beginPath, lifePath] = paths;
   // A step opens /dev/stdout again as itself.
-  giveToStepUser(path);
-  const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writeEnd = openSync(path, constants.O_WRONLY);
-  unlinkSync(path);
-  const reader = new Socket({ fd: readEnd, readable: true, writable: false });
+  giveToStepUser(logPath);
+  const reader = openSync(logPath, constants.O_RDONLY | constants.O_NONBLOCK);
+  const log = openSync(logPath, constants.O_WRONLY);
+  const begin = openSync(beginPath, constants.O_RDWR);
+  // To open the writing end alone would wait for a reader.
+  const alive = openSync(lifePath, constants.O_RDWR);
+  const life = openSync(lifePath, constants.O_RDONLY);
+  for (const path of paths) unlinkSync(path);
+  const text = readLog(reader, onLog);
+  let ended = false;
+  return {
+    /** Descriptors for the sandbox; `log` and `life` are to be closed here when it has them. */
+    theirs: { log, begin, life },
+    ours: {
+      /** All that was said, when there is nobody left to say more. */
+      log: () => text,
+      begin: () => {
+        if (!ended) writeSync(begin, 'x');
+      },
+      /** To be called once, when the sandbox has ended. */
+      end: () => {
+        ended = true;
+        closeSync(begin);
+        closeSync(alive);
+      },
+    },
+  };
+}
+
+function readLog(descriptor: number, onLog: ((text: string) => void) | undefined): Promise<string> {
+  const reader = new Socket({ fd: descriptor, readable: true, writable: false });
   let log = '';
   reader.setEncoding('utf8').on('data', (text: string) => {
     onLog?.(text);
     // The end of a log says why it failed; what is cut is cut at the start.
     log = (log + text).slice(-LOG_SIZE_BYTES_MAX);
   });
-  const ended = new Promise<void>((resolve) => {
-    reader.on('close', () => resolve());
-    reader.on('error', () => resolve());
+  return new Promise((resolve) => {
+    reader.on('close', () => resolve(log));
+    reader.on('error', () => resolve(log));
   });
-  return { writeEnd, log: () => ended.then(() => log) };
 }
 
 /** bubblewrap writes one JSON object a line: first `child-pid`, at the end `exit-code`. */
@@ -75,13 +103,13 @@ export function writeTo(child: ChildProcess, descriptor: number, content: string
   into.end(content);
 }
 
-/** Descriptors above 6 that a process started by us would get from us because whoever started us left them open. */
+/** Descriptors above 7 that a process started by us would get from us because whoever started us left them open. */
 export function inheritedDescriptors(): number[] {
   const closedOnExec = 0o2000000;
   return readdirSync('/proc/self/fd')
     .map(Number)
     .filter((descriptor) => {
-      if (descriptor <= 6) return false;
+      if (descriptor <= 7) return false;
       try {
         const info = readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8');
         const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);

@@ -25,7 +25,7 @@ import {
   TMP_SIZE_BYTES,
   watchSize,
 } from './resource-limits.ts';
-import { collectStatus, inheritedDescriptors, openLogPipe, writeTo } from './sandbox-pipes.ts';
+import { collectStatus, inheritedDescriptors, openPipes, writeTo } from './sandbox-pipes.ts';
 import { requireFilter, seccompProgram } from './seccomp.ts';
 import { giveToStepUser, stageFolders } from './step-user.ts';
 import { traceOptions } from './trace.ts';
@@ -95,6 +95,19 @@ function mountInputs(inputs: NonNullable<SandboxRun['inputs']>, places: readonly
   const binds = inputs.flatMap(({ name }, i) => ['--ro-bind', places[i] as string, `/inputs/${name}`]);
   return ['--tmpfs', '/inputs', ...binds, '--remount-ro', '/inputs'];
 }
+
+/**
+ * `sh -e -c WATCHED sh umask command…`: leaves a watcher behind and becomes the command. Descriptor 7 ends when the builder does, however that
+ * came, and then the watcher kills its process group. bubblewrap's `--die-with-parent` is not enough: until the sandbox's first process
+ * asks for it, that process waits for ever, or goes on, if what started it is gone. The watcher is nobody's child, as a tracer waits for
+ * all of its own. umask: bubblewrap and the step inherit it.
+ */
+const WATCHED = `
+( (exec </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&-; read -r end <&7 || kill -s KILL 0) & )
+exec 7>&-
+umask "$1"
+shift
+exec "$@"`;
 
 /** The options of bubblewrap for one run; status goes to descriptor 3, the filter comes from 5, leave to begin from 6. */
 function bubblewrapOptions(run: SandboxRun, places: Places, machineFiles: readonly string[]): string[] {
@@ -243,6 +256,7 @@ async function runToEnd(
     stopWatching();
     stopWatchingMemory?.();
     run.signal?.removeEventListener('abort', kill);
+    child.end();
   }
 }
 
@@ -287,26 +301,26 @@ async function startSandbox(
   const inputs = (run.inputs ?? []).map(({ folder }) => folder);
   const own = { root: run.root, work: run.work, materials: run.materials, machine, inputs };
   const { places, words } = await sandboxCommand(limits, group, own);
-  const pipe = await openLogPipe(`${run.work}.log`, run.onLog, run.signal);
+  const { ours, theirs } = await openPipes(run.work, run.onLog, run.signal);
   const uncovered = inheritedDescriptors();
   const cover = uncovered.length === 0 ? undefined : openSync('/dev/null', 'r');
-  const stdio: StdioOptions = ['ignore', pipe.writeEnd, pipe.writeEnd, 'pipe', 'pipe', 'pipe', 'pipe'];
+  const { log, begin, life } = theirs;
+  const stdio: StdioOptions = ['ignore', log, log, 'pipe', 'pipe', 'pipe', begin, life];
   for (const descriptor of uncovered) {
     while (stdio.length < descriptor) stdio.push('ignore');
     stdio[descriptor] = cover;
   }
-  // umask: bubblewrap and the step inherit it. Node has one for the whole process, hence the shell's.
+  // Node has one for the whole process, hence the shell's.
   const umask = run.conditions?.umask ?? '022';
   const around = run.trace === undefined ? [] : [await findTool('strace'), ...traceOptions(run.trace), '--'];
-  const wrap = ['-c', `umask ${umask} && exec "$@"`, 'sh', ...around, ...words, '--args', '4'];
+  const wrap = ['-e', '-c', WATCHED, 'sh', umask, ...around, ...words, '--args', '4'];
   // In a process group of its own: Ctrl-C at a terminal reaches us alone, and we end the sandbox in order.
   const child = spawn('/bin/sh', [...wrap, '--', ...run.command], { stdio, env: {}, detached: true });
-  closeSync(pipe.writeEnd);
-  if (cover !== undefined) closeSync(cover);
+  for (const end of [log, life, ...(cover === undefined ? [] : [cover])]) closeSync(end);
   const options = bubblewrapOptions(run, places, machineFiles).join('\0');
   writeTo(child, 4, options);
   writeTo(child, 5, filter);
-  return { process: child, log: pipe.log, begin: () => writeTo(child, 6, 'x') };
+  return { process: child, ...ours };
 }
 
 /** A user of another name needs an entry, or whoever asks for his name fails. */

@@ -20,7 +20,7 @@ function main(command) {
   }
   ensureNpmPackages();
   linkNode(ROOT);
-  ensureDebianPackages(needed.filter((name) => !isPresent(table.packages[name])));
+  ensureDebianPackages(needed.filter((name) => isMissing(table.packages[name], process.arch)));
 }
 
 function ensureNpmPackages() {
@@ -80,6 +80,11 @@ function readJson(file) {
   }
 }
 
+/** Whether a package is to be installed on such a processor. Debian has some for one processor alone. */
+function isMissing(row, processor) {
+  return (row.processor === undefined || row.processor === processor) && !isPresent(row);
+}
+
 function isPresent(row) {
   if (row.file !== undefined) return fs.existsSync(row.file);
   // /usr/sbin and /sbin are missing from the search path of plain users.
@@ -126,5 +131,5 @@ function stop(text) {
   process.exit(1);
 }
 
-module.exports = { debianPlan, staleness };
+module.exports = { debianPlan, isMissing, staleness };
 if (require.main === module) main(process.argv[2]);

@@ -18,11 +18,12 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
 const require = createRequire(import.meta.url);
-const { debianPlan, staleness } = require('../../scripts/ensure.cjs') as {
+const { debianPlan, isMissing, staleness } = require('../../scripts/ensure.cjs') as {
   debianPlan(
     missing: string[],
     rights: { asRoot: boolean; hasSudo: boolean },
   ): { message: string; steps?: string[][] };
+  isMissing(row: { executable?: string; file?: string; processor?: string }, processor: string): boolean;
   staleness(root: string, required: string | undefined): string | undefined;
 };
 const { linkNode, pinnedPackage } = require('../../scripts/link-node.cjs') as {
@@ -125,6 +126,13 @@ test('who may install gets commands to run, and everyone the command to type', (
   expect(plan(false, false).steps).toBeUndefined();
   expect(plan(false, false).message).toContain(`\n  sudo apt-get update && sudo ${install.join(' ')}\n`);
   expect(plan(true, false).message).toContain(`\n  apt-get update && ${install.join(' ')}\n`);
+});
+
+test('what is there, and what is for another processor, is not installed', () => {
+  expect(isMissing({ executable: 'sh' }, 'x64')).toBe(false);
+  expect(isMissing({ file: '/nonexistent' }, 'arm64')).toBe(true);
+  expect(isMissing({ executable: 'nosuch', processor: 'x64' }, 'x64')).toBe(true);
+  expect(isMissing({ executable: 'nosuch', processor: 'x64' }, 'arm64')).toBe(false);
 });
 
 test('an unknown command is refused', () => {
