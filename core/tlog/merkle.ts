@@ -217,7 +217,9 @@ export function treeRoot(size: bigint, read: (node: TreeNode) => Uint8Array, has
 
 /** Equality of bytes. Not constant time: nothing compared here is secret. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function largestPowerBelow(n: bigint): bigint {

@@ -182,7 +182,7 @@ export function verifyCertificate(
   crypto: Crypto,
 ): readonly Certificate[] {
   const { leaf, timesMs, at } = question;
-  let failure: unknown = unknownIssuer(at);
+  let failure: unknown;
   for (const { issuers, validFor } of authorities) {
     const [issuer] = issuers;
     if (issuer === undefined || !isNamed(leaf, issuer)) continue;
@@ -194,5 +194,5 @@ export function verifyCertificate(
       failure = refusal;
     }
   }
-  throw failure;
+  throw failure ?? unknownIssuer(at);
 }

@@ -201,11 +201,7 @@ export function verifyTimestamp<A extends TimestampAuthority>(
   at: string,
 ): TimestampedBy<A> {
   const { issuer, serial } = timestamp.signer;
-  let failure: unknown = X509.reject(
-    'TIMESTAMP_AUTHORITY_UNKNOWN',
-    'expected a timestamp by an authority that the trusted root names for that time, got one of another',
-    { at },
-  );
+  let failure: unknown;
   for (const authority of authorities) {
     const { certificate, issuers, validFor } = authority;
     if (!isWithin(validFor, timestamp.timeMs)) continue;
@@ -220,7 +216,15 @@ export function verifyTimestamp<A extends TimestampAuthority>(
       failure = refusal;
     }
   }
-  throw failure;
+  throw failure ?? unknownAuthority(at);
+}
+
+function unknownAuthority(at: string) {
+  return X509.reject(
+    'TIMESTAMP_AUTHORITY_UNKNOWN',
+    'expected a timestamp by an authority that the trusted root names for that time, got one of another',
+    { at },
+  );
 }
 
 /** The signature covers the attributes, the attributes cover the content and name the certificate. */
