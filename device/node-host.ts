@@ -7,10 +7,10 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote, type Unavailable } from '../core/faults.ts';
+import { nodeCrypto } from '../peers/node-crypto.ts';
 import { DEVICE } from './faults.ts';
 import { type FileSystem, nodeFileSystem } from './file-system.ts';
 import type { DeviceFiles, DeviceHost, SlotWriter } from './host.ts';
-import { nodeCrypto } from '../peers/node-crypto.ts';
 import { claimFolder } from './node-lock.ts';
 
 const FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024;
