@@ -8,7 +8,7 @@ import { quote } from '../core/faults.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
 import { nodeHost } from '../device/node-host.ts';
 import { TufClient } from '../device/tuf-client.ts';
-import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
+import { bothVerifiers } from '../peers/both-verifiers.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
 
@@ -68,6 +68,6 @@ export async function openTrust(options: {
     trustedRoot,
     signingConfig: () => client.trustMaterial('signing_config.v0.2.json'),
     tlogPolicy: () => client.trustMaterial('tlog-policy'),
-    verifier: async (keys) => sigstoreVerifier({ trustedRoot: await trustedRoot(), keys }),
+    verifier: async (keys) => bothVerifiers({ trustedRoot: await trustedRoot(), keys }),
   };
 }

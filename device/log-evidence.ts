@@ -2,7 +2,7 @@
 // The pack's own log proofs [docs/spec/evidence-pack.md]: each bundle's leaf, rebuilt from the bundle as
 // [docs/spec/device.md §Order of an update] asks, stands in the one checkpoint of the pack. Pure.
 
-import { type Crypto, portableCrypto } from '../core/crypto.ts';
+import type { Crypto } from '../core/crypto.ts';
 import { hexEncode } from '../core/encoding/hex.ts';
 import { quote } from '../core/faults.ts';
 import type { EvidencePack, PackedBundle } from '../core/release/pack.ts';
@@ -20,7 +20,7 @@ export function checkPackProofs(
   pack: EvidencePack,
   policy: LogPolicy,
   gateKey: Uint8Array,
-  crypto: Crypto = portableCrypto,
+  crypto: Crypto,
 ): string[] {
   return pack.bundles.map((packed) => {
     const leaf = rebuildLeaf(packed, gateKey, crypto);

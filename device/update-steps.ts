@@ -2,7 +2,6 @@
 // The steps of an update, in the order in which device/update.ts takes them [docs/spec/device.md §Order of an update].
 
 import { createHash } from 'node:crypto';
-import { portableCrypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -15,9 +14,9 @@ import {
   releaseIndexName,
 } from '../core/release/release-index.ts';
 import { type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { attestationVerifier } from '../core/verify/attestation-verifier.ts';
 import * as release from '../core/verify/release-checks.ts';
 import type { BundleVerifier, VerifiedBundle } from '../core/verify/verified.ts';
-import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
 import { downloadImage, IDLE_TIMEOUT_MS } from './download.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceHost } from './host.ts';
@@ -93,9 +92,10 @@ export async function readTrust(device: Device, tuf: TufClient): Promise<Learned
   const policyName = devicePolicyName(device.identity.product);
   const policy = parseDevicePolicy(await tuf.trustMaterial(policyName));
   checkPolicyScope(policy, chooser(device));
-  const logPolicy = parseLogPolicy(await tuf.trustMaterial('tlog-policy'), portableCrypto);
+  const logPolicy = parseLogPolicy(await tuf.trustMaterial('tlog-policy'), device.host.crypto);
   const trustedRoot = await tuf.trustMaterial('trusted_root.json');
-  const verifier = sigstoreVerifier({ trustedRoot, keys: [policy.gate.publicKey] });
+  const trust = { trustedRoot, keys: [policy.gate.publicKey] };
+  const verifier = attestationVerifier(trust, device.host.crypto);
   return learned(
     { policy, logPolicy, verifier },
     `trusted_root.json, tlog-policy and ${policyName} from top-level targets; gate ${quote(policy.gate.verifierId)}`,
@@ -147,8 +147,9 @@ export function readPack(device: Device, goods: Goods, wanted: Release): Learned
 }
 
 /** Link 5: the log holds every bundle's entry. */
-export function checkLog(pack: EvidencePack, trust: DeviceTrust): Learned<void> {
-  return learned(undefined, ...checkPackProofs(pack, trust.logPolicy, trust.policy.gate.publicKey));
+export function checkLog(device: Device, pack: EvidencePack, trust: DeviceTrust): Learned<void> {
+  const { logPolicy, policy } = trust;
+  return learned(undefined, ...checkPackProofs(pack, logPolicy, policy.gate.publicKey, device.host.crypto));
 }
 
 /** Link 6: every bundle, against trusted root and gate key. */

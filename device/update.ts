@@ -109,7 +109,7 @@ async function travel(road: Road, device: steps.Device): Promise<ActiveSlot | un
   const { release } = choice;
   const goods = await road.link('pack', () => steps.fetchPack(device, tuf, release));
   const pack = await road.link('pack', () => steps.readPack(device, goods, release));
-  await road.link('log', () => steps.checkLog(pack, trust));
+  await road.link('log', () => steps.checkLog(device, pack, trust));
   const bundles = await road.link('signature', () => steps.verifyBundles(device, pack, trust));
   await road.link('summary', () => steps.checkGate(device, pack, bundles, trust));
   await road.link('builder', () => steps.checkBuilders(bundles, trust));

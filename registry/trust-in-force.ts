@@ -7,7 +7,7 @@ import { parseDocument } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
 import { parseDevicePolicy } from '../core/release/device-policy.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
-import { sigstoreVerifier } from '../peers/sigstore-verifier.ts';
+import { bothVerifiers } from '../peers/both-verifiers.ts';
 import type { Blobs } from './store/blobs.ts';
 import { STORE } from './store-faults.ts';
 import type { NamedTarget } from './tuf/role-document.ts';
@@ -88,7 +88,7 @@ async function readTrust(
     checkListedKey(gate.publicKey, `${name}: /gate/publicKey`);
     keys.push(gate.publicKey);
   }
-  return { verifier: sigstoreVerifier({ trustedRoot, keys }), keys };
+  return { verifier: bothVerifiers({ trustedRoot, keys }), keys };
 }
 
 /** A trusted root without one of its parts is valid, and refuses everything from then on. */

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bundle that Waybill makes and takes: Sigstore bundle v0.3 [sigstore-bundle-v0.3 §Bundle] with a DSSE envelope [DSSE-v1.0.2 §Protocol] and one
-// log entry. Stricter than [sigstore-bundle-v0.3 §Bundle]: v0.1, v0.2, message signatures and several log entries are
-// refused; nothing that Waybill makes needs them.
+// log entry of Rekor v2. Stricter than [sigstore-bundle-v0.3 §Bundle]: v0.1, v0.2, message signatures, several log entries and those
+// of other kinds or with a promise are refused; nothing that Waybill makes needs them.
 
 import { utf8 } from '../encoding/utf8.ts';
 import { CORE, quote } from '../faults.ts';
+import { HASHED_REKORD } from '../tlog/hashed-rekord.ts';
 import { parseAnyBundle } from './any-bundle.ts';
 
 export const BUNDLE_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
@@ -34,6 +35,14 @@ export function parseBundle(bytes: Uint8Array): SigstoreBundle {
   const [entry, ...more] = entries;
   if (entry === undefined || more.length > 0) {
     throw refuse(`expected exactly one element, got ${entries.length}`, '/verificationMaterial/tlogEntries');
+  }
+  const { kind, version, promise } = entry;
+  if (kind !== HASHED_REKORD.kind || version !== HASHED_REKORD.apiVersion || promise !== undefined) {
+    const got = `${quote(kind)} ${quote(version)}${promise === undefined ? '' : ' with a promise'}`;
+    throw refuse(
+      `expected ${HASHED_REKORD.kind} ${HASHED_REKORD.apiVersion}, got ${got}`,
+      '/verificationMaterial/tlogEntries/0',
+    );
   }
   return {
     payloadType: content.payloadType,

@@ -2,6 +2,7 @@
 // Results of verification [docs/spec/verification.md §Results]: types that nothing outside a verifier can make.
 
 import type { Statement } from '../intoto/statement.ts';
+import type { VerifiedSignature } from './verified-signature.ts';
 
 declare const verified: unique symbol;
 
@@ -31,6 +32,8 @@ export interface VerifiedBundle {
   readonly leaf: Uint8Array;
   /** The verified signing time, milliseconds since 1970. */
   readonly signedAtMs: number;
+  /** All that was learned: certificate, times, log entries, what was waived. */
+  readonly evidence: VerifiedSignature;
 }
 
 /** Only verifiers call this (tidy checks who): everything but the brand. */
@@ -38,7 +41,7 @@ export function asVerifiedBundle(facts: Omit<VerifiedBundle, typeof verified>): 
   return facts as VerifiedBundle;
 }
 
-/** Verifies one bundle in full. Implemented by peers/sigstore-verifier.ts until core does it itself. */
+/** Verifies one bundle in full. */
 export interface BundleVerifier {
   /** @throws Rejection with the code of the first broken link */
   verify(bundle: Uint8Array): VerifiedBundle;

@@ -18,7 +18,7 @@ import { buildAttributeReport, parseAttributeReport } from '../../core/intoto/sc
 import { formatStatement, parseStatement } from '../../core/intoto/statement.ts';
 import { buildTestResult } from '../../core/intoto/test-result.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
-import { sigstoreVerifier } from '../../peers/sigstore-verifier.ts';
+import { bothVerifiers } from '../../peers/both-verifiers.ts';
 import { BUILDER_ID, planBuild, removeBuild, sha256, writeBuild } from './build-folder.ts';
 import { type RegistryProcess, startRegistry } from './registry-process.ts';
 
@@ -193,7 +193,7 @@ test('a kept bundle that the registry refuses is signed anew, once; a fresh one 
   const gatekeeper = createServer(async (request, response) => {
     const body = Buffer.concat(await request.toArray());
     if (request.method === 'POST' && refusals-- > 0) {
-      const error = { code: 'SIGSTORE_LOG_PROOF_REFUSED', message: 'm', remedy: 'r' };
+      const error = { code: 'SIGSTORE_LOG_PROOF_MISSING', message: 'm', remedy: 'r' };
       response.writeHead(422).end(JSON.stringify({ error }));
       return;
     }
@@ -342,8 +342,8 @@ test('a managed key signs a bundle that names the key and whose log entry holds 
     Buffer.from(spki).toString('base64'),
   );
   const trustedRoot = new Uint8Array(await readFile(trustPath('trusted_root.json')));
-  const verified = sigstoreVerifier({ trustedRoot, keys: [spki] }).verify(bytes);
+  const verified = bothVerifiers({ trustedRoot, keys: [spki] }).verify(bytes);
   expect(verified.signer).toEqual({ kind: 'key', publicKey: spki });
-  expect(() => sigstoreVerifier({ trustedRoot, keys: [] }).verify(bytes)).toThrow();
+  expect(() => bothVerifiers({ trustedRoot, keys: [] }).verify(bytes)).toThrow();
   await expect(submitBundle(registry.url, bytes)).resolves.toMatchObject({ known: false });
 });

@@ -64,3 +64,13 @@ test('Ed25519 accepts what the platform signs and refuses everything else', () =
   expect(portableCrypto.verifyEd25519(raw.slice(1), message, signature)).toBe(false);
   expect(portableCrypto.verifyEd25519(raw, message, signature.slice(1))).toBe(false);
 });
+
+test('an Ed25519 key of small order, under which one signature fits everything, signs nothing', () => {
+  const identity = new Uint8Array(32);
+  identity[0] = 1;
+  const fitsAll = new Uint8Array(64);
+  fitsAll.set(identity);
+  for (const data of [message, new Uint8Array()]) {
+    expect(portableCrypto.verifyEd25519(identity, data, fitsAll)).toBe(false);
+  }
+});

@@ -384,6 +384,9 @@ describe('bundle', () => {
     ['verificationMaterial.tlogEntries.0.inclusionProof', { rootHash: 'AAAA' }],
     ['verificationMaterial.tlogEntries.0.integratedTime', 7],
     ['verificationMaterial.timestampVerificationData', null],
+    ['verificationMaterial.tlogEntries.0.kindVersion.kind', 'dsse'],
+    ['verificationMaterial.tlogEntries.0.kindVersion.version', '0.0.1'],
+    ['verificationMaterial.tlogEntries.0.inclusionPromise', { signedEntryTimestamp: 'AAAA' }],
   ])('refuses a bundle whose %s is %j', (path, to) => {
     expect(() => parseBundle(bytesOf(changed(bundle, path, to)))).toThrow(coded('SIGSTORE_BUNDLE_MALFORMED'));
   });

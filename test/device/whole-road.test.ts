@@ -145,7 +145,7 @@ describe('signatures', () => {
       return { ...packed, bundle: bytes(JSON.stringify(json)) };
     });
     publish(house, sound, { ...soundPack, bundles });
-    await refused('signature', 'SIGSTORE_TIMESTAMP_REFUSED');
+    await refused('signature', 'SIGSTORE_TIMESTAMP_MISSING');
     await stillUpdatable();
   });
 });

@@ -11,9 +11,40 @@ const spki = (key: KeyObject) => new Uint8Array(key.export({ type: 'spki', forma
 const bent = (bytes: Uint8Array, at: number) =>
   Uint8Array.from(bytes, (byte, i) => (i === at ? byte ^ 1 : byte));
 
-test('SHA-256', () => {
+test.each(['sha256', 'sha384', 'sha512'] as const)('%s', (hash) => {
   for (const bytes of [new Uint8Array(), data])
-    expect(nodeCrypto.sha256(bytes)).toEqual(portableCrypto.sha256(bytes));
+    expect(nodeCrypto[hash](bytes)).toEqual(portableCrypto[hash](bytes));
+});
+
+test.each(
+  (['P-256', 'P-384'] as const).flatMap((curve) =>
+    (['sha256', 'sha384', 'sha512'] as const).map((hash) => [curve, hash] as const),
+  ),
+)('ECDSA on %s with %s agrees with the portable one, for good and bad', (curve, hash) => {
+  const pair = generateKeyPairSync('ec', { namedCurve: curve });
+  const key = spki(pair.publicKey);
+  const signature = new Uint8Array(sign(hash, data, pair.privateKey));
+  const otherCurve = curve === 'P-256' ? 'P-384' : 'P-256';
+  const otherHash = hash === 'sha256' ? 'sha384' : 'sha256';
+  for (const crypto of [nodeCrypto, portableCrypto]) {
+    expect(crypto.verifyEcdsa({ curve, hash }, key, data, signature)).toBe(true);
+    expect(crypto.verifyEcdsa({ curve, hash: otherHash }, key, data, signature)).toBe(false);
+    expect(crypto.verifyEcdsa({ curve: otherCurve, hash }, key, data, signature)).toBe(false);
+    expect(crypto.verifyEcdsa({ curve, hash }, key, bent(data, 0), signature)).toBe(false);
+    expect(crypto.verifyEcdsa({ curve, hash }, key, data, bent(signature, 12))).toBe(false);
+    expect(crypto.verifyEcdsa({ curve, hash }, bent(key, key.length - 1), data, signature)).toBe(false);
+  }
+});
+
+test('RSA PKCS #1: only what the key signed with that hash, and the portable one has none', () => {
+  const pair = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const signature = new Uint8Array(sign('sha256', data, pair.privateKey));
+  const verify = (hash: 'sha256' | 'sha384', s: Uint8Array) =>
+    nodeCrypto.verifyRsaPkcs1?.(hash, spki(pair.publicKey), data, s);
+  expect(verify('sha256', signature)).toBe(true);
+  expect(verify('sha384', signature)).toBe(false);
+  expect(verify('sha256', bent(signature, 9))).toBe(false);
+  expect(portableCrypto.verifyRsaPkcs1).toBeUndefined();
 });
 
 test.each(['verifyP256', 'verifyEd25519'] as const)(

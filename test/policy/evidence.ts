@@ -10,6 +10,7 @@ import { buildRebuildReport, type RebuildReport } from '../../core/intoto/rebuil
 import { buildSbomReference, type SbomReference } from '../../core/intoto/reference.ts';
 import { formatStatement, parseStatement, type UnsignedStatement } from '../../core/intoto/statement.ts';
 import { asVerifiedBundle, type VerifiedBundle, type VerifiedSigner } from '../../core/verify/verified.ts';
+import { asVerifiedSignature } from '../../core/verify/verified-signature.ts';
 import type { Case } from '../../policy/case.ts';
 import { type Policy, readPolicy } from '../../policy/policy.ts';
 
@@ -118,15 +119,22 @@ export function asBundle(
 ): VerifiedBundle {
   const { salt = '', ...rest } = facts;
   const bytes = formatStatement(statement);
-  return asVerifiedBundle({
+  const said = {
     sha256: sha256(Buffer.concat([bytes, Buffer.from(JSON.stringify(rest.signer ?? '') + salt)])),
     signer: trustedSigner,
-    statement: parseStatement(bytes),
-    leafIndex: 0n,
-    leaf: bytes,
     signedAtMs: NOW_MS - 3600_000,
     ...rest,
+  };
+  const parsed = parseStatement(bytes);
+  const evidence = asVerifiedSignature({
+    ...said,
+    certificate: undefined,
+    times: [{ by: 'authority', name: 'https://tsa.example', timeMs: said.signedAtMs }],
+    entries: [{ origin: 'log.example', index: 0n, treeSize: 1n, leaf: bytes, witnesses: 'none' }],
+    content: { kind: 'statement', statement: parsed, payload: bytes },
+    waived: [],
   });
+  return asVerifiedBundle({ statement: parsed, leafIndex: 0n, leaf: bytes, evidence, ...said });
 }
 
 export const step = (provenance: StepProvenance, facts = {}) =>

@@ -70,7 +70,7 @@ test('a changed statement under a digest that fits', async () => {
   const lie = inListings(({ attestations }) => ({
     attestations: attestations.map((one) => tampered(one.bundle)),
   }));
-  await expect(gateBehind(lie)).rejects.toMatchObject({ code: 'SIGSTORE_LOG_ENTRY_MISMATCH' });
+  await expect(gateBehind(lie)).rejects.toMatchObject({ code: 'SIGSTORE_SIGNATURE_INVALID' });
 });
 
 test('a true bundle about something else', async () => {
@@ -117,7 +117,7 @@ test('release: a summary that the registry made up or changed', async () => {
   }));
   await expect(releaseBehind(lie)).rejects.toMatchObject({
     code: 'RELEASE_SUMMARY_MISSING',
-    message: expect.stringContaining('SIGSTORE_LOG_ENTRY_MISMATCH'),
+    message: expect.stringContaining('SIGSTORE_SIGNATURE_INVALID'),
   });
 });
 

@@ -116,7 +116,7 @@ export const REGISTRY_ATTACKS: readonly Attack[] = [
     ...{
       name: 'bundle: its statement edited after it was signed',
       stage: 'registry',
-      code: 'SIGSTORE_LOG_ENTRY_MISMATCH',
+      code: 'SIGSTORE_SIGNATURE_INVALID',
     },
     async mount(scene) {
       const { pack } = await scene.offer('8.1.0');
@@ -283,7 +283,7 @@ export const GATE_ATTACKS: readonly Attack[] = [
     ...{
       name: 'registry: answers with an edited bundle under its new digest',
       stage: 'gate',
-      code: 'SIGSTORE_LOG_ENTRY_MISMATCH',
+      code: 'SIGSTORE_SIGNATURE_INVALID',
     },
     mount: (scene) =>
       lie(scene, (attestations) =>
