@@ -45,6 +45,8 @@ let sbom: {
   }[];
   formulation: { components: { name: string }[] }[];
 };
+/** Of the one image. */
+const SBOM = 'sboms/bluetooth_rxtx.bin.cdx.json';
 const read = (path: string) => readFileSync(join(out, path));
 beforeAll(async () => {
   cpSync(join(repository, 'examples/ubertooth'), base, { recursive: true });
@@ -53,7 +55,7 @@ beforeAll(async () => {
   expect(locked).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
   const built = await waybill('build', '--out', out);
   expect(built).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
-  sbom = JSON.parse(read('sbom.cdx.json').toString());
+  sbom = JSON.parse(read(SBOM).toString());
 }, 400_000);
 
 const BAKED = 'ubertooth 2018-12-R1 (build@waybill) Fri Jan 30 00:00:00 UTC 2026';
@@ -80,7 +82,7 @@ describe('the image', () => {
   test('built again, is the same, and so is its SBOM', async () => {
     const again = await waybill('build', '--out', 'again');
     expect(again).toMatchObject({ code: 0, stderr: expect.not.stringContaining('waybill:') });
-    for (const file of [IMAGE, 'outputs/compile/bluetooth_rxtx.elf', 'sbom.cdx.json']) {
+    for (const file of [IMAGE, 'outputs/compile/bluetooth_rxtx.elf', SBOM]) {
       expect(readFileSync(join(base, 'again', file)).equals(read(file))).toBe(true);
     }
   }, 200_000);

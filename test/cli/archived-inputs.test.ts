@@ -131,7 +131,7 @@ beforeAll(async () => {
   await registry.cli.must(['lock', yaml], { env: origin });
   inputs = parseLock(readFileSync(join(work, 'waybill.lock')), 'waybill.lock').inputs;
   const { json } = await registry.cli.must(['build', yaml, '--out', out, '--json'], { env: origin });
-  imageSha256 = (json as { image: { sha256: string } }).image.sha256;
+  imageSha256 = (json as { images: { sha256: string }[] }).images[0]?.sha256 ?? '';
 }, 120_000);
 afterAll(async () => {
   await closeOriginals();
