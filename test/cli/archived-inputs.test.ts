@@ -257,7 +257,7 @@ test('when every original is gone, every kind is fetched, built and rebuilt from
     );
   expect(codeOf(await build('nothing'))).toMatch(/^(FETCH|INPUT)_/);
   const built = await build('from-registry', '--registry', registry.url);
-  expect(built).toMatchObject({ exitCode: 0, json: { image: { sha256: imageSha256 } } });
+  expect(built).toMatchObject({ exitCode: 0, json: { images: [{ sha256: imageSha256 }] } });
   const image = readFileSync(join(base, 'from-registry/out/products/image.bin'));
   expect(image.subarray(0, -4).toString()).toBe('folder archive git submodule project blob ');
   const kept = join(base, 'kept');
