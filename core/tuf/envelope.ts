@@ -85,7 +85,7 @@ export function checkThreshold(
     if (counted.size >= threshold) break;
     const key = keys.get(id);
     const signature = hexDecode(envelope.signatures.get(id)?.toLowerCase() ?? '-');
-    if (key === undefined || signature === undefined || counted.has(key.identity)) continue;
+    if (key === undefined || signature === undefined) continue;
     if (key.verify === undefined) unsupported++;
     else if (key.verify(envelope.data, signature)) counted.add(key.identity);
   }

@@ -21,7 +21,7 @@ export interface TufKey {
 export function readKey(node: DocumentNode, crypto: Crypto): TufKey {
   const kind = `${node.field('keytype').string()} ${node.field('scheme').string()}`;
   const keyval = node.field('keyval');
-  const read = Object.hasOwn(readers, kind) ? readers[kind] : undefined;
+  const read = readers[kind];
   // What the public portion of another kind is called, nobody knows.
   if (read === undefined) keyval.members();
   const key = read?.(keyval.field('public').string(), crypto);

@@ -229,6 +229,14 @@ describe('A5, rollback', () => {
     recovers();
   });
 
+  test('of the snapshot, whose file is not the version that the timestamp announces', () => {
+    simulator.files.set('3.snapshot.json', simulator.current('snapshot'));
+    simulator.roles.get('timestamp').meta['snapshot.json'] = { version: 3 };
+    simulator.publishTimestamp();
+    refused('TUF_VERSION_ROLLBACK', { timestamp: 3 });
+    recovers();
+  });
+
   test('of targets, whose file is not the version that the snapshot lists', () => {
     simulator.files.set('3.targets.json', simulator.current('targets'));
     simulator.roles.get('snapshot').meta['targets.json'].version = 3;
@@ -280,6 +288,22 @@ describe('A7, freeze: an expired', () => {
     recovers();
   });
 
+  test.each([
+    ['timestamp', 'the same one is offered again'],
+    ['snapshot', 'a new timestamp announces it still'],
+  ])('%s that is kept is not enough, though %s', (role) => {
+    for (const signed of simulator.roles.values()) signed.expires = '2027-06-01T00:00:00Z';
+    simulator.roles.get(role).expires = LATER;
+    simulator.publishRoot();
+    simulator.publish('targets', OWN);
+    update();
+    client.nowMs = Date.parse(LATER);
+    if (role === 'snapshot') simulator.publishTimestamp();
+    expect(codeOf(update)).toBe('TUF_ROLE_EXPIRED');
+    simulator.roles.get(role).expires = '2027-06-01T00:00:00Z';
+    recovers();
+  });
+
   test('role at the very instant: it must expire later than the update began', () => {
     client.nowMs = Date.parse(LATER) - 1;
     update();
@@ -328,6 +352,17 @@ describe('A9, mix and match', () => {
     simulator.publishSnapshot();
     expect(codeOf(update)).toMatch(/^TUF_METADATA_(DIGEST|MALFORMED)$/);
     recovers();
+  });
+
+  test('of what is kept: a snapshot of the announced version that is another one is fetched', () => {
+    simulator.roles.get('snapshot').expires = '2026-11-30T00:00:00Z';
+    const again = simulator.describe('snapshot', simulator.sign('snapshot'));
+    simulator.roles.get('timestamp').meta['snapshot.json'] = again;
+    simulator.publishTimestamp();
+    client.asked.length = 0;
+    update();
+    expect(client.asked.slice(2)).toEqual(['3.snapshot.json']);
+    expect(client.kept.get('snapshot')).toEqual(simulator.current('snapshot'));
   });
 
   test('of what is kept: a file of the right version that is not the listed one is fetched', () => {

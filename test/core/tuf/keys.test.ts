@@ -73,6 +73,7 @@ describe('a key that nobody here can check', () => {
 
   test.each([
     ['RSA with 1024 bits', rsaKey(1024)],
+    ['RSA with eight bits too few', rsaKey(2040)],
     ['ed25519 of another length', spelled(ed25519Key(), (hex) => hex.slice(2))],
     ['a PEM that is none', spelled(ecdsaKey(), (pem) => pem.replace('PUBLIC', 'PRIVATE'))],
     ['a PEM without end', spelled(ecdsaKey(), (pem) => pem.slice(0, 60))],
