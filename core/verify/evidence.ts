@@ -3,7 +3,6 @@
 
 import type { Crypto } from '../crypto.ts';
 import type { AnyBundle } from '../sigstore/any-bundle.ts';
-import { SIGSTORE } from '../sigstore/faults.ts';
 import type { TrustedRoot } from '../sigstore/trusted-root.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { CertifiedIdentity } from '../x509/identity.ts';
@@ -83,20 +82,11 @@ export function signerOf(learned: Learned): LearnedSigner {
   return learned.signer;
 }
 
-/** The times of signing. @throws SIGSTORE_TIME_MISSING */
+/** The times of signing, which an earlier step required. */
 export function timesOf(learned: Learned): Times {
   const [first, ...more] = learned.times.map(({ timeMs }) => timeMs);
-  if (first === undefined) throw timeMissing();
+  if (first === undefined) throw new TypeError('no step has required a time');
   return [first, ...more];
-}
-
-/** The fault of a bundle that nobody dates. */
-export function timeMissing() {
-  return SIGSTORE.reject(
-    'SIGSTORE_TIME_MISSING',
-    'expected a timestamp of a trusted authority, or the word of a trusted log, got neither',
-    { at: '/verificationMaterial' },
-  );
 }
 
 /** The kinds of evidence that a policy waives. */

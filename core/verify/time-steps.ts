@@ -12,7 +12,7 @@ import type { SignatureLog, TrustedRoot } from '../sigstore/trusted-root.ts';
 import { sameBytes } from '../tlog/merkle.ts';
 import { verifySignature } from '../x509/public-key.ts';
 import { parseTimestamp, verifyTimestamp } from '../x509/timestamp.ts';
-import { type Step, timeMissing } from './evidence.ts';
+import type { Step } from './evidence.ts';
 import type { VerifiedTime } from './verified-signature.ts';
 
 /** Every timestamp in the bundle was made by a listed authority over the bundle's signature. */
@@ -67,7 +67,13 @@ export const requireTime: Step = ({ policy }, learned) => {
       { at: '/verificationMaterial/timestampVerificationData' },
     );
   }
-  if (learned.times.length === 0) throw timeMissing();
+  if (learned.times.length === 0) {
+    throw SIGSTORE.reject(
+      'SIGSTORE_TIME_MISSING',
+      'expected a timestamp of a trusted authority, or the word of a trusted log, got neither',
+      { at: '/verificationMaterial' },
+    );
+  }
 };
 
 /** The earliest time that an authority gave, else that a log gave. */
