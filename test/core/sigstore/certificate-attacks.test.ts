@@ -106,6 +106,11 @@ describe('the certificate', () => {
       [instead('none', { oid: '1.3.6.1.4.1.57264.1.1', value: utf8('https://other.example') })],
     ],
     [
+      'with a claim that is no UTF-8',
+      'X509_IDENTITY_MALFORMED',
+      [instead('none', { oid: '1.3.6.1.4.1.57264.1.12', value: der.tlv(0x0c, Uint8Array.of(0xff)) })],
+    ],
+    [
       'with a claim that is no string',
       'X509_IDENTITY_MALFORMED',
       [instead('none', { oid: '1.3.6.1.4.1.57264.1.12', value: der.small(7) })],
