@@ -65,7 +65,7 @@ export type BuildEvent =
 
 /**
  * Builds. On any failure the output folder is as it was before.
- * @throws LOCK_OUTDATED, BUILD_FOLDER_OCCUPIED, BUILD_FOLDER_UNWRITABLE, SANDBOX_…, FETCH_…, STEP_…, SBOM_…; the signal's reason
+ * @throws LOCK_OUTDATED, BUILD_FOLDER_OCCUPIED, BUILD_FOLDER_INSIDE, BUILD_FOLDER_UNWRITABLE, SANDBOX_…, FETCH_…, STEP_…, SBOM_…; the signal's reason
  */
 export async function build(request: BuildRequest): Promise<BuildSummary> {
   const startedMs = performance.now();

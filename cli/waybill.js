@@ -16,9 +16,10 @@ if (!supported) {
   );
   process.exit(2);
 }
-// Compiled code is kept beside what builds keep, so that a command starts at once; without room for it all works the same.
+// Compiled code is kept beside what builds keep, where any was made, so that a command starts at once; without it all works the same.
 const caches = process.env.XDG_CACHE_HOME ?? '';
-enableCompileCache(join(isAbsolute(caches) ? caches : join(homedir(), '.cache'), 'waybill', 'code'));
+const cache = join(isAbsolute(caches) ? caches : join(homedir(), '.cache'), 'waybill');
+if (isAbsolute(cache) && existsSync(cache)) enableCompileCache(join(cache, 'code'));
 const built = new URL('../dist/cli/main.js', import.meta.url);
 const { main } = await import(existsSync(built) ? built.href : new URL('./main.ts', import.meta.url).href);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
