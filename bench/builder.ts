@@ -19,9 +19,9 @@ import {
   runTraced,
   type Taken,
 } from './builder/ways.ts';
-import { type Figure, figure, median } from './figure.ts';
+import { type Figure, figure, median, pairedFigure } from './figure.ts';
 
-const ROUNDS = 5;
+const ROUNDS = 9;
 /** What takes several times as long as the command. */
 const LONG_ROUNDS = 2;
 const NOTHING_ROUNDS = 9;
@@ -44,16 +44,12 @@ export async function bench(): Promise<Figure[]> {
   ];
 }
 
-interface Runs {
-  readonly outside: Taken;
-  readonly bubblewrap: Taken;
-  readonly step: Taken;
-  readonly clocked: Taken;
-  readonly audited: Taken;
-  readonly strace: Taken;
-}
+/** The runs of each way; the n-th of one is beside the n-th of the others. */
+type Runs = Readonly<
+  Record<'outside' | 'bubblewrap' | 'step' | 'clocked' | 'audited' | 'strace', readonly Taken[]>
+>;
 
-/** Medians. The ways take turns, so that a machine that slows down slows all of them. */
+/** The ways take turns, forth and back, so that a machine that slows down slows all of them. */
 async function measureRuns(bench: Bench): Promise<Runs> {
   const ways: { readonly [W in keyof Runs]: () => Promise<Taken> } = {
     outside: () => runOutside(bench),
@@ -63,27 +59,19 @@ async function measureRuns(bench: Bench): Promise<Runs> {
     audited: () => runAsStep(bench, { clock: true, trace: true }),
     strace: () => runTraced(bench),
   };
-  const taken = Object.fromEntries(Object.keys(ways).map((way) => [way, [] as Taken[]])) as Record<
-    keyof Runs,
-    Taken[]
-  >;
+  const names = Object.keys(ways) as (keyof Runs)[];
+  const taken = Object.fromEntries(names.map((way) => [way, [] as Taken[]])) as Record<keyof Runs, Taken[]>;
   // The first one fills the page cache and does not count.
   await ways.outside();
   for (let round = 1; round <= ROUNDS; round++) {
     say(`round ${round} of ${ROUNDS}`);
-    for (const way of Object.keys(ways) as (keyof Runs)[]) {
+    for (const way of round % 2 === 0 ? [...names].reverse() : names) {
       if (way === 'strace' && round > 1) continue;
       if (way === 'audited' && round > LONG_ROUNDS) continue;
       taken[way].push(await ways[way]());
     }
   }
-  const middle = (runs: readonly Taken[]): Taken => ({
-    wallMs: median(runs.map(({ wallMs }) => wallMs)),
-    cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
-  });
-  return Object.fromEntries(
-    Object.entries(taken).map(([way, runs]) => [way, middle(runs)]),
-  ) as unknown as Runs;
+  return taken;
 }
 
 /** Where the package is, and the cache. */
@@ -146,10 +134,15 @@ async function measureBuilds(path: string, place: Place): Promise<Builds> {
 const OUTSIDE = 'the same command outside any sandbox';
 
 function stepFigures({ outside, bubblewrap, step, clocked }: Runs): Figure[] {
-  const wall = (name: string, value: Taken, rival: string, rivalValue: Taken, target: number) =>
-    figure({ ...seconds(name, value.wallMs, rival, rivalValue.wallMs), target });
-  const cpu = (name: string, value: Taken, target: number) =>
-    figure({ ...seconds(`${name}, user and system time`, value.cpuMs, OUTSIDE, outside.cpuMs), target });
+  const wall = (
+    name: string,
+    runs: readonly Taken[],
+    rival: string,
+    rivalRuns: readonly Taken[],
+    target: number,
+  ) => paired(name, runs, rival, rivalRuns, 'wallMs', target);
+  const cpu = (name: string, runs: readonly Taken[], target: number) =>
+    paired(`${name}, user and system time`, runs, OUTSIDE, outside, 'cpuMs', target);
   const units = `${UNIT_COUNT} units as a hermetic step`;
   return [
     wall(units, step, OUTSIDE, outside, 1.03),
@@ -161,16 +154,13 @@ function stepFigures({ outside, bubblewrap, step, clocked }: Runs): Figure[] {
 }
 
 function billFigure(billMs: number, { step }: Runs): Figure {
-  return figure({ ...seconds('SBOM of those units', billMs, 'the step', step.wallMs), target: 0.1 });
+  return figure({ ...seconds('SBOM of those units', billMs, 'the step', wallOf(step)), target: 0.1 });
 }
 
 function auditFigures({ audited, clocked, strace }: Runs, builds: Builds): Figure[] {
   return [
-    figure({ ...seconds('audit: the step traced', audited.wallMs, 'not traced', clocked.wallMs), target: 2 }),
-    figure({
-      ...seconds('audit: the step traced', audited.wallMs, 'strace -f -e %file,%process', strace.wallMs),
-      target: 1,
-    }),
+    paired('audit: the step traced', audited, 'not traced', clocked, 'wallMs', 2),
+    paired('audit: the step traced', audited, 'strace -f -e %file,%process', strace, 'wallMs', 1),
     // Traced, and built once more with the files that the SBOM names.
     figure({
       ...seconds('waybill build --audit', builds.audited, 'waybill build', builds.whole),
@@ -182,11 +172,29 @@ function auditFigures({ audited, clocked, strace }: Runs, builds: Builds): Figur
 function buildFigures({ outside }: Runs, builds: Builds): Figure[] {
   return [
     figure({
-      ...seconds('waybill build, clock library and SBOM included', builds.whole, OUTSIDE, outside.wallMs),
+      ...seconds('waybill build, clock library and SBOM included', builds.whole, OUTSIDE, wallOf(outside)),
       target: 1.25,
     }),
     figure({ ...seconds('waybill build with nothing to do', builds.nothing, 'limit', 400), target: 1 }),
   ];
+}
+
+function wallOf(runs: readonly Taken[]): number {
+  return median(runs.map(({ wallMs }) => wallMs));
+}
+
+/** Runs beside those of a rival; where one has fewer, as many of the other. */
+function paired(
+  name: string,
+  runs: readonly Taken[],
+  rival: string,
+  rivalRuns: readonly Taken[],
+  time: keyof Taken,
+  target: number,
+): Figure {
+  const count = Math.min(runs.length, rivalRuns.length);
+  const of = (taken: readonly Taken[]) => taken.slice(0, count).map((one) => one[time] / 1000);
+  return pairedFigure({ name, rival, target, unit: 's', better: 'smaller' }, of(runs), of(rivalRuns));
 }
 
 function seconds(name: string, valueMs: number, rival: string, rivalMs: number) {

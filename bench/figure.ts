@@ -25,6 +25,20 @@ export function figure(given: Omit<Figure, 'ratio' | 'met'>): Figure {
 }
 
 /**
+ * Makes a figure of runs that took turns with the rival's: the values are medians, and the ratio is the median of each run's ratio to
+ * the rival's beside it, so that a machine that is slower at one time than at another moves it little.
+ */
+export function pairedFigure(
+  given: Omit<Figure, 'ratio' | 'met' | 'value' | 'rivalValue'>,
+  values: readonly number[],
+  rivalValues: readonly number[],
+): Figure {
+  const ratio = median(values.map((value, i) => value / (rivalValues[i] ?? Number.NaN)));
+  const met = given.better === 'larger' ? ratio >= given.target : ratio <= given.target;
+  return { ...given, value: median(values), rivalValue: median(rivalValues), ratio, met };
+}
+
+/**
  * Runs per second of each function, the median of `rounds`. The functions take turns, so that a machine that slows down
  * slows both. Each round lasts at least `roundMs`.
  */
