@@ -21,6 +21,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   product: async () => (await import('./product.ts')).productVerb,
   gate: async () => (await import('./gate.ts')).gateVerb,
   release: async () => (await import('./release.ts')).releaseVerb,
+  verify: async () => (await import('./verify.ts')).verifyVerb,
   device: async () => (await import('./device.ts')).deviceVerb,
   trace: async () => (await import('./trace.ts')).traceVerb,
   key: async () => (await import('./key.ts')).keyVerb,

@@ -2,6 +2,7 @@
 // `waybill release`: the release manager adds a gated image to the product's TUF delegation, or withdraws one.
 
 import type { KeyObject } from 'node:crypto';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { portableCrypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
@@ -18,6 +19,7 @@ import { indexFile, prepareRelease } from '../release/prepare-release.ts';
 import { Registry } from '../release/registry.ts';
 import { draftNext, nameFile, publishRole, type RoleDraft, signDraft } from '../release/roles.ts';
 import { CLI } from './faults.ts';
+import { writeOutput } from './files.ts';
 import { readDigest, readImage } from './image.ts';
 import { interruptible } from './interrupt.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
@@ -59,6 +61,7 @@ interface Options {
   readonly image?: string;
   readonly productVersion?: string;
   readonly hardwareId?: readonly string[];
+  readonly out?: string;
   readonly withdraw?: string;
   readonly reason?: string;
   readonly renew?: true;
@@ -86,6 +89,7 @@ export function releaseVerb(program: Command): void {
     .option('--image <file>', 'release: the image')
     .option('--product-version <version>', 'release: its version')
     .option('--hardware-id <id...>', 'release: only for this hardware; all of the device policy by default')
+    .option('--out <folder>', 'release: also write pack and SBOM there, for `waybill verify`')
     .option('--withdraw <digest>', 'withdraw the release whose image has this digest (sha256:…)')
     .option('--reason <text>', 'withdraw: why; devices show it')
     .option('--renew', 'sign the role again before it expires, unchanged')
@@ -115,10 +119,10 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   if (keys.length === 0) throw CLI.reject('CLI_USAGE', 'expected --key, got none');
   let result: ReleaseResult;
   if (options.image !== undefined) {
-    const { productVersion: version, hardwareId: hardwareIds, image } = options;
+    const { productVersion: version, hardwareId: hardwareIds, image, out } = options;
     if (version === undefined)
       throw CLI.reject('CLI_USAGE', 'expected --product-version with --image, got none');
-    result = await release({ ...inputs, version, image, hardwareIds });
+    result = await release({ ...inputs, version, image, hardwareIds, out });
   } else if (options.withdraw !== undefined) {
     const { reason = '' } = options;
     if (reason === '') throw CLI.reject('CLI_USAGE', 'expected --reason with --withdraw, got none');
@@ -210,9 +214,11 @@ export async function release(
     readonly version: string;
     readonly image: string;
     readonly hardwareIds?: readonly string[] | undefined;
+    /** Folder for pack and SBOM. */
+    readonly out?: string | undefined;
   },
 ): Promise<ReleaseResult> {
-  const { product, version, progress } = inputs;
+  const { product, version, progress, out } = inputs;
   const image = await readImage(inputs.image);
   const desk = await openDesk(inputs);
   const policy = await readDevicePolicy(desk.trust, product);
@@ -231,6 +237,10 @@ export async function release(
   });
   for (const file of prepared.files) nameFile(desk.draft, file);
   await publish(desk, inputs, prepared.files);
+  for (const { name, body } of out === undefined ? [] : [prepared.pack, prepared.sbom]) {
+    const bytes = body instanceof Uint8Array ? body : new Uint8Array(await body.arrayBuffer());
+    await writeOutput(join(out as string, basename(name)), bytes);
+  }
   return {
     product,
     action: 'released',

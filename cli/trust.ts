@@ -6,6 +6,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
+import type { DeviceHost } from '../device/host.ts';
 import { nodeHost } from '../device/node-host.ts';
 import { TufClient } from '../device/tuf-client.ts';
 import { bothVerifiers } from '../peers/both-verifiers.ts';
@@ -53,13 +54,16 @@ export async function openTrust(options: {
   readonly rootPath: string;
   /** For those who sign top-level targets anew. */
   readonly evenExpired?: true;
+  /** The clock and the network of this machine, unless told otherwise. */
+  readonly host?: DeviceHost;
+  /** Where verified metadata is kept. */
+  readonly stateFolder?: string;
 }): Promise<Trust> {
   const root = await readInput(options.rootPath);
   const url = registryUrl(options.registryUrl);
   const id = createHash('sha256').update(root).update(url).digest('hex').slice(0, 32);
   const state = process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
-  const stateFolder = join(state, 'waybill', 'tuf', id);
-  const host = nodeHost();
+  const { stateFolder = join(state, 'waybill', 'tuf', id), host = nodeHost() } = options;
   const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: host.nowMs(), host });
   await client.refresh(options);
   const trustedRoot = () => client.trustMaterial('trusted_root.json');

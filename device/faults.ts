@@ -110,66 +110,6 @@ export const DEVICE = faultsOf({
     meaning: 'The evidence pack is not the one that the index of releases names.',
     remedy: 'Release again with `waybill release`.',
   },
-  UPDATE_PACK_MISMATCH: {
-    class: 'rejection',
-    meaning: 'The evidence pack is about another release than the one in the index.',
-    remedy: 'Refuse; release again with the pack of this release.',
-  },
-  UPDATE_SUMMARY_MISSING: {
-    class: 'rejection',
-    meaning: "The pack has no verification summary: no gate's decision.",
-    remedy: 'Run `waybill gate`, then release with its summary.',
-  },
-  UPDATE_SUMMARY_AMBIGUOUS: {
-    class: 'rejection',
-    meaning: 'The pack has more than one verification summary.',
-    remedy: 'Release again with exactly one summary.',
-  },
-  UPDATE_SUMMARY_KEY: {
-    class: 'rejection',
-    meaning: 'The summary is not signed with the gate key of the device policy.',
-    remedy: 'Refuse; only the gate that the device policy names may let a release go.',
-  },
-  UPDATE_SUMMARY_VERIFIER: {
-    class: 'rejection',
-    meaning: 'The summary speaks for another verifier than the gate of the device policy.',
-    remedy: 'Refuse; key and verifier id must be those of one gate.',
-  },
-  UPDATE_SUMMARY_SUBJECT: {
-    class: 'rejection',
-    meaning: 'The summary is about another image.',
-    remedy: 'Run `waybill gate` for this image, then release again.',
-  },
-  UPDATE_SUMMARY_FAILED: {
-    class: 'rejection',
-    meaning: 'The gate refused this image.',
-    remedy: 'See the reasons that `waybill gate` printed; correct them and release a new version.',
-  },
-  UPDATE_SUMMARY_POLICY: {
-    class: 'rejection',
-    meaning: 'The gate decided by a policy that the device does not accept.',
-    remedy: 'Run `waybill gate` with the accepted policy, or publish the new policy in the device policy.',
-  },
-  UPDATE_SUMMARY_RESOURCE: {
-    class: 'rejection',
-    meaning: 'The summary lets another release go, not this one.',
-    remedy: 'Run `waybill gate` for this product and version, then release again.',
-  },
-  UPDATE_SUMMARY_INPUTS: {
-    class: 'rejection',
-    meaning: 'The evidence in the pack is not the evidence that the gate saw.',
-    remedy: 'Release again with all the bundles that the gate used, and no others.',
-  },
-  UPDATE_EVIDENCE_FROM_FUTURE: {
-    class: 'rejection',
-    meaning: "Evidence was signed later than the device's clock says that it is now.",
-    remedy: 'Set the clock of the device; if it is right, the timestamp authority is wrong.',
-  },
-  UPDATE_SBOM_MISSING: {
-    class: 'rejection',
-    meaning: 'The pack does not say where the SBOM lies that its evidence binds to the image.',
-    remedy: 'Release again with the SBOM beside the pack.',
-  },
   UPDATE_IMAGE_TOO_LONG: {
     class: 'rejection',
     meaning: 'The download of the image has more bytes than the signed metadata announces.',

@@ -3,14 +3,10 @@
 
 import { quote, several } from '../core/faults.ts';
 import type { DevicePolicy } from '../core/release/device-policy.ts';
-import type { EvidencePack } from '../core/release/pack.ts';
 import type { Denial, Release, ReleaseFile, ReleaseIndex } from '../core/release/release-index.ts';
 import { compareVersions } from '../core/release/version.ts';
 import { DEVICE } from './faults.ts';
 import type { InstalledImage } from './state.ts';
-
-/** A timestamp authority's clock and a device's may differ by this much. */
-const CLOCK_SKEW_MS = 5 * 60_000;
 
 /** What a device brings to the choice. */
 export interface Chooser {
@@ -98,6 +94,19 @@ function checkInstalledDenial(
   );
 }
 
+/** No denial names the image, whatever else is offered. @throws UPDATE_WITHDRAWN */
+export function refuseDenied(index: ReleaseIndex, imageSha256: string): void {
+  const denial = denialOf(index, imageSha256);
+  if (denial !== undefined) throw withdrawn(denial);
+}
+
+function withdrawn({ version, deniedAt, reason }: Denial) {
+  return DEVICE.reject(
+    'UPDATE_WITHDRAWN',
+    `version ${version} was withdrawn on ${deniedAt}: ${quote(reason)}`,
+  );
+}
+
 function denialOf(index: ReleaseIndex, sha256: string): Denial | undefined {
   return index.denials.find(({ imageSha256 }) => imageSha256 === sha256);
 }
@@ -111,11 +120,7 @@ function checkOfferDenial(
     newest === undefined
       ? index.denials.find(({ version }) => isNewer(version, installed))
       : denialOf(index, newest.image.sha256);
-  if (denial === undefined) return;
-  throw DEVICE.reject(
-    'UPDATE_WITHDRAWN',
-    `version ${denial.version} was withdrawn on ${denial.deniedAt}: ${quote(denial.reason)}`,
-  );
+  if (denial !== undefined) throw withdrawn(denial);
 }
 
 /** Denials that name something newer than what is installed: worth a line even if another release is taken. */
@@ -152,42 +157,6 @@ export function checkPackDigest(
       `expected the pack sha256:${pack.sha256} (${pack.sizeBytes} bytes), got sha256:${got.sha256} (${got.sizeBytes} bytes)`,
     );
   }
-}
-
-/** The pack is about the release in the index. @throws UPDATE_PACK_MISMATCH */
-export function checkPackRelease(pack: EvidencePack, release: Release, device: Chooser): void {
-  const expected: readonly (readonly [string, string, string])[] = [
-    ['product', device.product, pack.product],
-    ['version', release.version, pack.version],
-    ['image digest', release.image.sha256, pack.imageSha256],
-    ['image size', String(release.image.sizeBytes), String(pack.imageSizeBytes)],
-  ];
-  for (const [what, wanted, got] of expected) {
-    if (wanted !== got) {
-      throw DEVICE.reject(
-        'UPDATE_PACK_MISMATCH',
-        `${what}: expected ${quote(wanted)} as in the index, the pack says ${quote(got)}`,
-      );
-    }
-  }
-}
-
-/**
- * Nothing is signed later than now. A clock that stands before a verified signature is wrong, and took expired metadata for good.
- * @throws UPDATE_EVIDENCE_FROM_FUTURE
- */
-export function checkClock(
-  bundles: readonly { readonly signedAtMs: number; readonly sha256: string }[],
-  nowMs: number,
-): void {
-  // Not a number compares false with everything: asked this way round, it fails.
-  const early = bundles.find(({ signedAtMs }) => !(signedAtMs <= nowMs + CLOCK_SKEW_MS));
-  if (early === undefined) return;
-  throw DEVICE.reject(
-    'UPDATE_EVIDENCE_FROM_FUTURE',
-    `expected signatures of ${new Date(nowMs).toISOString()} or before, bundle sha256:${early.sha256} is of ` +
-      new Date(early.signedAtMs).toISOString(),
-  );
 }
 
 /** Not below the floor, and newer than what is installed. @throws UPDATE_VERSION_FLOOR */

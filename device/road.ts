@@ -2,6 +2,7 @@
 // Keeps the account of an update: each link with what was learned, or with the code that ended the road.
 
 import { Rejection, Unavailable } from '../core/faults.ts';
+import type { Finding } from '../core/verify/pack-steps.ts';
 import { DEVICE } from './faults.ts';
 import type { Delivery } from './reports.ts';
 
@@ -12,17 +13,6 @@ export interface Link {
   readonly verdict: 'ok' | 'queued' | 'refused';
   readonly detail: string;
   readonly code?: string;
-}
-
-/** What a step returns: the value for the steps after it, and what to tell people. */
-export interface Learned<T> {
-  readonly value: T;
-  readonly details: readonly string[];
-}
-
-/** A value with what was learned about it. */
-export function learned<T>(value: T, ...details: readonly string[]): Learned<T> {
-  return { value, details };
 }
 
 interface Watch {
@@ -42,18 +32,22 @@ export class Road {
   }
 
   /** Runs a step and accounts for it; a Rejection is accounted for and passed on. @throws UPDATE_CANCELLED and the step's */
-  async link<T>(name: string, step: () => Learned<T> | Promise<Learned<T>>): Promise<T> {
-    if (this.cancel.aborted) throw DEVICE.unavailable('UPDATE_CANCELLED', `cancelled before link ${name}`);
-    this.watch.begun?.(name);
+  async link<T>(name: string, step: () => Promise<Finding<T>>): Promise<T> {
+    this.begin(name);
     try {
-      const { value, details } = await step();
-      for (const detail of details) this.add({ link: name, verdict: 'ok', detail });
-      return value;
+      return this.account(name, await step());
     } catch (failure) {
-      if (failure instanceof Rejection) {
-        this.add({ link: name, verdict: 'refused', code: failure.code, detail: failure.message });
-      }
-      throw failure;
+      throw this.refused(name, failure);
+    }
+  }
+
+  /** The same for a step that waits for nothing. */
+  check<T>(name: string, step: () => Finding<T>): T {
+    this.begin(name);
+    try {
+      return this.account(name, step());
+    } catch (failure) {
+      throw this.refused(name, failure);
     }
   }
 
@@ -71,6 +65,23 @@ export class Road {
       // What happened to the slots has happened; that it could not be reported must not hide it.
       this.add({ link: name, verdict: 'queued', code: failure.code, detail: `not made: ${failure.message}` });
     }
+  }
+
+  private begin(name: string): void {
+    if (this.cancel.aborted) throw DEVICE.unavailable('UPDATE_CANCELLED', `cancelled before link ${name}`);
+    this.watch.begun?.(name);
+  }
+
+  private account<T>(link: string, { value, lines }: Finding<T>): T {
+    for (const detail of lines) this.add({ link, verdict: 'ok', detail });
+    return value;
+  }
+
+  private refused(link: string, failure: unknown): unknown {
+    if (failure instanceof Rejection) {
+      this.add({ link, verdict: 'refused', code: failure.code, detail: failure.message });
+    }
+    return failure;
   }
 
   private add(link: Link): void {

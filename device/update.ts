@@ -104,23 +104,18 @@ async function travel(road: Road, device: steps.Device): Promise<ActiveSlot | un
   const tuf = await road.link('metadata', () => steps.refreshMetadata(device));
   const trust = await road.link('trust', () => steps.readTrust(device, tuf));
   const index = await road.link('index', () => steps.readIndex(device, tuf));
-  const choice = await road.link('release', () => steps.choose(device, index));
+  const choice = road.check('release', () => steps.choose(device, index));
   if (choice.kind === 'current') return undefined;
   const { release } = choice;
   const goods = await road.link('pack', () => steps.fetchPack(device, tuf, release));
-  const pack = await road.link('pack', () => steps.readPack(device, goods, release));
-  await road.link('log', () => steps.checkLog(device, pack, trust));
-  const bundles = await road.link('signature', () => steps.verifyBundles(device, pack, trust));
-  await road.link('summary', () => steps.checkGate(device, pack, bundles, trust));
-  await road.link('builder', () => steps.checkBuilders(bundles, trust));
-  await road.link('chain', () => steps.checkChain(pack, bundles, trust));
-  await road.link('sbom', () => steps.checkSbom(device, tuf, pack, bundles, trust));
+  const verified = steps.verifyGoods(device, goods, trust, release, (link, check) => road.check(link, check));
+  await road.link('sbom', () => steps.checkSbom(device, tuf, verified));
   await steps.orEmptySlot(device, async () => {
-    await road.link('download', () => steps.fillSlot(device, goods, pack));
-    await road.link('slot', () => steps.readSlotBack(device, pack));
-    await road.link('version', () => steps.checkVersion(device, release));
+    await road.link('download', () => steps.fillSlot(device, goods, verified.pack));
+    await road.link('slot', () => steps.readSlotBack(device, verified.pack));
+    road.check('version', () => steps.checkVersion(device, release));
   });
-  return await road.link('switch', () => steps.switchSlot(device, pack));
+  return await road.link('switch', () => steps.switchSlot(device, verified.pack));
 }
 
 async function reportInstall({ folder, host, identity }: steps.Device, active: ActiveSlot) {

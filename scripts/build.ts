@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { buildSync } from 'esbuild';
+import { type BuildOptions, buildSync } from 'esbuild';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
@@ -24,23 +24,28 @@ const MEMBERS = [
   'dependencies',
 ];
 
+/** How what is published is compiled. */
+export const PACKAGED = {
+  bundle: true,
+  splitting: true,
+  packages: 'external',
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  charset: 'utf8',
+  logLevel: 'warning',
+} as const satisfies BuildOptions;
+
 /** Lays the package into `folder`, which is emptied first. @throws Error if the types are wrong */
 export function buildPackage(folder: string): void {
   checkTypes();
   rmSync(folder, { recursive: true, force: true });
   buildSync({
+    ...PACKAGED,
     absWorkingDir: ROOT,
     entryPoints: ['cli/main.ts'],
     outbase: '.',
     outdir: join(folder, 'dist'),
-    bundle: true,
-    splitting: true,
-    packages: 'external',
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    charset: 'utf8',
-    logLevel: 'warning',
   });
   for (const kept of ['cli/waybill.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'docs']) {
     cpSync(join(ROOT, kept), join(folder, kept), { recursive: true });

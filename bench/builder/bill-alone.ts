@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { type DoneStep, type FinishedRun, readOutput } from '../../builder/finished-run.ts';
 import { openProject } from './project.ts';
+import { BILL_FOLDER } from './published.ts';
 import { openBench } from './ways.ts';
 
 const [base = '', folder = '', kept = ''] = process.argv.slice(2);
@@ -12,7 +13,7 @@ const silent = () => {};
 const project = await openProject(base, silent);
 const { root, mounted, step, facts } = await openBench(project, silent);
 
-const load = async <M>(path: string) => (await import(join(folder, 'dist/builder', path))) as M;
+const load = async <M>(path: string) => (await import(join(folder, BILL_FOLDER, path))) as M;
 const startedMs = performance.now();
 const { listWorkFiles } = await load<typeof import('../../builder/outputs.ts')>('outputs.js');
 const { makeBill } = await load<typeof import('../../builder/bill.ts')>('bill.js');

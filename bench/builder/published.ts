@@ -5,14 +5,25 @@ import { execFile } from 'node:child_process';
 import { existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { buildSync } from 'esbuild';
 import type { BuildSummary } from '../../builder/output-folder.ts';
+import { PACKAGED } from '../../scripts/build.ts';
 
 const REPOSITORY = new URL('../../', import.meta.url).pathname;
 const run = promisify(execFile);
 
+/** What makes SBOMs, compiled as the package is, for a process that does nothing else; below the package's folder. */
+export const BILL_FOLDER = 'bill';
+
 /** Lays the package into a folder, with the repository's dependencies beside it. */
 export async function layPackage(folder: string): Promise<void> {
   await run(process.execPath, [join(REPOSITORY, 'scripts/build.ts'), folder]);
+  buildSync({
+    ...PACKAGED,
+    absWorkingDir: REPOSITORY,
+    entryPoints: ['builder/outputs.ts', 'builder/bill.ts'],
+    outdir: join(folder, BILL_FOLDER),
+  });
   const dependencies = join(folder, 'node_modules');
   if (!existsSync(dependencies)) symlinkSync(join(REPOSITORY, 'node_modules'), dependencies);
 }

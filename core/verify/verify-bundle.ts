@@ -28,22 +28,25 @@ import {
 import { requireTime, signedAtMs, verifyPromises, verifyTimestamps } from './time-steps.ts';
 import { asVerifiedSignature, type VerifiedSignature } from './verified-signature.ts';
 
-/** The steps in order. Times come before certificates, which are valid at times; signatures before the meaning of what they cover. */
-export const STEPS: readonly Step[] = [
-  matchArtifact, //          the artifact is the one that the bundle means
-  findSigner, //             the certificate names an identity, or the hint a listed key
-  verifyTimestamps, //       authorities of the trusted root dated the signature
-  verifyPromises, //         logs of the trusted root promised the entries, and dated them
-  requireTime, //            one trusted time, at least
-  verifySignerTrust, //      the certificate leads to an authority, the key was in force: at each of the times
-  verifyCertificateLog, //   the certificate was logged before it was issued
-  verifyContentSignature, // the signer's key signed what the bundle holds
-  requireEntries, //         one log entry, at least, and none twice
-  verifyInclusion, //        the entries stand in the logs
-  compareEntries, //         the entries are about this bundle, its signature and its signer
-  checkLogPeriods, //        the logs were trusted when the entries were made
-  readSignedContent, //      a statement about the artifact, or the artifact itself
-];
+/** The steps in order, with their names. Times come before certificates, which are valid at times; signatures before the meaning of what they cover. */
+export const STEPS = [
+  ['artifact', matchArtifact], //              the artifact is the one that the bundle means
+  ['signer', findSigner], //                   the certificate names an identity, or the hint a listed key
+  ['timestamps', verifyTimestamps], //         authorities of the trusted root dated the signature
+  ['promises', verifyPromises], //             logs of the trusted root promised the entries, and dated them
+  ['time', requireTime], //                    one trusted time, at least
+  ['trust', verifySignerTrust], //             the certificate leads to an authority, the key was in force: at each of the times
+  ['certificate log', verifyCertificateLog], //  the certificate was logged before it was issued
+  ['signature', verifyContentSignature], //    the signer's key signed what the bundle holds
+  ['entries', requireEntries], //              one log entry, at least, and none twice
+  ['inclusion', verifyInclusion], //           the entries stand in the logs
+  ['comparison', compareEntries], //           the entries are about this bundle, its signature and its signer
+  ['log periods', checkLogPeriods], //         the logs were trusted when the entries were made
+  ['content', readSignedContent], //           a statement about the artifact, or the artifact itself
+] as const satisfies readonly NamedStep[];
+
+/** A step and its name in [docs/spec/verification.md §Steps]. */
+export type NamedStep = readonly [name: string, step: Step];
 
 /** Whom a verifier trusts, and what it demands. */
 export interface BundleTrust {
@@ -57,10 +60,10 @@ export interface BundleTrust {
 /** Verifies bundles under one trust. */
 export interface SignatureVerifier {
   /**
-   * Verifies one bundle, of a statement or, if the artifact is given, of that artifact.
+   * Verifies one bundle, of a statement or, if the artifact is given, of that artifact. `begun` hears the name of each step before it.
    * @throws Rejection with the code of the first step that refuses
    */
-  verify(bundle: Uint8Array, artifact?: Artifact): VerifiedSignature;
+  verify(bundle: Uint8Array, artifact?: Artifact, begun?: (step: string) => void): VerifiedSignature;
 }
 
 /**
@@ -70,7 +73,7 @@ export interface SignatureVerifier {
 export function signatureVerifier(
   { trustedRoot, keys, policy }: BundleTrust,
   crypto: Crypto,
-  steps: readonly Step[] = STEPS,
+  steps: readonly NamedStep[] = STEPS,
 ): SignatureVerifier {
   if (policy.timestamps === 'none' && policy.log === 'none') {
     throw SIGSTORE.reject(
@@ -81,10 +84,13 @@ export function signatureVerifier(
   const root = parseTrustedRoot(trustedRoot);
   checkComplete(root, policy);
   return {
-    verify(bytes, artifact) {
+    verify(bytes, artifact, begun) {
       const given: Given = { bundle: parseAnyBundle(bytes), root, keys, policy, artifact, crypto };
       const learned: Learned = { times: [], certificateLogs: [], entries: [] };
-      for (const step of steps) step(given, learned);
+      for (const [name, step] of steps) {
+        begun?.(name);
+        step(given, learned);
+      }
       return conclude(hexEncode(crypto.sha256(bytes)), given, learned);
     },
   };

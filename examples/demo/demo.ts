@@ -51,6 +51,9 @@ async function summarise(scene: Scene): Promise<void> {
   say(`\n== What was made, all under ${relative(process.cwd(), FOLDER) || '.'}/`);
   say('   build-8.0.0/, build-8.1.0/   image, SBOM, statements, bundles');
   say('   registry/, offline/          data folder of `waybill serve`, and the keys that it never sees');
+  say(
+    '   releases/, repository/       evidence packs, and a copy of the update repository: enough for `waybill verify`',
+  );
   say('   device/                      the simulated device: slots, trusted metadata, counter');
   say(
     `   evidence pack ${formatPack(pack).length} bytes, SBOM ${sbom.length} bytes, bundles ${bundles.join(', ')} bytes`,

@@ -82,6 +82,8 @@ export class Road {
     this.stage('7. Device: checks the whole chain at the door, then installs');
     await this.makeDevice();
     await this.show(['device', 'update', this.devicePath]);
+    this.stage('   Desk: the same pack, verified by anybody, without a network');
+    await this.verifyPack(first);
     this.stage('   A second version: the same source, other start-up blinks');
     await this.release(await this.build(PRODUCT, '8.1.0'));
     await this.show(['device', 'update', this.devicePath]);
@@ -216,8 +218,16 @@ export class Road {
     ]);
     this.stage(`6. Release ${version}: image and evidence pack into the product's delegation`);
     const key = ['--key', this.releasesKey(product)];
-    await this.show(['release', '--product', product, ...what, ...key, ...this.trust()]);
+    const out = ['--out', this.at('releases')];
+    await this.show(['release', '--product', product, ...what, ...key, ...out, ...this.trust()]);
     this.releases.push(built);
+  }
+
+  /** Takes a copy of the repository, and verifies by the copy alone. */
+  private async verifyPack({ product, version, imagePath }: Built): Promise<void> {
+    const goods = [this.at('releases', `${product}-${version}.waybill`), imagePath];
+    await this.cli.must(['verify', ...goods, ...this.trust(), '--keep', this.at('repository')]);
+    await this.show(['verify', ...goods, '--root', this.rootPath, '--tuf', this.at('repository')]);
   }
 
   private async makeDevice(): Promise<void> {

@@ -36,6 +36,7 @@ test('the road is there: each verb has a file and a command', async () => {
     'product',
     'gate',
     'release',
+    'verify',
     'device',
     'trace',
     'key',

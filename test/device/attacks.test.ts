@@ -215,7 +215,7 @@ function nextLetter(letter: string): string {
 describe('A49, the clock', () => {
   test('of 1970 and of 2100 are told, and spoil nothing', async () => {
     publish(house, sound, soundPack);
-    await refused('signature', 'UPDATE_EVIDENCE_FROM_FUTURE', { ...nodeHost(), nowMs: () => 0 });
+    await refused('signature', 'PACK_EVIDENCE_FROM_FUTURE', { ...nodeHost(), nowMs: () => 0 });
     await refused('metadata', 'TUF_ROLE_EXPIRED', { ...nodeHost(), nowMs: () => Date.UTC(2100) });
     await recovers();
   });

@@ -28,7 +28,7 @@ import { temporaryFolder } from './folder.ts';
 import { devicePolicy, type House, listed, sha256 } from './house.ts';
 
 const BUILDER = 'https://waybill.example/builders/ci';
-const WORKFLOW = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
+export const WORKFLOW = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
 const GATE = 'https://waybill.example/gates/main';
 const POLICY = { uri: 'https://waybill.example/policies/release', sha256: sha256('policy') };
 const newKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;

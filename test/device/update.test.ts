@@ -187,7 +187,7 @@ describe('refused is', () => {
     const release = { imageSha256: sha256(image), imageSizeBytes: image.length };
     const pack = { ...release, product: 'optiboot', checkpoint: 'x', bundles: [bundle], bodies: [] };
     offer(formatPack({ ...pack, version: '8.0.9' }));
-    await refused(folder, 'pack', 'UPDATE_PACK_MISMATCH');
+    await refused(folder, 'pack', 'PACK_RELEASE_MISMATCH');
     offer(formatPack({ ...pack, version: '8.1.0' }));
     await refused(folder, 'log', 'SIGSTORE_BUNDLE_MALFORMED');
   });

@@ -152,7 +152,7 @@ describe('signatures', () => {
 
 test('a clock that stands before the evidence is told, and one after the metadata too', async () => {
   publish(house, sound, soundPack);
-  await refused('signature', 'UPDATE_EVIDENCE_FROM_FUTURE', { ...nodeHost(), nowMs: () => 0 });
+  await refused('signature', 'PACK_EVIDENCE_FROM_FUTURE', { ...nodeHost(), nowMs: () => 0 });
   await refused('metadata', 'TUF_ROLE_EXPIRED', { ...nodeHost(), nowMs: () => Date.UTC(2100) });
   await stillUpdatable();
 });
@@ -160,13 +160,13 @@ test('a clock that stands before the evidence is told, and one after the metadat
 describe('the summary', () => {
   test('is missed, refused when it failed, and refused by another key', async () => {
     publish(house, sound, await foundry.pack(sound, sound.evidence));
-    await refused('summary', 'UPDATE_SUMMARY_MISSING');
+    await refused('summary', 'PACK_SUMMARY_MISSING');
     publish(house, sound, await foundry.gated(sound, { result: 'FAILED' }));
-    await refused('summary', 'UPDATE_SUMMARY_FAILED');
+    await refused('summary', 'PACK_SUMMARY_FAILED');
     const stolen = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
     const forged = await foundry.asGate(foundry.summaryOf(sound), stolen);
     publish(house, sound, await foundry.pack(sound, [...sound.evidence, forged]));
-    await refused('log', 'UPDATE_SUMMARY_KEY');
+    await refused('log', 'PACK_SUMMARY_KEY');
     const json = JSON.parse(Buffer.from(forged).toString());
     const { hint } = JSON.parse(Buffer.from(soundPack.bundles.at(-1)?.bundle ?? []).toString())
       .verificationMaterial.publicKey;
@@ -175,14 +175,14 @@ describe('the summary', () => {
     await refused('log', 'TLOG_INCLUSION_MISMATCH');
     const minted = await foundry.asCi(parseBundle(soundPack.bundles.at(-1)?.bundle ?? bytes('')).payload);
     publish(house, sound, await foundry.pack(sound, [...sound.evidence, minted]));
-    await refused('summary', 'UPDATE_SUMMARY_KEY');
+    await refused('summary', 'PACK_SUMMARY_KEY');
     await stillUpdatable();
   });
 
   test('covers the pack, no more and no less', async () => {
     const withheld = soundPack.bundles.filter((_, i) => i !== 2).map(({ bundle }) => bundle);
     publish(house, sound, await foundry.pack(sound, withheld));
-    await refused('summary', 'UPDATE_SUMMARY_INPUTS');
+    await refused('summary', 'PACK_SUMMARY_INPUTS');
     const twice = [...soundPack.bundles, ...soundPack.bundles.slice(0, 1)];
     publish(house, sound, { ...soundPack, bundles: twice });
     await refused('pack', 'PACK_MALFORMED');
@@ -240,7 +240,7 @@ describe('with the gate passing everything, a device itself refuses', () => {
     await offerPassed({ evidence: others(2) });
     await refused('sbom', 'SBOM_REFERENCE_MISSING');
     publish(house, sound, { ...soundPack, bodies: [] });
-    await refused('sbom', 'UPDATE_SBOM_MISSING');
+    await refused('sbom', 'PACK_SBOM_MISSING');
     const exchanged = { ...sound, sbom: sbomOf(sha256('other')) };
     publish(
       house,

@@ -39,10 +39,10 @@ const IMAGE: readonly Attack[] = [
       return scene.attackDevice(forge);
     },
   },
-  bending('image: flipped and listed anew with the stolen releases key', 'UPDATE_PACK_MISMATCH', (offer) => {
+  bending('image: flipped and listed anew with the stolen releases key', 'PACK_RELEASE_MISMATCH', (offer) => {
     offer.image = flipped(offer.image);
   }),
-  bending('image: flipped, listed anew, pack rewritten to it', 'UPDATE_SUMMARY_SUBJECT', (offer) => {
+  bending('image: flipped, listed anew, pack rewritten to it', 'PACK_SUMMARY_SUBJECT', (offer) => {
     offer.image = flipped(offer.image);
     offer.pack = { ...offer.pack, imageSha256: sha256Of(offer.image) };
   }),
@@ -79,19 +79,15 @@ async function flipInSlot(scene: Scene): Promise<Refusal> {
 }
 
 const PROVENANCE: readonly Attack[] = [
-  bending(
-    'provenance: of another build, summary unchanged',
-    'UPDATE_SUMMARY_INPUTS',
-    async (offer, scene) => {
-      const other = evidenceOf((await scene.offer('8.0.0')).pack).find((bundle) => isStep(bundle, 'image'));
-      const evidence = await replaced(
-        evidenceOf(offer.pack),
-        (bundle) => isStep(bundle, 'image'),
-        () => other as Uint8Array,
-      );
-      offer.pack = await scene.withProofs(offer.pack, [...evidence, summaryOf(offer.pack)]);
-    },
-  ),
+  bending('provenance: of another build, summary unchanged', 'PACK_SUMMARY_INPUTS', async (offer, scene) => {
+    const other = evidenceOf((await scene.offer('8.0.0')).pack).find((bundle) => isStep(bundle, 'image'));
+    const evidence = await replaced(
+      evidenceOf(offer.pack),
+      (bundle) => isStep(bundle, 'image'),
+      () => other as Uint8Array,
+    );
+    offer.pack = await scene.withProofs(offer.pack, [...evidence, summaryOf(offer.pack)]);
+  }),
   reevidencing(
     'provenance: of another build, and the stolen gate key passes it',
     'CHAIN_PRODUCT_MISMATCH',
@@ -161,7 +157,7 @@ const PROVENANCE: readonly Attack[] = [
 ];
 
 const SBOM: readonly Attack[] = [
-  bending('SBOM: withheld', 'UPDATE_SBOM_MISSING', (offer) => {
+  bending('SBOM: withheld', 'PACK_SBOM_MISSING', (offer) => {
     delete offer.forge.roles.get(OWN_ROLE).targets[bodyOf(offer.pack).name];
     offer.pack = { ...offer.pack, bodies: [] };
   }),
@@ -202,29 +198,29 @@ function summarising(name: string, code: string, change: Partial<VerificationSum
 }
 
 const SUMMARY: readonly Attack[] = [
-  bending('gate: no summary', 'UPDATE_SUMMARY_MISSING', async (offer, scene) => {
+  bending('gate: no summary', 'PACK_SUMMARY_MISSING', async (offer, scene) => {
     offer.pack = await scene.withProofs(offer.pack, evidenceOf(offer.pack));
   }),
-  summarising('gate: the summary says FAILED', 'UPDATE_SUMMARY_FAILED', { result: 'FAILED' }),
-  summarising('gate: a summary for another policy', 'UPDATE_SUMMARY_POLICY', {
+  summarising('gate: the summary says FAILED', 'PACK_SUMMARY_FAILED', { result: 'FAILED' }),
+  summarising('gate: a summary for another policy', 'PACK_SUMMARY_POLICY', {
     policySha256: 'e'.repeat(64),
   }),
-  summarising('gate: a summary by another verifier', 'UPDATE_SUMMARY_VERIFIER', {
+  summarising('gate: a summary by another verifier', 'PACK_SUMMARY_VERIFIER', {
     verifierId: 'https://waybill.example/gates/other',
   }),
-  summarising('gate: a summary of another release', 'UPDATE_SUMMARY_RESOURCE', {
+  summarising('gate: a summary of another release', 'PACK_SUMMARY_RESOURCE', {
     resourceUri: 'pkg:generic/optiboot@8.0.9',
   }),
   bending(
     'gate: a summary by another key, logged with the stolen log key',
-    'UPDATE_SUMMARY_KEY',
+    'PACK_SUMMARY_KEY',
     async (offer, scene) => {
       const { url, keyPath } = scene.thief;
       const summary = await scene.signWithKey(parseBundle(summaryOf(offer.pack)).payload, keyPath, url);
       offer.pack = await scene.withProofs(offer.pack, [...evidenceOf(offer.pack), summary], url);
     },
   ),
-  bending('gate: a summary by the CI under its certificate', 'UPDATE_SUMMARY_KEY', async (offer, scene) => {
+  bending('gate: a summary by the CI under its certificate', 'PACK_SUMMARY_KEY', async (offer, scene) => {
     const summary = await scene.signAsCi(parseBundle(summaryOf(offer.pack)).payload);
     offer.pack = await scene.withProofs(offer.pack, [...evidenceOf(offer.pack), summary]);
   }),

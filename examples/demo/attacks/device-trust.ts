@@ -70,7 +70,7 @@ const SERVE_STOLEN: readonly Attack[] = [
   },
   bending(
     'all keys inside serve and the releases key stolen: no summary',
-    'UPDATE_SUMMARY_MISSING',
+    'PACK_SUMMARY_MISSING',
     async (offer, scene) => {
       const evidence = await forgeChain(offer, scene);
       offer.pack = await scene.withProofs(offer.pack, evidence, scene.thief.url);
@@ -78,7 +78,7 @@ const SERVE_STOLEN: readonly Attack[] = [
   ),
   bending(
     'all keys inside serve and the releases key stolen: a summary under a minted certificate',
-    'UPDATE_SUMMARY_KEY',
+    'PACK_SUMMARY_KEY',
     async (offer, scene) => {
       const { url } = scene.thief;
       const evidence = await forgeChain(offer, scene);
@@ -88,7 +88,7 @@ const SERVE_STOLEN: readonly Attack[] = [
   ),
   bending(
     "all keys inside serve and the releases key stolen: a summary by the thief's key",
-    'UPDATE_SUMMARY_KEY',
+    'PACK_SUMMARY_KEY',
     async (offer, scene) => {
       const { url, keyPath } = scene.thief;
       const evidence = await forgeChain(offer, scene);
@@ -196,10 +196,10 @@ function smuggling(
 }
 
 const OTHER: readonly Attack[] = [
-  smuggling("product: another product's valid release, listed as ours", 'UPDATE_PACK_MISMATCH', () => {}),
+  smuggling("product: another product's valid release, listed as ours", 'PACK_RELEASE_MISMATCH', () => {}),
   smuggling(
     "product: another product's valid release, its pack rewritten as ours",
-    'UPDATE_SUMMARY_POLICY',
+    'PACK_SUMMARY_POLICY',
     (offer) => {
       offer.pack = { ...offer.pack, product: PRODUCT };
     },

@@ -10,7 +10,7 @@ import { type Artifact, type ListedKey, STRICT_POLICY } from '../../../core/veri
 import * as logs from '../../../core/verify/log-steps.ts';
 import * as signers from '../../../core/verify/signer-steps.ts';
 import * as times from '../../../core/verify/time-steps.ts';
-import { STEPS, signatureVerifier } from '../../../core/verify/verify-bundle.ts';
+import { type NamedStep, STEPS, signatureVerifier } from '../../../core/verify/verify-bundle.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { sha256 } from '../../../registry/trust/certificate.ts';
 import { Forge, leafOf, NOW_MS, PAYLOAD_TYPE, STATEMENT } from './forge.ts';
@@ -149,15 +149,16 @@ const CATCHES: ReadonlyMap<unknown, Catch> = new Map<unknown, Catch>([
 /** Steps that all after them need: without one of these nothing at all is accepted. */
 const NEEDED_BY_OTHERS: readonly unknown[] = [signers.findSigner, signers.readSignedContent];
 
-const verify = (one: Catch, steps = STEPS) => {
+const verify = (one: Catch, steps: readonly NamedStep[] = STEPS) => {
   const { root: trustedRoot = forge.trustedRoot(), keys = [], policy = STRICT_POLICY } = one;
   return signatureVerifier({ trustedRoot, keys, policy }, nodeCrypto, steps).verify(one.bundle, one.artifact);
 };
-const without = (step: unknown) => STEPS.filter((other) => other !== step);
+const without = (step: unknown) => STEPS.filter(([, other]) => other !== step);
 
 test('every step is here, once', () => {
-  expect(new Set(STEPS).size).toBe(STEPS.length);
-  expect([...CATCHES.keys(), ...NEEDED_BY_OTHERS].map(String).sort()).toEqual(STEPS.map(String).sort());
+  const steps = STEPS.map(([, step]) => String(step));
+  expect(new Set(steps).size).toBe(STEPS.length);
+  expect([...CATCHES.keys(), ...NEEDED_BY_OTHERS].map(String).sort()).toEqual(steps.sort());
 });
 
 describe.each([...CATCHES].map(([step, one]) => [one.code, step, one] as const))('%s', (code, step, one) => {

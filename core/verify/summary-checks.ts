@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gate's decision as a device believes it [SLSA-v1.2 §VSA] [docs/spec/device.md §Order of an update]. Pure.
+// The gate's decision as a device believes it [SLSA-v1.2 §VSA] [docs/spec/evidence-pack.md §Verifying].
 
-import { base64Encode } from '../core/encoding/base64.ts';
-import { quote, several } from '../core/faults.ts';
-import { parseVerificationSummary, type VerificationSummary, VSA_TYPE } from '../core/intoto/vsa.ts';
-import type { TrustedGate } from '../core/release/device-policy.ts';
-import { releaseUri } from '../core/release/version.ts';
-import { sameBytes } from '../core/tlog/merkle.ts';
-import { describeSigner } from '../core/verify/release-checks.ts';
-import type { VerifiedBundle } from '../core/verify/verified.ts';
-import { DEVICE } from './faults.ts';
+import { base64Encode } from '../encoding/base64.ts';
+import { quote, several } from '../faults.ts';
+import { parseVerificationSummary, type VerificationSummary, VSA_TYPE } from '../intoto/vsa.ts';
+import type { TrustedGate } from '../release/device-policy.ts';
+import { releaseUri } from '../release/version.ts';
+import { sameBytes } from '../tlog/merkle.ts';
+import { PACK } from './faults.ts';
+import { describeSigner } from './release-checks.ts';
+import type { VerifiedBundle } from './verified.ts';
 
 /** What the summary must be about. */
 export interface SummaryExpectations {
@@ -21,9 +21,9 @@ export interface SummaryExpectations {
 
 /**
  * The one summary of a release, with everything that a device asks of it.
- * @throws SLSA_VSA_MALFORMED, UPDATE_SUMMARY_MISSING, UPDATE_SUMMARY_AMBIGUOUS, UPDATE_SUMMARY_KEY,
- * UPDATE_SUMMARY_VERIFIER, UPDATE_SUMMARY_SUBJECT, UPDATE_SUMMARY_FAILED, UPDATE_SUMMARY_POLICY,
- * UPDATE_SUMMARY_RESOURCE, UPDATE_SUMMARY_INPUTS
+ * @throws SLSA_VSA_MALFORMED, PACK_SUMMARY_MISSING, PACK_SUMMARY_AMBIGUOUS, PACK_SUMMARY_KEY,
+ * PACK_SUMMARY_VERIFIER, PACK_SUMMARY_SUBJECT, PACK_SUMMARY_FAILED, PACK_SUMMARY_POLICY,
+ * PACK_SUMMARY_RESOURCE, PACK_SUMMARY_INPUTS
  */
 export function checkSummary(
   bundles: readonly VerifiedBundle[],
@@ -47,14 +47,14 @@ export function checkSummary(
 function onlySummary(bundles: readonly VerifiedBundle[]): VerifiedBundle {
   const [first, ...more] = bundles.filter(({ statement }) => statement.predicateType === VSA_TYPE);
   if (first === undefined) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_MISSING',
+    throw PACK.reject(
+      'PACK_SUMMARY_MISSING',
       `expected a statement of type ${VSA_TYPE} in the pack, found none`,
     );
   }
   if (more.length > 0) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_AMBIGUOUS',
+    throw PACK.reject(
+      'PACK_SUMMARY_AMBIGUOUS',
       `expected exactly one summary in the pack, got ${more.length + 1}`,
     );
   }
@@ -63,14 +63,14 @@ function onlySummary(bundles: readonly VerifiedBundle[]): VerifiedBundle {
 
 function checkKey({ signer }: VerifiedBundle, gate: TrustedGate): void {
   if (signer.kind !== 'key') {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_KEY',
+    throw PACK.reject(
+      'PACK_SUMMARY_KEY',
       `expected the gate's key, got a certificate of ${describeSigner(signer)}: no authority may mint a gate`,
     );
   }
   if (!sameBytes(signer.publicKey, gate.publicKey)) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_KEY',
+    throw PACK.reject(
+      'PACK_SUMMARY_KEY',
       `expected the gate's key ${base64Encode(gate.publicKey)}, got ${base64Encode(signer.publicKey)}`,
     );
   }
@@ -78,8 +78,8 @@ function checkKey({ signer }: VerifiedBundle, gate: TrustedGate): void {
 
 function checkVerifier(summary: VerificationSummary, gate: TrustedGate): void {
   if (summary.verifierId !== gate.verifierId) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_VERIFIER',
+    throw PACK.reject(
+      'PACK_SUMMARY_VERIFIER',
       `expected verifier ${quote(gate.verifierId)}, got ${quote(summary.verifierId)}`,
     );
   }
@@ -88,8 +88,8 @@ function checkVerifier(summary: VerificationSummary, gate: TrustedGate): void {
 function checkSubject(summary: VerificationSummary, imageSha256: string): void {
   const digests = summary.subjects.map(({ sha256 }) => sha256);
   if (digests.length !== 1 || digests[0] !== imageSha256) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_SUBJECT',
+    throw PACK.reject(
+      'PACK_SUMMARY_SUBJECT',
       `expected the one subject sha256:${imageSha256}, got ${several(digests.map((digest) => `sha256:${digest}`))}`,
     );
   }
@@ -97,7 +97,7 @@ function checkSubject(summary: VerificationSummary, imageSha256: string): void {
 
 function checkResult(summary: VerificationSummary): void {
   if (summary.result !== 'PASSED') {
-    throw DEVICE.reject('UPDATE_SUMMARY_FAILED', `expected the result PASSED, got ${summary.result}`);
+    throw PACK.reject('PACK_SUMMARY_FAILED', `expected the result PASSED, got ${summary.result}`);
   }
 }
 
@@ -107,8 +107,8 @@ function checkPolicy(summary: VerificationSummary, gate: TrustedGate): void {
     const allowed = gate.policies
       .map((policy) => `${quote(policy.uri)} sha256:${policy.sha256}`)
       .join(' or ');
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_POLICY',
+    throw PACK.reject(
+      'PACK_SUMMARY_POLICY',
       `expected policy ${allowed}, got ${quote(uri)} sha256:${sha256}`,
     );
   }
@@ -117,8 +117,8 @@ function checkPolicy(summary: VerificationSummary, gate: TrustedGate): void {
 function checkResource(summary: VerificationSummary, { product, version }: SummaryExpectations): void {
   const uri = releaseUri(product, version);
   if (summary.resourceUri !== uri) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_RESOURCE',
+    throw PACK.reject(
+      'PACK_SUMMARY_RESOURCE',
       `expected a summary of ${uri}, got one of ${quote(summary.resourceUri)}`,
     );
   }
@@ -129,15 +129,15 @@ function checkInputs(summary: VerificationSummary, others: readonly VerifiedBund
   const packed = new Set(others.map(({ sha256 }) => sha256));
   const withheld = [...used].find((sha256) => !packed.has(sha256));
   if (withheld !== undefined) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_INPUTS',
+    throw PACK.reject(
+      'PACK_SUMMARY_INPUTS',
       `the gate used bundle sha256:${withheld}, the pack does not hold it`,
     );
   }
   const unseen = [...packed].find((sha256) => !used.has(sha256));
   if (unseen !== undefined) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_INPUTS',
+    throw PACK.reject(
+      'PACK_SUMMARY_INPUTS',
       `the pack holds bundle sha256:${unseen}, which the gate did not use`,
     );
   }

@@ -2,11 +2,11 @@
 // The gate's decision, spoiled one way at a time.
 
 import { describe, expect, test } from 'vitest';
-import { buildVerificationSummary, type VerificationSummary } from '../../core/intoto/vsa.ts';
-import type { TrustedGate } from '../../core/release/device-policy.ts';
-import type { VerifiedBundle } from '../../core/verify/verified.ts';
-import { checkSummary } from '../../device/summary.ts';
-import { asBundle, compile, IMAGE, image, reference, refers, sha256, step } from '../policy/evidence.ts';
+import { buildVerificationSummary, type VerificationSummary } from '../../../core/intoto/vsa.ts';
+import type { TrustedGate } from '../../../core/release/device-policy.ts';
+import { checkSummary } from '../../../core/verify/summary-checks.ts';
+import type { VerifiedBundle } from '../../../core/verify/verified.ts';
+import { asBundle, compile, IMAGE, image, reference, refers, sha256, step } from '../../policy/evidence.ts';
 
 const coded = (code: string) => expect.objectContaining({ code });
 const gateKey = new Uint8Array(91).fill(7);
@@ -54,54 +54,54 @@ test('a sound summary is believed, wherever it lies in the pack', () => {
 
 describe('refused is a summary', () => {
   test('that is missing, or not the only one', () => {
-    expect(() => checkSummary(evidence, expected)).toThrow(coded('UPDATE_SUMMARY_MISSING'));
+    expect(() => checkSummary(evidence, expected)).toThrow(coded('PACK_SUMMARY_MISSING'));
     const twice = [...evidence, vsa(), vsa({}, byGate, 'again')];
-    expect(() => checkSummary(twice, expected)).toThrow(coded('UPDATE_SUMMARY_AMBIGUOUS'));
+    expect(() => checkSummary(twice, expected)).toThrow(coded('PACK_SUMMARY_AMBIGUOUS'));
   });
 
   test('signed by another key, or by a certificate, even one of a trusted builder', () => {
     const other = { kind: 'key', publicKey: new Uint8Array(91).fill(8) } as const;
-    expect(() => checkSummary([...evidence, vsa({}, other)], expected)).toThrow(coded('UPDATE_SUMMARY_KEY'));
+    expect(() => checkSummary([...evidence, vsa({}, other)], expected)).toThrow(coded('PACK_SUMMARY_KEY'));
     const [builder] = evidence as [VerifiedBundle];
     expect(() => checkSummary([...evidence, vsa({}, builder.signer)], expected)).toThrow(
-      coded('UPDATE_SUMMARY_KEY'),
+      coded('PACK_SUMMARY_KEY'),
     );
   });
 
   test('of another verifier with the same key', () => {
     expect(check({ verifierId: 'https://waybill.example/gates/test' })).toThrow(
-      coded('UPDATE_SUMMARY_VERIFIER'),
+      coded('PACK_SUMMARY_VERIFIER'),
     );
   });
 
   test('about another image, or about several', () => {
     const other = { name: 'optiboot.bin', sha256: sha256('other') };
-    expect(check({ subjects: [other] })).toThrow(coded('UPDATE_SUMMARY_SUBJECT'));
-    expect(check({ subjects: [...sound.subjects, other] })).toThrow(coded('UPDATE_SUMMARY_SUBJECT'));
+    expect(check({ subjects: [other] })).toThrow(coded('PACK_SUMMARY_SUBJECT'));
+    expect(check({ subjects: [...sound.subjects, other] })).toThrow(coded('PACK_SUMMARY_SUBJECT'));
   });
 
   test('that did not pass', () => {
-    expect(check({ result: 'FAILED' })).toThrow(coded('UPDATE_SUMMARY_FAILED'));
+    expect(check({ result: 'FAILED' })).toThrow(coded('PACK_SUMMARY_FAILED'));
   });
 
   test('by another policy: another name, another text, or a mixture of two accepted ones', () => {
     expect(check({ policyUri: 'https://waybill.example/policies/lax' })).toThrow(
-      coded('UPDATE_SUMMARY_POLICY'),
+      coded('PACK_SUMMARY_POLICY'),
     );
-    expect(check({ policySha256: sha256('lax') })).toThrow(coded('UPDATE_SUMMARY_POLICY'));
-    expect(check({ policySha256: sha256('old') })).toThrow(coded('UPDATE_SUMMARY_POLICY'));
+    expect(check({ policySha256: sha256('lax') })).toThrow(coded('PACK_SUMMARY_POLICY'));
+    expect(check({ policySha256: sha256('old') })).toThrow(coded('PACK_SUMMARY_POLICY'));
   });
 
   test('for another product or version', () => {
     for (const resourceUri of ['pkg:generic/other@8.1.0', 'pkg:generic/optiboot@8.1.1']) {
-      expect(check({ resourceUri })).toThrow(coded('UPDATE_SUMMARY_RESOURCE'));
+      expect(check({ resourceUri })).toThrow(coded('PACK_SUMMARY_RESOURCE'));
     }
   });
 
   test('whose evidence is not all in the pack, or that did not see all that is', () => {
     const withheld = [...evidence.slice(1), vsa()];
-    expect(() => checkSummary(withheld, expected)).toThrow(coded('UPDATE_SUMMARY_INPUTS'));
+    expect(() => checkSummary(withheld, expected)).toThrow(coded('PACK_SUMMARY_INPUTS'));
     const added = [...evidence, step(compile, { salt: 'later' }), vsa()];
-    expect(() => checkSummary(added, expected)).toThrow(coded('UPDATE_SUMMARY_INPUTS'));
+    expect(() => checkSummary(added, expected)).toThrow(coded('PACK_SUMMARY_INPUTS'));
   });
 });

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pack's own log proofs [docs/spec/evidence-pack.md]: each bundle's leaf, rebuilt from the bundle as
-// [docs/spec/device.md §Order of an update] asks, stands in the one checkpoint of the pack. Pure.
+// The pack's own log proofs [docs/spec/evidence-pack.md §Verifying]: each bundle's leaf, rebuilt from the bundle, stands in the one
+// checkpoint of the pack.
 
-import type { Crypto } from '../core/crypto.ts';
-import { hexEncode } from '../core/encoding/hex.ts';
-import { quote } from '../core/faults.ts';
-import type { EvidencePack, PackedBundle } from '../core/release/pack.ts';
-import { parseBundle, preAuthEncoding } from '../core/sigstore/bundle.ts';
-import { formatHashedRekord } from '../core/tlog/hashed-rekord.ts';
-import type { LogPolicy } from '../core/tlog/log-policy.ts';
-import { checkLogProof } from '../core/tlog/proof.ts';
-import { DEVICE } from './faults.ts';
+import type { Crypto } from '../crypto.ts';
+import { hexEncode } from '../encoding/hex.ts';
+import { quote } from '../faults.ts';
+import type { EvidencePack, PackedBundle } from '../release/pack.ts';
+import { parseBundle, preAuthEncoding } from '../sigstore/bundle.ts';
+import { formatHashedRekord } from '../tlog/hashed-rekord.ts';
+import type { LogPolicy } from '../tlog/log-policy.ts';
+import { checkLogProof } from '../tlog/proof.ts';
+import { PACK } from './faults.ts';
 
 /**
  * Checks the proof of every bundle; returns a line for each. Signatures in the bundles are not verified here.
- * @throws UPDATE_SUMMARY_KEY, SIGSTORE_BUNDLE_MALFORMED, and what `checkLogProof` throws
+ * @throws PACK_SUMMARY_KEY, SIGSTORE_BUNDLE_MALFORMED, and what `checkLogProof` throws
  */
 export function checkPackProofs(
   pack: EvidencePack,
@@ -36,8 +36,8 @@ function rebuildLeaf({ bundle: bytes }: PackedBundle, gateKey: Uint8Array, crypt
   const { verifier } = bundle;
   const gateHint = hexEncode(crypto.sha256(gateKey));
   if ('keyHint' in verifier && verifier.keyHint !== gateHint) {
-    throw DEVICE.reject(
-      'UPDATE_SUMMARY_KEY',
+    throw PACK.reject(
+      'PACK_SUMMARY_KEY',
       `expected a certificate or the gate's key ${gateHint}, got a signature by key ${quote(verifier.keyHint)}`,
     );
   }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The trust of `waybill verify` by update metadata: from a copy of a repository, or from the registry itself.
+
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { quote } from '../core/faults.ts';
+import { type Finding, found } from '../core/verify/pack-steps.ts';
+import { nodeHost } from '../device/node-host.ts';
+import type { ChainAccount } from './chain-account.ts';
+import { CLI } from './faults.ts';
+import { COPY_URL, keepCopy, readCopy } from './repository-copy.ts';
+import { openTrust, type Trust } from './trust.ts';
+
+/** Where update metadata comes from, as the command line says. */
+export interface RepositoryPlace {
+  readonly root?: string;
+  readonly tuf?: string;
+  readonly registry?: string;
+  readonly keep?: string;
+}
+
+/** Brings update metadata up to date, as the first link, and works with it. @throws CLI_USAGE and as `openTrust` */
+export async function withRepository<T>(
+  place: RepositoryPlace & { readonly root: string },
+  nowMs: number,
+  account: ChainAccount,
+  work: (trust: Trust) => Promise<T>,
+): Promise<T> {
+  const { tuf, registry, keep } = place;
+  if ((tuf === undefined) === (registry === undefined) || (keep !== undefined && tuf !== undefined)) {
+    throw CLI.reject('CLI_USAGE', 'expected with --root either --tuf, or --registry with or without --keep');
+  }
+  if (tuf !== undefined && (await stat(tuf).catch(() => undefined))?.isDirectory() !== true) {
+    throw CLI.reject('CLI_FILE_UNREADABLE', `expected --tuf to be a folder, ${quote(tuf)} is none`);
+  }
+  const scratch = await mkdtemp(join(tmpdir(), 'waybill-verify-'));
+  try {
+    return await work(await account.await('metadata', () => openRepository(place, nowMs, scratch)));
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Update metadata from the root that the user trusts. A copy is judged by itself: what other copies said before does not count. */
+async function openRepository(
+  { root: rootPath, tuf, registry, keep }: RepositoryPlace & { readonly root: string },
+  nowMs: number,
+  scratch: string,
+): Promise<Finding<Trust>> {
+  const host = { ...nodeHost(), nowMs: () => nowMs };
+  const trust = await openTrust(
+    tuf !== undefined
+      ? { registryUrl: COPY_URL, rootPath, stateFolder: scratch, host: { ...host, fetch: readCopy(tuf) } }
+      : {
+          registryUrl: registry ?? '',
+          rootPath,
+          // A whole copy begins at the root that is given.
+          ...(keep === undefined
+            ? { host }
+            : { stateFolder: scratch, host: { ...host, fetch: keepCopy(keep, host.fetch) } }),
+        },
+  );
+  const { version, expires } = trust.client.role('targets').signed;
+  return found(
+    trust,
+    `targets version ${version}, good until ${expires}, from ${quote(tuf ?? registry ?? '')}`,
+  );
+}

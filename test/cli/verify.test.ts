@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill verify` on a whole release: by a copy of the repository without a network, by files, and with every link broken once.
+
+import { execFile } from 'node:child_process';
+import { createPublicKey } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type VerifyOptions, verify } from '../../cli/verify.ts';
+import { utf8 } from '../../core/encoding/utf8.ts';
+import { type EvidencePack, formatPack } from '../../core/release/pack.ts';
+import { type Casting, Foundry, publish, WORKFLOW } from '../device/foundry.ts';
+import { House } from '../device/house.ts';
+
+const image = utf8('the image of 8.1.0'.repeat(1000));
+let foundry: Foundry;
+let house: House;
+let folder: string;
+let sound: Casting;
+let pack: EvidencePack;
+let byFiles: VerifyOptions;
+const at = (name: string) => join(folder, name);
+
+beforeAll(async () => {
+  foundry = await Foundry.build();
+  house = await House.build();
+  folder = await mkdtemp(join(tmpdir(), 'waybill-verify-test-'));
+  sound = await foundry.cast('8.1.0', image);
+  pack = await foundry.gated(sound);
+  house.trust(foundry.trustMaterial());
+  publish(house, sound, pack);
+  const files: Record<string, Uint8Array> = {
+    'root.json': house.forge.files.get('1.root.json') as Uint8Array,
+    'optiboot-8.1.0.waybill': formatPack(pack),
+    'optiboot.bin': image,
+    'other.bin': utf8('another image'),
+  };
+  for (const [name, bytes] of Object.entries(foundry.trustMaterial())) files[name.replace('/', '-')] = bytes;
+  for (const [name, bytes] of Object.entries(files)) await writeFile(at(name), bytes);
+  byFiles = {
+    trustedRoot: at('trusted_root.json'),
+    logPolicy: at('tlog-policy'),
+    devicePolicy: at('device-policy-optiboot.json'),
+  };
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+  await house.raze();
+  await foundry.raze();
+});
+
+const run = (
+  options: VerifyOptions,
+  given: string | undefined = at('optiboot.bin'),
+  file = 'optiboot-8.1.0.waybill',
+) => verify(at(file), given, options);
+
+/** A pack that is wrong in one place, and the link and code that refuse it. */
+async function refused(
+  bent: EvidencePack,
+  link: string,
+  code: string,
+  options: VerifyOptions = byFiles,
+): Promise<void> {
+  await writeFile(at('bent.waybill'), formatPack(bent));
+  const result = await run(options, at('optiboot.bin'), 'bent.waybill');
+  expect(result).toMatchObject({ verdict: 'refused', code });
+  expect(result.links.at(-1)).toMatchObject({ link, verdict: 'refused', code });
+}
+
+describe('a sound pack', () => {
+  test('is verified by the registry, and by a copy of its repository without a network', async () => {
+    const whole = { verdict: 'verified', kind: 'pack', notChecked: [] };
+    const online = await run({ root: at('root.json'), registry: house.url, keep: at('copy') });
+    expect(online).toMatchObject(whole);
+    await house.fall();
+    try {
+      const offline = await run({ root: at('root.json'), tuf: at('copy') });
+      expect(offline).toMatchObject(whole);
+      expect(offline.links.map(({ link }) => link)).toEqual([
+        ...['metadata', 'form', 'trust', 'release'],
+        ...['pack', 'log', 'signature', 'summary', 'builder', 'chain', 'sbom', 'sbom file', 'image'],
+      ]);
+    } finally {
+      await house.rise();
+    }
+  });
+
+  test('is verified by files; what was not given is said', async () => {
+    const bare = await run(byFiles, undefined);
+    expect(bare).toMatchObject({ verdict: 'verified', notChecked: ['sbom file'] });
+    await writeFile(at('optiboot-8.1.0.cdx.json'), sound.sbom);
+    try {
+      expect(await run(byFiles)).toMatchObject({ verdict: 'verified', notChecked: [] });
+    } finally {
+      await rm(at('optiboot-8.1.0.cdx.json'));
+    }
+    const digest = `sha256:${pack.imageSha256}`;
+    expect(await run(byFiles, digest)).toMatchObject({ verdict: 'verified', notChecked: ['sbom file'] });
+  });
+
+  test('is shown as a tree on the command line', async () => {
+    const args = ['--trusted-root', 'trusted_root.json', '--log-policy', 'tlog-policy'];
+    const policy = ['--device-policy', 'device-policy-optiboot.json'];
+    const { code, stdout } = await command('optiboot-8.1.0.waybill', 'optiboot.bin', ...args, ...policy);
+    expect(code).toBe(0);
+    expect(stdout).toContain('├─ pack: ok  optiboot 8.1.0, image sha256:');
+    expect(stdout).toMatch(/\n│ {2}└─ ".*verification_summary.*" by the gate key at .*Z, log index 3\n/);
+    expect(stdout).toContain('└─ image: ok  sha256:');
+    expect(stdout).toMatch(/\nverified: optiboot 8\.1\.0, .*, but for what was not given: sbom file\n$/);
+  });
+});
+
+describe('a broken link is named, with what it means', () => {
+  test('another image, another SBOM', async () => {
+    const other = await run(byFiles, at('other.bin'));
+    expect(other).toMatchObject({ verdict: 'refused', code: 'PACK_IMAGE_MISMATCH' });
+    const digest = `sha256:${'0'.repeat(64)}`;
+    expect(await run(byFiles, digest)).toMatchObject({ code: 'PACK_IMAGE_MISMATCH' });
+    expect(await run({ ...byFiles, sbom: at('other.bin') })).toMatchObject({ code: 'SBOM_DIGEST_MISMATCH' });
+  });
+
+  test('each link of the pack', async () => {
+    const [first, ...rest] = pack.bundles as [EvidencePack['bundles'][number]];
+    await refused({ ...pack, product: 'other' }, 'pack', 'PACK_RELEASE_MISMATCH');
+    await refused(
+      { ...pack, bundles: [{ ...first, leafIndex: first.leafIndex + 1n }, ...rest] },
+      'log',
+      'TLOG_INCLUSION_MISMATCH',
+    );
+    await refused(pack, 'signature', 'PACK_EVIDENCE_FROM_FUTURE', { ...byFiles, at: '2020-01-01T00:00:00Z' });
+    await refused(await foundry.gated(sound, { result: 'FAILED' }), 'summary', 'PACK_SUMMARY_FAILED');
+    await writeFile(
+      at('policy'),
+      Object.values(foundry.trustMaterial({ steps: ['image'] }))[2] as Uint8Array,
+    );
+    await refused(pack, 'chain', 'CHAIN_STEP_UNEXPECTED', { ...byFiles, devicePolicy: at('policy') });
+    const stranger = [{ builderId: 'https://waybill.example/other', identity: 'x', issuer: 'https://y' }];
+    await writeFile(
+      at('policy'),
+      Object.values(foundry.trustMaterial({ builders: stranger }))[2] as Uint8Array,
+    );
+    await refused(pack, 'builder', 'CHAIN_BUILDER_NOT_TRUSTED', { ...byFiles, devicePolicy: at('policy') });
+    const elsewhere = { ...sound, image: utf8('an image that no reference names') };
+    const { imageSha256, imageSizeBytes, ...unbound } = await foundry.gated(elsewhere);
+    expect(imageSha256).not.toBe(pack.imageSha256);
+    await refused({ ...unbound, imageSha256, imageSizeBytes }, 'chain', 'CHAIN_IMAGE_NOT_PRODUCED');
+    await refused({ ...pack, bodies: [] }, 'sbom', 'PACK_SBOM_MISSING');
+  });
+
+  test('what the repository says of the release', async () => {
+    const online = { root: at('root.json'), registry: house.url };
+    const release = { releasedAt: '2026-11-01T00:00:00Z', reason: 'bricks revision B' };
+    const denial = {
+      imageSha256: pack.imageSha256,
+      version: '8.1.0',
+      deniedAt: release.releasedAt,
+      reason: release.reason,
+    };
+    await refused({ ...pack, version: '9.9.9' }, 'release', 'PACK_NOT_RELEASED', online);
+    await refused({ ...pack, bodies: [] }, 'release', 'UPDATE_PACK_DIGEST', online);
+    publish(house, sound, pack, { denials: [denial] });
+    try {
+      expect(await run(online)).toMatchObject({ verdict: 'refused', code: 'UPDATE_WITHDRAWN' });
+    } finally {
+      publish(house, sound, pack);
+    }
+    expect(await run({ ...online, at: '2046-01-01T00:00:00Z' })).toMatchObject({ code: 'TUF_ROLE_EXPIRED' });
+  });
+
+  test('on the command line: what was expected, what was found, what it means, what to do', async () => {
+    const args = ['--trusted-root', 'trusted_root.json', '--log-policy', 'tlog-policy'];
+    const policy = ['--device-policy', 'device-policy-optiboot.json'];
+    const { code, stdout } = await command('optiboot-8.1.0.waybill', 'other.bin', ...args, ...policy);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      /\n└─ image: REFUSED {2}PACK_IMAGE_MISMATCH\n {3}├─ expected sha256:.*, got sha256:.*\n {3}├─ what it means: .*\n {3}└─ what to do: .*\nrefused: /,
+    );
+  });
+});
+
+describe('a copy of a repository', () => {
+  test('that was changed is refused, one that lacks a file cannot be judged', async () => {
+    const copy = { root: at('root.json'), tuf: at('copy-bent') };
+    await run({ root: at('root.json'), registry: house.url, keep: at('copy-bent') });
+    const timestamp = at('copy-bent/timestamp.json');
+    const text = await readFile(timestamp, 'utf8');
+    await writeFile(timestamp, text.replace(/"version":\d+/, '"version":99'));
+    expect(await run(copy)).toMatchObject({ verdict: 'refused', code: 'TUF_SIGNATURE_THRESHOLD' });
+    await rm(timestamp);
+    await expect(run(copy)).rejects.toMatchObject({ code: 'TUF_UNREACHABLE' });
+    const none = { root: at('root.json'), tuf: at('nowhere') };
+    await expect(run(none)).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
+  });
+});
+
+describe('a bundle', () => {
+  const ci = () => ({ identity: WORKFLOW, issuer: foundry.issuerUrl, trustedRoot: at('trusted_root.json') });
+  const bundle = async (n: number) => {
+    await writeFile(at('one.sigstore.json'), pack.bundles[n]?.bundle ?? '');
+    return (options: VerifyOptions, given?: string) => verify(at('one.sigstore.json'), given, options);
+  };
+
+  test('is verified for the signer that is expected, and for the image', async () => {
+    const check = await bundle(1);
+    const bare = await check(ci());
+    expect(bare).toMatchObject({ verdict: 'verified', kind: 'bundle', notChecked: ['image'] });
+    expect(bare.links.map(({ link }) => link)).toEqual([
+      ...['trust', 'signature', 'time', 'log', 'content', 'expected signer', 'second opinion', 'image'],
+    ]);
+    expect(await check(ci(), at('optiboot.bin'))).toMatchObject({ verdict: 'verified', notChecked: [] });
+    const { trustedRoot: _, ...who } = ci();
+    const byRoot = { ...who, root: at('root.json'), registry: house.url };
+    expect(await check(byRoot)).toMatchObject({ verdict: 'verified' });
+  });
+
+  test('of the gate is verified by its key', async () => {
+    const check = await bundle(3);
+    await writeFile(at('gate.pub'), createPublicKey(foundry.gateKey).export({ type: 'spki', format: 'pem' }));
+    const trustedRoot = at('trusted_root.json');
+    expect(await check({ trustedRoot, key: at('gate.pub') })).toMatchObject({ verdict: 'verified' });
+    expect(await check(ci())).toMatchObject({ verdict: 'refused', code: 'SIGSTORE_KEY_UNKNOWN' });
+  });
+
+  test('is refused for another signer, another image, a changed octet; the step is named', async () => {
+    const check = await bundle(1);
+    const other = await check({ ...ci(), identity: 'https://github.com/example/other' });
+    expect(other.links.at(-1)).toMatchObject({ link: 'expected signer', code: 'SIGSTORE_SIGNER_UNEXPECTED' });
+    const wrong = await check(ci(), at('other.bin'));
+    expect(wrong.links.at(-1)).toMatchObject({ link: 'content', code: 'SIGSTORE_ARTIFACT_MISMATCH' });
+    const early = await check({ ...ci(), at: '2020-01-01T00:00:00Z' });
+    expect(early.links.at(-1)).toMatchObject({ link: 'time', code: 'PACK_EVIDENCE_FROM_FUTURE' });
+    await writeFile(at('one.sigstore.json'), 'no bundle');
+    const form = await verify(at('one.sigstore.json'), undefined, ci());
+    expect(form.links.at(-1)).toMatchObject({ link: 'form', code: 'SIGSTORE_BUNDLE_MALFORMED' });
+  });
+
+  test('of others is verified with what it lacks waived, and the verdict says so', async () => {
+    const vectors = new URL('../vectors/sigstore-bundle/', import.meta.url).pathname;
+    const options: VerifyOptions = {
+      trustedRoot: join(vectors, 'public-good.trusted_root.json'),
+      identity:
+        'https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main',
+      issuer: 'https://token.actions.githubusercontent.com',
+    };
+    const file = join(vectors, 'happy-path-v0.2/bundle.sigstore.json');
+    const strict = await verify(file, join(vectors, 'a.txt'), options);
+    expect(strict.links.at(-1)).toMatchObject({ link: 'trust', code: 'SIGSTORE_TRUSTED_ROOT_INCOMPLETE' });
+    const waived = await verify(file, join(vectors, 'a.txt'), { ...options, without: ['timestamps'] });
+    expect(waived).toMatchObject({ verdict: 'verified', notChecked: ['timestamps'] });
+  });
+});
+
+test('a command line that does not say whom to trust, or whom to expect, is no verdict', async () => {
+  const usage = expect.objectContaining({ code: 'CLI_USAGE' });
+  const root = at('root.json');
+  const wrong: VerifyOptions[] = [
+    {},
+    { trustedRoot: at('trusted_root.json') },
+    { root },
+    { root, tuf: at('copy'), registry: house.url },
+    { root, tuf: at('copy'), keep: at('copy') },
+    { ...byFiles, root, tuf: at('copy') },
+    { ...byFiles, at: 'yesterday' },
+  ];
+  for (const options of wrong) await expect(run(options), JSON.stringify(options)).rejects.toEqual(usage);
+  await writeFile(at('one.sigstore.json'), pack.bundles[1]?.bundle ?? '');
+  const trustedRoot = at('trusted_root.json');
+  for (const options of [{ trustedRoot }, { trustedRoot, identity: 'x' }, { identity: 'x', issuer: 'y' }]) {
+    await expect(verify(at('one.sigstore.json'), undefined, options)).rejects.toEqual(usage);
+  }
+});
+
+async function command(...args: readonly string[]): Promise<{ code: number; stdout: string }> {
+  const waybill = new URL('../../cli/waybill.js', import.meta.url).pathname;
+  return new Promise((resolve) => {
+    execFile(process.execPath, [waybill, 'verify', ...args], { cwd: folder }, (failure, stdout) =>
+      resolve({ code: failure === null ? 0 : Number(failure.code), stdout }),
+    );
+  });
+}
