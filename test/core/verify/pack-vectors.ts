@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes test/vectors/packs/ anew, under new keys: `node test/core/verify/pack-vectors.ts`. Each pack is wrong in one place, and whoever made
+// it holds every key that comes before the link that must refuse.
+
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { formatInstant } from '../../../core/encoding/document.ts';
+import { utf8 } from '../../../core/encoding/utf8.ts';
+import { buildStepProvenance, type StepProvenance } from '../../../core/intoto/provenance.ts';
+import type { UnsignedStatement } from '../../../core/intoto/statement.ts';
+import { type EvidencePack, formatPack, type PackedBundle } from '../../../core/release/pack.ts';
+import { formatCheckpoint, parseCheckpoint } from '../../../core/tlog/checkpoint.ts';
+import { formatNote, parseNote } from '../../../core/tlog/note.ts';
+import { type Casting, Foundry, referenceOf, stepsOf } from '../../device/foundry.ts';
+import { sbomOf } from '../../policy/evidence.ts';
+
+const FOLDER = fileURLToPath(new URL('../../vectors/packs/', import.meta.url));
+const SEVENS = '7'.repeat(64);
+const image = utf8('the image of 8.1.0');
+const foundry = await Foundry.build();
+const sound = await foundry.cast('8.1.0', image);
+const pack = await foundry.gated(sound);
+const [compile, link] = stepsOf('8.1.0', image);
+const [compiled = image, linked = image, referred = image] = sound.evidence;
+const [first, ...rest] = pack.bundles as [PackedBundle];
+
+/** What a case has besides its pack; what it has not is that of the folder. */
+interface Case {
+  readonly pack: EvidencePack | Uint8Array;
+  readonly link: string;
+  readonly code: string;
+  readonly question?: Record<string, unknown>;
+  readonly files?: Readonly<Record<string, Uint8Array>>;
+}
+
+/** The pack with other evidence, and the gate deceived, or its key stolen. */
+const evidenced = (...evidence: Uint8Array[]): Promise<EvidencePack> => foundry.gated({ ...sound, evidence });
+const step = (provenance: StepProvenance, change: Partial<StepProvenance>) =>
+  foundry.asCi(buildStepProvenance({ ...provenance, ...change }));
+const material = (change: object) => ({
+  resolvedDependencies: link.resolvedDependencies.map((input) =>
+    input.annotations?.role === 'material' ? { ...input, ...change } : input,
+  ),
+});
+const summarized = async (change: Parameters<Foundry['gated']>[1]) => foundry.gated(sound, change);
+const policyWith = (change: object) => ({
+  'device-policy.json': foundry.trustMaterial(change)['device-policy/optiboot.json'] as Uint8Array,
+});
+
+function checkpointWith(change: (text: string) => string): string {
+  const { text, signatures } = parseNote(pack.checkpoint);
+  return formatNote({ text: change(text), signatures });
+}
+
+const bodyBent = (bytes: Uint8Array, from: string, to: string) =>
+  utf8(Buffer.from(bytes).toString().replace(from, to));
+
+async function formCases(): Promise<Record<string, Case>> {
+  const release = { version: '8.1.0', imageSha256: pack.imageSha256, imageSizeBytes: pack.imageSizeBytes };
+  const bytes = formatPack(pack);
+  const malformed = (bent: Uint8Array): Case => ({ pack: bent, link: 'pack', code: 'PACK_MALFORMED' });
+  const mismatch = (change: object): Case => ({
+    pack,
+    link: 'pack',
+    code: 'PACK_RELEASE_MISMATCH',
+    question: { release: { ...release, ...change } },
+  });
+  return {
+    'pack-with-unknown-member': malformed(bodyBent(bytes, '{', '{"extra":1,')),
+    'pack-with-name-twice': malformed(bodyBent(bytes, '{', '{"product":"other",')),
+    'pack-with-bundle-twice': malformed(formatPack({ ...pack, bundles: [first, first, ...rest] })),
+    'pack-without-bundles': malformed(formatPack({ ...pack, bundles: [] })),
+    'pack-of-other-product': {
+      pack: { ...pack, product: 'other' },
+      link: 'pack',
+      code: 'PACK_RELEASE_MISMATCH',
+    },
+    'pack-of-other-version': mismatch({ version: '8.2.0' }),
+    'pack-of-other-image': mismatch({ imageSha256: SEVENS }),
+    'pack-of-other-size': mismatch({ imageSizeBytes: 19 }),
+  };
+}
+
+async function logCases(): Promise<Record<string, Case>> {
+  const bent = (change: Partial<PackedBundle>, code: string): Case => ({
+    pack: { ...pack, bundles: [{ ...first, ...change }, ...rest] },
+    link: 'log',
+    code,
+  });
+  const noted = (checkpoint: string, code: string): Case => ({
+    pack: { ...pack, checkpoint },
+    link: 'log',
+    code,
+  });
+  const root = parseCheckpoint(parseNote(pack.checkpoint).text);
+  const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const byStranger = await foundry.asGate(foundry.summaryOf(sound), stranger);
+  const signature = JSON.parse(Buffer.from(first.bundle).toString()).dsseEnvelope.signatures[0].sig as string;
+  return {
+    'log-other-index': bent({ leafIndex: first.leafIndex + 1n }, 'TLOG_INCLUSION_MISMATCH'),
+    'log-index-outside-tree': bent({ leafIndex: 1_000_000n }, 'TLOG_INDEX_OUTSIDE_TREE'),
+    'log-short-proof': bent({ proof: first.proof.slice(1) }, 'TLOG_INCLUSION_MISMATCH'),
+    'log-entry-of-other-signature': bent(
+      {
+        bundle: bodyBent(
+          first.bundle,
+          signature,
+          'MEUCIQ'.padEnd(signature.length - 4, 'A').concat(signature.slice(-4)),
+        ),
+      },
+      'TLOG_INCLUSION_MISMATCH',
+    ),
+    'log-other-root': noted(
+      checkpointWith(() => formatCheckpoint({ ...root, rootHash: new Uint8Array(32) })),
+      'TLOG_NOTE_SIGNATURE',
+    ),
+    'log-other-signer': noted(
+      formatNote({
+        text: parseNote(pack.checkpoint).text,
+        signatures: parseNote(pack.checkpoint).signatures.map((one) => ({ ...one, keyId: '00000000' })),
+      }),
+      'TLOG_NOTE_UNSIGNED',
+    ),
+    'log-key-of-nobody': {
+      pack: await foundry.pack(sound, [...sound.evidence, byStranger]),
+      link: 'log',
+      code: 'PACK_SUMMARY_KEY',
+    },
+  };
+}
+
+async function summaryCases(): Promise<Record<string, Case>> {
+  const summary = async (change: Parameters<Foundry['gated']>[1], code: string): Promise<Case> => ({
+    pack: await summarized(change),
+    link: 'summary',
+    code,
+  });
+  const strange: UnsignedStatement = {
+    subjects: [{ name: 'optiboot.bin', sha256: pack.imageSha256 }],
+    predicateType: 'https://example.com/unknown/v1',
+    predicate: {},
+  };
+  const twice = [
+    ...sound.evidence,
+    await foundry.asGate(foundry.summaryOf(sound)),
+    (pack.bundles.at(-1) as PackedBundle).bundle,
+  ];
+  const policy = { sha256: SEVENS, uri: 'https://waybill.example/policies/release' };
+  return {
+    'summary-missing': {
+      pack: await foundry.pack(sound, sound.evidence),
+      link: 'summary',
+      code: 'PACK_SUMMARY_MISSING',
+    },
+    'summary-twice': {
+      pack: await foundry.pack(sound, twice),
+      link: 'summary',
+      code: 'PACK_SUMMARY_AMBIGUOUS',
+    },
+    'summary-by-certificate': {
+      pack: await foundry.pack(sound, [...sound.evidence, await foundry.asCi(foundry.summaryOf(sound))]),
+      link: 'summary',
+      code: 'PACK_SUMMARY_KEY',
+    },
+    'summary-of-other-verifier': await summary(
+      { verifierId: 'https://waybill.example/gates/other' },
+      'PACK_SUMMARY_VERIFIER',
+    ),
+    'summary-of-other-image': await summary(
+      { subjects: [{ name: 'x', sha256: SEVENS }] },
+      'PACK_SUMMARY_SUBJECT',
+    ),
+    'summary-that-failed': await summary({ result: 'FAILED' }, 'PACK_SUMMARY_FAILED'),
+    'summary-by-other-policy': await summary({ policySha256: policy.sha256 }, 'PACK_SUMMARY_POLICY'),
+    'summary-of-other-version': await summary(
+      { resourceUri: 'pkg:generic/optiboot@8.0.0' },
+      'PACK_SUMMARY_RESOURCE',
+    ),
+    'summary-with-input-withheld': await summary({ inputAttestations: [SEVENS] }, 'PACK_SUMMARY_INPUTS'),
+    'summary-without-input': {
+      pack: { ...pack, bundles: rest },
+      link: 'summary',
+      code: 'PACK_SUMMARY_INPUTS',
+    },
+    'evidence-of-unknown-kind': {
+      pack: await evidenced(...sound.evidence, await foundry.asCi(strange)),
+      link: 'summary',
+      code: 'INTOTO_PREDICATE_UNKNOWN',
+    },
+  };
+}
+
+async function chainCases(): Promise<Record<string, Case>> {
+  const chain = async (code: string, ...evidence: Uint8Array[]): Promise<Case> => ({
+    pack: await evidenced(...evidence),
+    link: 'chain',
+    code,
+  });
+  const hermetic = { sandbox: { ...compile.sandbox, hermetic: false } };
+  const withoutSource = compile.resolvedDependencies.filter(
+    ({ annotations }) => annotations?.role !== 'source',
+  );
+  const otherLock = link.resolvedDependencies.map((input) =>
+    input.name === 'waybill.lock' ? { ...input, sha256: SEVENS } : input,
+  );
+  return {
+    'builder-not-hermetic': {
+      pack: await evidenced(await step(compile, hermetic), linked, referred),
+      link: 'builder',
+      code: 'CHAIN_STEP_NOT_HERMETIC',
+    },
+    'builder-of-other-id': {
+      pack: await evidenced(
+        await step(compile, { builderId: 'https://waybill.example/other' }),
+        linked,
+        referred,
+      ),
+      link: 'builder',
+      code: 'CHAIN_BUILDER_NOT_TRUSTED',
+    },
+    'builder-without-provenance': {
+      pack: await evidenced(referred),
+      link: 'builder',
+      code: 'CHAIN_STEP_MISSING',
+    },
+    'chain-step-missing': await chain('CHAIN_STEP_MISSING', linked, referred),
+    'chain-step-unexpected': await chain(
+      'CHAIN_STEP_UNEXPECTED',
+      compiled,
+      linked,
+      await step(link, { step: 'sign' }),
+      referred,
+    ),
+    'chain-step-contradicted': await chain(
+      'CHAIN_STEP_CONTRADICTED',
+      compiled,
+      linked,
+      await step(compile, { products: [{ name: 'optiboot.elf', sha256: SEVENS }] }),
+      referred,
+    ),
+    'chain-of-other-version': await chain(
+      'CHAIN_PRODUCT_MISMATCH',
+      await step(compile, { version: '8.0.0' }),
+      linked,
+      referred,
+    ),
+    'chain-without-source': await chain(
+      'CHAIN_SOURCE_MISSING',
+      await step(compile, { resolvedDependencies: withoutSource }),
+      linked,
+      referred,
+    ),
+    'chain-of-other-material': await chain(
+      'CHAIN_MATERIAL_MISMATCH',
+      compiled,
+      await step(link, material({ sha256: SEVENS })),
+      referred,
+    ),
+    'chain-of-other-lock': await chain(
+      'CHAIN_LOCK_DIFFERS',
+      compiled,
+      await step(link, { resolvedDependencies: otherLock }),
+      referred,
+    ),
+    'chain-makes-other-image': await chain(
+      'CHAIN_IMAGE_NOT_PRODUCED',
+      compiled,
+      await step(link, { products: [{ name: 'optiboot.bin', sha256: SEVENS }] }),
+      referred,
+    ),
+    'chain-of-other-source': {
+      pack,
+      link: 'chain',
+      code: 'CHAIN_SOURCE_MISSING',
+      files: policyWith({ source: 'pkg:deb/debian/other' }),
+    },
+  };
+}
+
+async function sbomCases(): Promise<Record<string, Case>> {
+  const other = sbomOf(SEVENS);
+  const second = await foundry.asCi(referenceOf(image, other));
+  return {
+    'sbom-reference-missing': {
+      pack: await evidenced(compiled, linked),
+      link: 'sbom',
+      code: 'SBOM_REFERENCE_MISSING',
+    },
+    'sbom-reference-contradicted': {
+      pack: await evidenced(compiled, linked, referred, second),
+      link: 'sbom',
+      code: 'SBOM_REFERENCE_CONTRADICTED',
+    },
+    'sbom-not-in-pack': { pack: { ...pack, bodies: [] }, link: 'sbom', code: 'PACK_SBOM_MISSING' },
+    'sbom-other-bytes': {
+      pack,
+      link: 'sbom file',
+      code: 'SBOM_DIGEST_MISMATCH',
+      files: { 'sbom.cdx.json': other },
+    },
+    'sbom-of-other-image': {
+      pack: await evidencedWithSbom(other),
+      link: 'sbom file',
+      code: 'SBOM_NOT_BOUND',
+      files: { 'sbom.cdx.json': other },
+    },
+    'image-other-bytes': {
+      pack,
+      link: 'image',
+      code: 'PACK_IMAGE_MISMATCH',
+      files: { 'image.bin': utf8('another image') },
+    },
+  };
+}
+
+async function evidencedWithSbom(sbom: Uint8Array): Promise<EvidencePack> {
+  const evidence = [compiled, linked, await foundry.asCi(referenceOf(image, sbom))];
+  const casting: Casting = { ...sound, sbom, evidence };
+  return foundry.gated(casting);
+}
+
+async function signatureCases(): Promise<Record<string, Case>> {
+  const other = await Foundry.build();
+  try {
+    return {
+      'signature-after-now': {
+        pack,
+        link: 'signature',
+        code: 'PACK_EVIDENCE_FROM_FUTURE',
+        question: { now: '2020-01-01T00:00:00Z' },
+      },
+      'signature-of-other-authorities': {
+        pack,
+        link: 'signature',
+        code: 'TIMESTAMP_AUTHORITY_UNKNOWN',
+        files: { 'trusted_root.json': other.trustMaterial()['trusted_root.json'] as Uint8Array },
+      },
+    };
+  } finally {
+    await other.raze();
+  }
+}
+
+const cases: Record<string, Case> = {
+  ...(await formCases()),
+  ...(await logCases()),
+  ...(await signatureCases()),
+  ...(await summaryCases()),
+  ...(await chainCases()),
+  ...(await sbomCases()),
+};
+
+rmSync(FOLDER, { recursive: true, force: true });
+function lay(folder: string, files: Readonly<Record<string, Uint8Array | string>>): void {
+  mkdirSync(folder, { recursive: true });
+  for (const [name, bytes] of Object.entries(files)) writeFileSync(`${folder}/${name}`, bytes);
+}
+const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+const trust = foundry.trustMaterial();
+lay(FOLDER, {
+  'README.md': `# Evidence packs
+
+Ours: packs as [docs/spec/evidence-pack.md](../../../docs/spec/evidence-pack.md) §Verifying has it, for whoever writes a verifier. Each case is a folder with
+\`pack.waybill\` and \`expected.json\`: \`{"verdict": "verified"}\`, or the \`link\` that refuses it and the \`code\` of
+[docs/errors.md](../../../docs/errors.md). What a case does not bring is that of this folder: \`trusted_root.json\`, \`tlog-policy\`, \`device-policy.json\`,
+\`sbom.cdx.json\` (verified after the pack, link \`sbom file\`), \`image.bin\` (after that, link \`image\`) and \`question.json\`: \`now\`, and the \`release\` that was
+asked for, where one was. Every pack is signed with true keys throughout, as if their holders were the attacker: the check that is
+named is the first that can refuse it. \`node test/core/verify/pack-vectors.ts\` makes all of them anew, under new keys.
+`,
+  'trusted_root.json': trust['trusted_root.json'] as Uint8Array,
+  'tlog-policy': trust['tlog-policy'] as Uint8Array,
+  'device-policy.json': trust['device-policy/optiboot.json'] as Uint8Array,
+  'sbom.cdx.json': sound.sbom,
+  'image.bin': image,
+  'question.json': json({ now: formatInstant(Date.now() + 86_400_000) }),
+});
+lay(`${FOLDER}/sound`, { 'pack.waybill': formatPack(pack), 'expected.json': json({ verdict: 'verified' }) });
+for (const [name, { pack: bent, link: at, code, question, files }] of Object.entries(cases)) {
+  lay(`${FOLDER}/${name}`, {
+    'pack.waybill': bent instanceof Uint8Array ? bent : formatPack(bent),
+    'expected.json': json({ link: at, code }),
+    ...(question === undefined
+      ? {}
+      : { 'question.json': json({ now: '2100-01-01T00:00:00Z', ...question }) }),
+    ...files,
+  });
+}
+await foundry.raze();
