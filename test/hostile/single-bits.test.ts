@@ -4,11 +4,12 @@
 
 import { expect, test } from 'vitest';
 import { everyOption, ourBundle } from './bundles.ts';
-import { changeBits, ONE_BIT } from './single-bits.ts';
+import { soundPack } from './packs.ts';
+import { changeBits, ONE_BIT, saidOf } from './single-bits.ts';
 
 test('of a bundle as Waybill makes it none passes', { timeout: 300_000 }, () => {
   const { bundle, verify } = ourBundle();
-  const { tried, unnoticed } = changeBits(bundle, verify, ONE_BIT);
+  const { tried, unnoticed } = changeBits(bundle, (bytes) => saidOf(verify(bytes)), ONE_BIT);
   expect(tried).toBeGreaterThan(bundle.length * 1.5);
   expect(unnoticed).toEqual([]);
 });
@@ -17,7 +18,11 @@ test('of a bundle with all that is optional only what is free passes, and change
   timeout: 300_000,
 }, () => {
   const { bundle, verify, isFree } = everyOption();
-  const { unnoticed } = changeBits(bundle, verify, (at) => (at % 5 === 0 ? ONE_BIT(at) : []));
+  const { unnoticed } = changeBits(
+    bundle,
+    (bytes) => saidOf(verify(bytes)),
+    (at) => (at % 5 === 0 ? ONE_BIT(at) : []),
+  );
   expect(unnoticed.filter(({ place, offset }) => !isFree(place, offset))).toEqual([]);
   expect(unnoticed.filter(({ sameVerdict }) => !sameVerdict)).toEqual([]);
   // Each kind of free octet was reached.
@@ -27,4 +32,12 @@ test('of a bundle with all that is optional only what is free passes, and change
       place,
     ).toBe(true);
   }
+});
+
+test('of a pack only what nothing signs passes, and changes nothing', { timeout: 300_000 }, () => {
+  const { pack, verify, within, isFree } = soundPack();
+  const { unnoticed } = changeBits(pack, verify, (at) => (at % 61 === 0 ? ONE_BIT(at) : []), within);
+  expect(unnoticed.filter(({ place, offset }) => !isFree(place, offset))).toEqual([]);
+  expect(unnoticed.filter(({ sameVerdict }) => !sameVerdict)).toEqual([]);
+  expect(unnoticed.length).toBeGreaterThan(0);
 });

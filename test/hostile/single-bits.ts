@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Single bits of a bundle, changed at the verifier's own entry point: in the text, and in the octets inside its base64, so that no
+// Single bits of a bundle or a pack, changed at the verifier's own entry point: in the text, and in the octets inside its base64, so that no
 // outer encoding refuses what an inner check should. Whatever still passes says what it said before.
 
 import { isDeepStrictEqual } from 'node:util';
@@ -23,30 +23,46 @@ export interface Unnoticed {
 }
 
 /** Everything that a verdict says of a bundle but its digest; a statement by the bytes that were signed. */
-function saidOf({ sha256: _, content, ...said }: VerifiedSignature): object {
+export function saidOf({ sha256: _, content, ...said }: VerifiedSignature): object {
   return { ...said, signed: content.kind === 'statement' ? content.payload : content.sha256 };
 }
 
-/** Changes bits of a bundle that passes, one after another; foreign exceptions escape. */
+/**
+ * Changes bits of a document that passes, one after another; foreign exceptions escape. `verify` returns all that its verdict says; `within` are
+ * pointers of strings that hold a document of their own.
+ */
 export function changeBits(
-  bundle: Uint8Array,
-  verify: (bundle: Uint8Array) => VerifiedSignature,
+  document: Uint8Array,
+  verify: (document: Uint8Array) => object,
   bits: Bits,
+  within: readonly string[] = [],
 ): { readonly tried: number; readonly unnoticed: readonly Unnoticed[] } {
-  const said = saidOf(verify(bundle));
+  const said = verify(document);
   const unnoticed: Unnoticed[] = [];
   let tried = 0;
   const attempt = (changed: Uint8Array, place: string, offset: number): void => {
     tried++;
     try {
-      unnoticed.push({ place, offset, sameVerdict: isDeepStrictEqual(saidOf(verify(changed)), said) });
+      unnoticed.push({ place, offset, sameVerdict: isDeepStrictEqual(verify(changed), said) });
     } catch (failure) {
       if (!(failure instanceof Rejection)) throw failure;
     }
   };
-  eachBit(bundle, bits, (changed, offset) => attempt(changed, 'text', offset));
-  for (const [pointer, octets] of base64In(JSON.parse(Buffer.from(bundle).toString()))) {
-    eachBit(octets, bits, (changed, offset) => attempt(putBase64(bundle, pointer, changed), pointer, offset));
+  eachBit(document, bits, (changed, offset) => attempt(changed, 'text', offset));
+  const opened = JSON.parse(Buffer.from(document).toString());
+  for (const [pointer, octets] of base64In(opened)) {
+    eachBit(octets, bits, (changed, offset) => {
+      attempt(put(document, pointer, Buffer.from(changed).toString('base64')), pointer, offset);
+    });
+  }
+  for (const outer of within) {
+    const inner = utf8(at(opened, outer));
+    for (const [pointer, octets] of base64In(JSON.parse(Buffer.from(inner).toString()))) {
+      eachBit(octets, bits, (changed, offset) => {
+        const bent = put(inner, pointer, Buffer.from(changed).toString('base64'));
+        attempt(put(document, outer, Buffer.from(bent).toString()), `${outer}${pointer}`, offset);
+      });
+    }
   }
   return { tried, unnoticed };
 }
@@ -67,11 +83,16 @@ function base64In(value: unknown, pointer = ''): [string, Uint8Array][] {
   return Object.entries(value).flatMap(([name, inner]) => base64In(inner, `${pointer}/${name}`));
 }
 
-function putBase64(bundle: Uint8Array, pointer: string, octets: Uint8Array): Uint8Array {
-  const document = JSON.parse(Buffer.from(bundle).toString());
+function at(document: unknown, pointer: string): string {
+  const names = pointer.split('/').slice(1);
+  return names.reduce((node, name) => (node as Record<string, unknown>)[name], document) as string;
+}
+
+function put(document: Uint8Array, pointer: string, value: string): Uint8Array {
+  const opened = JSON.parse(Buffer.from(document).toString());
   const names = pointer.split('/').slice(1);
   const last = names.pop() as string;
-  const holder = names.reduce((node, name) => node[name], document);
-  holder[last] = Buffer.from(octets).toString('base64');
-  return utf8(JSON.stringify(document));
+  const holder = names.reduce((node, name) => node[name], opened);
+  holder[last] = value;
+  return utf8(JSON.stringify(opened));
 }
