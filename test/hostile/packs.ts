@@ -8,6 +8,7 @@ import { parseLogPolicy } from '../../core/tlog/log-policy.ts';
 import { attestationVerifier } from '../../core/verify/attestation-verifier.ts';
 import { verifyPack } from '../../core/verify/verify-pack.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
+import { saidOf } from './single-bits.ts';
 
 const VECTORS = new URL('../vectors/packs/', import.meta.url);
 const read = (name: string) => new Uint8Array(readFileSync(new URL(name, VECTORS)));
@@ -30,9 +31,16 @@ export function soundPack() {
     pack,
     within: bundles.map((_, i) => `/bundles/${i}/bundle`),
     verify: (bytes: Uint8Array): object => {
-      const found = verifyPack(bytes, question, nodeCrypto);
-      const { bodies: _, ...signed } = found.pack;
-      return { ...found, pack: signed, sbom: found.sbom.sha256 };
+      const { pack: found, bundles, summary, chain, sbom } = verifyPack(bytes, question, nodeCrypto);
+      const { bodies: _, ...signed } = found;
+      const steps = chain.map(({ step, bundle }) => [step, bundle.sha256]);
+      return {
+        signed,
+        bundles: bundles.map(({ evidence }) => saidOf(evidence)),
+        summary,
+        steps,
+        sbom: sbom.sha256,
+      };
     },
     isFree: (place: string, offset: number) => place === 'text' && offset > bodies.from && offset < bodies.to,
   };
