@@ -5,7 +5,9 @@
 import type { Crypto } from '../core/crypto.ts';
 import type { PackedBundle } from '../core/release/pack.ts';
 import type { LogPolicy } from '../core/tlog/log-policy.ts';
-import { checkLogProof } from '../core/tlog/proof.ts';
+import { checkInclusion, hashLeaf } from '../core/tlog/merkle.ts';
+import { verifyWitnessedCheckpoint } from '../core/tlog/proof.ts';
+import type { Witnesses } from '../core/tlog/quorum.ts';
 import type { VerifiedBundle } from '../core/verify/verified.ts';
 import { RELEASE } from './faults.ts';
 import type { Registry } from './registry.ts';
@@ -20,6 +22,7 @@ export interface KeptBundle {
 export interface ProvedBundles {
   readonly checkpoint: string;
   readonly treeSize: bigint;
+  readonly witnesses: Witnesses;
   readonly bundles: readonly PackedBundle[];
 }
 
@@ -37,18 +40,19 @@ export async function proveInclusion(
   const [youngest] = indexes;
   if (youngest === undefined) throw new TypeError('a pack without bundles');
   const { checkpoint, size: treeSize } = await registry.proof(youngest);
+  const { size, rootHash: root, witnesses } = verifyWitnessedCheckpoint(checkpoint, policy, crypto);
+  if (size !== treeSize) {
+    throw RELEASE.reject(
+      'RELEASE_REGISTRY_ANSWER_MALFORMED',
+      `expected a checkpoint of size ${treeSize}, got one of size ${size}`,
+    );
+  }
   const packed: PackedBundle[] = [];
   for (const { bytes, verified } of bundles) {
     const { leaf, leafIndex: index } = verified;
     const { hashes: proof } = await registry.proof(index, treeSize);
-    const { size } = checkLogProof({ leaf, index, proof, checkpoint, policy }, crypto);
-    if (size !== treeSize) {
-      throw RELEASE.reject(
-        'RELEASE_REGISTRY_ANSWER_MALFORMED',
-        `expected a checkpoint of size ${treeSize}, got one of size ${size}`,
-      );
-    }
+    checkInclusion({ index, size, leafHash: hashLeaf(leaf, crypto), proof, root }, crypto);
     packed.push({ bundle: bytes, leafIndex: index, proof });
   }
-  return { checkpoint, treeSize, bundles: packed };
+  return { checkpoint, treeSize, witnesses, bundles: packed };
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Crypto } from '../core/crypto.ts';
 import { quote } from '../core/faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../core/intoto/reference.ts';
-import type { DevicePolicy } from '../core/release/device-policy.ts';
+import { checkWitnesses, type DevicePolicy } from '../core/release/device-policy.ts';
 import { type EvidencePack, formatPack, parsePack } from '../core/release/pack.ts';
 import {
   formatReleaseIndex,
@@ -86,6 +86,7 @@ export async function prepareRelease(request: ReleaseRequest): Promise<PreparedR
   const sbom = goodsOf(names.sbom, await fetchSbom(request, inputs));
   const kept = [...inputs, { bytes: summary.bytes, verified: summary.bundle }];
   const proved = await proveInclusion(request.registry, request.logPolicy, kept, request.crypto);
+  checkWitnesses(policy, request.logPolicy, proved.witnesses, Date.parse(request.releasedAt));
   const pack = packFile(names.pack, {
     product: policy.product,
     version,

@@ -4,7 +4,11 @@
 import { base64Decode } from '../encoding/base64.ts';
 import { type DocumentNode, parseDocument } from '../encoding/document.ts';
 import { CORE } from '../faults.ts';
+import type { LogPolicy } from '../tlog/log-policy.ts';
+import { checkFreshness, type Witnesses } from '../tlog/quorum.ts';
 import { EXPECTATION_MEMBERS, type Expectations, parseExpectations } from './expectations.ts';
+
+const DAY_MS = 86_400_000;
 
 /** The gate as a pair (key, verifier id), and the policies in whose name it may speak. */
 export interface TrustedGate {
@@ -14,11 +18,17 @@ export interface TrustedGate {
   readonly policies: readonly { readonly uri: string; readonly sha256: string }[];
 }
 
+/** What is asked of the cosignatures behind a checkpoint, besides that they are the log policy's quorum. */
+export interface WitnessDemand {
+  /** Days after which a cosignature is too old to count. */
+  readonly checkpointAgeMaxDays: number | 'none';
+}
+
 export interface DevicePolicy extends Expectations {
   readonly hardwareIds: readonly string[];
   readonly gate: TrustedGate;
-  /** Witness quorum asked of the checkpoint; `none` must be written out and is shown in every verdict. */
-  readonly witnesses: 'none';
+  /** `none`, which must be written out: the log policy may do without a quorum. */
+  readonly witnesses: 'none' | WitnessDemand;
 }
 
 /** TUF target name of a product's device policy. */
@@ -55,6 +65,29 @@ export function readDevicePolicy(root: DocumentNode): DevicePolicy {
           return { uri: policy.field('uri').string(), sha256: policy.field('sha256').sha256() };
         }),
     },
-    witnesses: root.field('witnesses').word('none'),
+    witnesses: readWitnessDemand(root.field('witnesses')),
   };
+}
+
+function readWitnessDemand(node: DocumentNode): DevicePolicy['witnesses'] {
+  if (typeof node.value === 'string') return node.word('none');
+  const age = node.only('checkpointAgeMaxDays').field('checkpointAgeMaxDays');
+  return { checkpointAgeMaxDays: age.value === 'none' ? 'none' : age.integer(1, 36500) };
+}
+
+/**
+ * Checks who stands behind the pack's checkpoint, as the device policy asks and as of now. Cosignatures later than now are refused
+ * whatever it asks.
+ * @throws TLOG_QUORUM_ABSENT, TLOG_COSIGNATURE_FUTURE, TLOG_CHECKPOINT_STALE
+ */
+export function checkWitnesses(
+  { witnesses: demand }: Pick<DevicePolicy, 'witnesses'>,
+  logPolicy: LogPolicy,
+  witnesses: Witnesses,
+  nowMs: number,
+): void {
+  if (demand === 'none' && witnesses === 'none') return;
+  const days = demand === 'none' ? 'none' : demand.checkpointAgeMaxDays;
+  const ageMaxMs = days === 'none' ? Number.POSITIVE_INFINITY : days * DAY_MS;
+  checkFreshness(logPolicy, witnesses, { nowMs, ageMaxMs });
 }

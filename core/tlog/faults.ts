@@ -75,10 +75,31 @@ export const TLOG = faultsOf({
     remedy: 'Correct the line named.',
     usage: true,
   },
-  TLOG_POLICY_QUORUM_UNSUPPORTED: {
+  TLOG_QUORUM_UNMET: {
     class: 'rejection',
-    meaning: 'The policy demands cosignatures of witnesses, which this verifier cannot check.',
-    remedy: 'Use a verifier that checks cosignatures; never weaken the policy instead.',
+    meaning: 'Fewer witnesses cosigned the checkpoint than the quorum of the log policy asks for.',
+    remedy:
+      'Fetch the checkpoint again once the witnesses named have cosigned it; if they never do, the log may show you another tree.',
+  },
+  TLOG_QUORUM_ABSENT: {
+    class: 'rejection',
+    meaning: 'Witnesses are demanded, but the log policy has `quorum none`.',
+    remedy: 'Publish a log policy with a quorum, or a device policy that says `witnesses: none`.',
+  },
+  TLOG_COSIGNATURE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A signature line that names a witness is no cosignature: its length or its time is impossible.',
+    remedy: 'Fetch the checkpoint again; refuse it while it stays so.',
+  },
+  TLOG_COSIGNATURE_FUTURE: {
+    class: 'rejection',
+    meaning: 'A witness cosigned later than the clock here says it is.',
+    remedy: 'Set the clock; if it is right, the clock of the witness is not.',
+  },
+  TLOG_CHECKPOINT_STALE: {
+    class: 'rejection',
+    meaning: 'Too few of the cosignatures of a checkpoint are recent enough.',
+    remedy: 'Use evidence with a newer checkpoint; somebody may be holding the newer tree back.',
   },
   TLOG_LEAF_MALFORMED: {
     class: 'rejection',

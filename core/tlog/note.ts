@@ -15,6 +15,8 @@ declare const verified: unique symbol;
 export const ED25519_NOTE = 0x01;
 /** Signature type of ECDSA P-256 with SHA-256, which Rekor v1 has; the key is a DER SubjectPublicKeyInfo. */
 export const ECDSA_NOTE = 0x02;
+/** Signature type of a witness's Ed25519 cosignature [C2SP-tlog-cosignature-v1.1.0-rc.1 §Format]. */
+export const ED25519_COSIGNATURE = 0x04;
 
 /** One signature line. */
 export interface NoteSignature {
@@ -181,7 +183,7 @@ export function parseVerifierKey(vkey: string, hasher: Pick<Crypto, 'sha256'>): 
   }
   const [type = 0] = key;
   const publicKey = key.subarray(1);
-  if (type === ED25519_NOTE && publicKey.length !== 32) {
+  if ((type === ED25519_NOTE || type === ED25519_COSIGNATURE) && publicKey.length !== 32) {
     throw bad(`expected 32 bytes for an Ed25519 key, got ${publicKey.length}`);
   }
   // ECDSA keys take their id from the SubjectPublicKeyInfo alone.

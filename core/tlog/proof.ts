@@ -5,11 +5,13 @@ import type { Crypto } from '../crypto.ts';
 import { base64Decode, base64Encode } from '../encoding/base64.ts';
 import { quote } from '../faults.ts';
 import { LIMITS } from '../limits.ts';
-import { parseCheckpoint } from './checkpoint.ts';
+import { parseCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
+import { verifyCosignatures } from './cosignature.ts';
 import { TLOG } from './faults.ts';
-import { checkQuorum, type LogPolicy } from './log-policy.ts';
+import type { LogPolicy } from './log-policy.ts';
 import { checkInclusion, hashLeaf } from './merkle.ts';
 import { ED25519_NOTE, parseNote, verifyNote } from './note.ts';
+import { checkQuorum, type Witnesses } from './quorum.ts';
 
 const HEAD = 'c2sp.org/tlog-proof@v1';
 
@@ -65,6 +67,38 @@ export function formatLogProof(proof: LogProof): string {
   return `${lines.join('\n')}\n\n${proof.checkpoint}`;
 }
 
+/** A checkpoint of a log of the policy, with the witnesses that the policy asks for behind it. */
+export interface WitnessedCheckpoint extends VerifiedCheckpoint {
+  readonly witnesses: Witnesses;
+}
+
+/**
+ * Verifies a checkpoint against a log policy [C2SP-tlog-proof-0065ea5 §Verifying a tlog proof]: signature of a log, origin,
+ * cosignatures, quorum; in that order.
+ * @throws TLOG_NOTE_MALFORMED; TLOG_NOTE_UNSIGNED (another log's key), TLOG_NOTE_SIGNATURE; TLOG_CHECKPOINT_MALFORMED,
+ *   TLOG_CHECKPOINT_ORIGIN; TLOG_COSIGNATURE_MALFORMED, TLOG_QUORUM_UNMET
+ */
+export function verifyWitnessedCheckpoint(
+  checkpoint: string,
+  policy: LogPolicy,
+  crypto: Crypto,
+): WitnessedCheckpoint {
+  const note = parseNote(checkpoint);
+  // Keys of other kinds may be listed beside the Ed25519 key that tlog-tiles demands of every public log.
+  const keys = policy.logs.map(({ key }) => key).filter(({ type }) => type === ED25519_NOTE);
+  const { text, signedBy } = verifyNote(note, keys, crypto);
+  const parsed = parseCheckpoint(text);
+  if (!signedBy.some(({ name }) => name === parsed.origin)) {
+    const signers = signedBy.map(({ name }) => quote(name)).join(', ');
+    throw TLOG.reject(
+      'TLOG_CHECKPOINT_ORIGIN',
+      `expected a checkpoint of the log that signed it, ${signers}, got one of ${quote(parsed.origin)}`,
+    );
+  }
+  const witnesses = checkQuorum(policy, verifyCosignatures(note, policy.witnesses, crypto));
+  return { ...parsed, witnesses } as WitnessedCheckpoint;
+}
+
 /** What is claimed to be in a log, and the evidence. */
 export interface LogProofClaim {
   /** The leaf's bytes, rebuilt by the verifier. */
@@ -77,34 +111,15 @@ export interface LogProofClaim {
   readonly policy: LogPolicy;
 }
 
-/** The checkpoint that a proof led to. */
-export interface CheckedLogProof {
-  readonly size: bigint;
-  readonly origin: string;
-  /** `none`: the policy says so explicitly; printed in every verdict. */
-  readonly witnesses: 'none';
-}
-
 /**
- * Checks that a log of the policy holds the leaf at the index: quorum, signature of the checkpoint, origin, inclusion; in
- * that order.
- * @throws TLOG_POLICY_QUORUM_UNSUPPORTED; TLOG_NOTE_MALFORMED; TLOG_NOTE_UNSIGNED (another log's key), TLOG_NOTE_SIGNATURE;
- *   TLOG_CHECKPOINT_MALFORMED, TLOG_CHECKPOINT_ORIGIN; TLOG_INDEX_OUTSIDE_TREE; TLOG_INCLUSION_MISMATCH
+ * Checks that a log of the policy holds the leaf at the index: first the checkpoint, then the inclusion. Returns the checkpoint that
+ * the proof led to. Who has several entries under one checkpoint verifies that once.
+ * @throws what `verifyWitnessedCheckpoint` throws; TLOG_INDEX_OUTSIDE_TREE, TLOG_INCLUSION_MISMATCH
  */
-export function checkLogProof(claim: LogProofClaim, crypto: Crypto): CheckedLogProof {
-  const witnesses = checkQuorum(claim.policy);
-  // Keys of other kinds may be listed beside the Ed25519 key that tlog-tiles demands of every public log.
-  const keys = claim.policy.logs.map(({ key }) => key).filter(({ type }) => type === ED25519_NOTE);
-  const note = verifyNote(parseNote(claim.checkpoint), keys, crypto);
-  const { origin, size, rootHash } = parseCheckpoint(note.text);
-  if (!note.signedBy.some(({ name }) => name === origin)) {
-    const signers = note.signedBy.map(({ name }) => quote(name)).join(', ');
-    throw TLOG.reject(
-      'TLOG_CHECKPOINT_ORIGIN',
-      `expected a checkpoint of the log that signed it, ${signers}, got one of ${quote(origin)}`,
-    );
-  }
+export function checkLogProof(claim: LogProofClaim, crypto: Crypto): WitnessedCheckpoint {
+  const checkpoint = verifyWitnessedCheckpoint(claim.checkpoint, claim.policy, crypto);
+  const { size, rootHash: root } = checkpoint;
   const leafHash = hashLeaf(claim.leaf, crypto);
-  checkInclusion({ index: claim.index, size, leafHash, proof: claim.proof, root: rootHash }, crypto);
-  return { size, origin, witnesses };
+  checkInclusion({ index: claim.index, size, leafHash, proof: claim.proof, root }, crypto);
+  return checkpoint;
 }

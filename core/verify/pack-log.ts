@@ -9,25 +9,32 @@ import type { EvidencePack, PackedBundle } from '../release/pack.ts';
 import { parseBundle, preAuthEncoding } from '../sigstore/bundle.ts';
 import { formatHashedRekord } from '../tlog/hashed-rekord.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
-import { checkLogProof } from '../tlog/proof.ts';
+import { checkInclusion, hashLeaf } from '../tlog/merkle.ts';
+import { verifyWitnessedCheckpoint } from '../tlog/proof.ts';
+import { describeWitnesses, type Witnesses } from '../tlog/quorum.ts';
 import { PACK } from './faults.ts';
 
 /**
- * Checks the proof of every bundle; returns a line for each. Signatures in the bundles are not verified here.
- * @throws PACK_SUMMARY_KEY, SIGSTORE_BUNDLE_MALFORMED, and what `checkLogProof` throws
+ * Checks the proof of every bundle in the pack's one checkpoint; returns a line for each, and who stands behind the checkpoint.
+ * Signatures in the bundles are not verified here.
+ * @throws PACK_SUMMARY_KEY, SIGSTORE_BUNDLE_MALFORMED, TLOG_INDEX_OUTSIDE_TREE, TLOG_INCLUSION_MISMATCH, and what
+ *   `verifyWitnessedCheckpoint` throws
  */
 export function checkPackProofs(
   pack: EvidencePack,
   policy: LogPolicy,
   gateKey: Uint8Array,
   crypto: Crypto,
-): string[] {
-  return pack.bundles.map((packed) => {
-    const leaf = rebuildLeaf(packed, gateKey, crypto);
+): { readonly lines: readonly string[]; readonly witnesses: Witnesses } {
+  const checkpoint = verifyWitnessedCheckpoint(pack.checkpoint, policy, crypto);
+  const { origin, size, rootHash: root, witnesses } = checkpoint;
+  const lines = pack.bundles.map((packed) => {
+    const leafHash = hashLeaf(rebuildLeaf(packed, gateKey, crypto), crypto);
     const { leafIndex: index, proof } = packed;
-    const found = checkLogProof({ leaf, index, proof, checkpoint: pack.checkpoint, policy }, crypto);
-    return `leaf ${index} of ${found.size} in ${quote(found.origin)}, witness quorum ${found.witnesses}`;
+    checkInclusion({ index, size, leafHash, proof, root }, crypto);
+    return `leaf ${index} of ${size} in ${quote(origin)}, ${describeWitnesses(witnesses)}`;
   });
+  return { lines, witnesses };
 }
 
 /** The leaf that this bundle must have in the log. The only key that signs without a certificate is the gate's. */

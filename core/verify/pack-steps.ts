@@ -6,7 +6,7 @@ import { formatInstant } from '../encoding/document.ts';
 import { quote } from '../faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../intoto/reference.ts';
 import type { VerificationSummary } from '../intoto/vsa.ts';
-import type { DevicePolicy } from '../release/device-policy.ts';
+import { checkWitnesses, type DevicePolicy } from '../release/device-policy.ts';
 import { type EvidencePack, type PackedBody, parsePack } from '../release/pack.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
 import { PACK } from './faults.ts';
@@ -77,10 +77,16 @@ export function readPack(bytes: Uint8Array, { trust, release: asked }: PackQuest
   return found(pack, `${product} ${version}, image sha256:${imageSha256}, ${bundles.length} bundles`);
 }
 
-/** The log holds every bundle's entry. @throws what `checkPackProofs` throws */
-export function proveEntries(pack: EvidencePack, { trust }: PackQuestion, crypto: Crypto): Finding<void> {
+/** The log holds every bundle's entry, as the witnesses asked for have seen. @throws what `checkPackProofs` and `checkWitnesses` throw */
+export function proveEntries(
+  pack: EvidencePack,
+  { trust, nowMs }: PackQuestion,
+  crypto: Crypto,
+): Finding<void> {
   const { logPolicy, policy } = trust;
-  return found(undefined, ...checkPackProofs(pack, logPolicy, policy.gate.publicKey, crypto));
+  const { lines, witnesses } = checkPackProofs(pack, logPolicy, policy.gate.publicKey, crypto);
+  checkWitnesses(policy, logPolicy, witnesses, nowMs);
+  return found(undefined, ...lines);
 }
 
 /** Every bundle, against trusted root and gate key. @throws what the verifier throws, PACK_EVIDENCE_FROM_FUTURE */

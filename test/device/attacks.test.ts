@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attacks A44, A45, A48 and A49 on a device whose attacker holds every key that comes before the link that refuses: proofs, trees,
+// Attacks A44, A45, A47, A48 and A49 on a device whose attacker holds every key that comes before the link that refuses: proofs, trees,
 // documents that mean two things, and the clock. A46 is core's (test/core/tlog/merkle.test.ts), A50 is in tuf-power-cut.test.ts.
 
-import { generateKeyPairSync, sign } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { portableCrypto } from '../../core/crypto.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { type EvidencePack, formatPack } from '../../core/release/pack.ts';
 import { formatReleaseIndex } from '../../core/release/release-index.ts';
 import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
-import { ED25519_NOTE, formatNote, formatVerifierKey, noteKeyId, parseNote } from '../../core/tlog/note.ts';
+import {
+  hashLeaf,
+  hashNode,
+  hashPart,
+  inclusionParts,
+  type TreeNode,
+  treeRoot,
+} from '../../core/tlog/merkle.ts';
+import { formatNote, type NoteSignature, parseNote } from '../../core/tlog/note.ts';
 import type { DeviceHost } from '../../device/host.ts';
 import { nodeHost } from '../../device/node-host.ts';
 import { readStatus } from '../../device/status.ts';
 import { updateDevice } from '../../device/update.ts';
+import { noteSigner, seededKey, witnessSigner } from '../core/tlog/note-signers.ts';
 import { type Casting, Foundry, publish } from './foundry.ts';
 import { devicePolicy, House, INDEX, listed, OWN } from './house.ts';
 
@@ -53,21 +61,6 @@ async function recovers(): Promise<void> {
   expect((await updateDevice(folder, nodeHost())).outcome).toBe('installed');
 }
 
-/** Someone who signs notes as a log or a witness does. */
-function noteSigner(name: string, type = ED25519_NOTE) {
-  const { privateKey, publicKey: pair } = generateKeyPairSync('ed25519');
-  const publicKey = new Uint8Array(pair.export({ type: 'spki', format: 'der' }).subarray(-32));
-  const keyId = noteKeyId(name, type, publicKey, portableCrypto);
-  return {
-    vkey: formatVerifierKey({ name, keyId, type, publicKey }),
-    sign: (text: string) => ({
-      name,
-      keyId,
-      signature: new Uint8Array(sign(null, Buffer.from(text), privateKey)),
-    }),
-  };
-}
-
 describe('A44, a log proof with one part changed', () => {
   const bend = (
     change: (first: EvidencePack['bundles'][number]) => Partial<EvidencePack['bundles'][number]>,
@@ -102,29 +95,84 @@ describe('A44, a log proof with one part changed', () => {
   });
 });
 
-describe('A45, a tree for this device alone', () => {
-  const policyText = () => Buffer.from(foundry.trustMaterial()['tlog-policy'] as Uint8Array).toString();
+/** The foundry's log policy, which asks for no witness. */
+function policyText(): string {
+  return Buffer.from(foundry.trustMaterial()['tlog-policy'] as Uint8Array).toString();
+}
 
-  test('is refused while the policy wants witnesses, whoever signed', async () => {
-    const witnesses = ['w1', 'w2'].map((name) => ({ name, ...noteSigner(name, 4) }));
-    const lines = witnesses.map(({ name, vkey }) => `witness ${name} ${vkey}\n`).join('');
-    const policy = policyText().replace('quorum none', `${lines}group both all w1 w2\nquorum both`);
-    house.trust({ 'tlog-policy': utf8(policy) });
-    publish(house, sound, soundPack);
-    await refused('log', 'TLOG_POLICY_QUORUM_UNSUPPORTED');
-    await recovers();
+const w1 = witnessSigner('w1.example');
+const w2 = witnessSigner('w2.example');
+const evil = noteSigner('evil.example');
+const nowS = () => Math.floor(Date.now() / 1000);
+
+/** The policy with a second log, whose key the attacker has, two witnesses, and these rules. */
+function witnessed(rules: string): string {
+  const lines = `log ${evil.vkey}\nwitness w1 ${w1.vkey}\nwitness w2 ${w2.vkey}\n${rules}`;
+  return policyText().replace('quorum none', lines);
+}
+
+/** A tree of nothing but the pack's own entries, by the attacker's log. */
+function forgeTree(pack: EvidencePack) {
+  const hashes = pack.bundles.map(({ bundle }) => {
+    const [entry] = JSON.parse(Buffer.from(bundle).toString()).verificationMaterial.tlogEntries;
+    return hashLeaf(new Uint8Array(Buffer.from(entry.canonicalizedBody, 'base64')), portableCrypto);
+  });
+  const read = ({ level, index }: TreeNode): Uint8Array =>
+    level === 0
+      ? (hashes[Number(index)] as Uint8Array)
+      : hashNode(
+          read({ level: level - 1, index: index * 2n }),
+          read({ level: level - 1, index: index * 2n + 1n }),
+          portableCrypto,
+        );
+  const size = BigInt(hashes.length);
+  const rootHash = treeRoot(size, read, portableCrypto);
+  const text = formatCheckpoint({ origin: evil.key.name, size, rootHash, extensions: [] });
+  const bundles = pack.bundles.map(({ bundle }, i) => {
+    const parts = inclusionParts(BigInt(i), size);
+    return {
+      bundle,
+      leafIndex: BigInt(i),
+      proof: parts.map((part) => hashPart(part, read, portableCrypto)),
+    };
+  });
+  const signedWith = (...lines: NoteSignature[]) =>
+    formatNote({ text, signatures: [evil.sign(text), ...lines] });
+  return { text, pack: { ...pack, bundles }, signedWith };
+}
+
+describe('A45, a tree for this device alone', () => {
+  test('is refused without the witnesses that the policy asks for, though log and one witness signed it', async () => {
+    const forged = forgeTree(soundPack);
+    const one = w1.cosign(forged.text, nowS());
+    const offer = (...lines: NoteSignature[]) =>
+      publish(house, sound, { ...forged.pack, checkpoint: forged.signedWith(...lines) });
+    house.trust({ 'tlog-policy': utf8(witnessed('group both all w1 w2\nquorum both')) });
+    offer();
+    await refused('log', 'TLOG_QUORUM_UNMET');
+    offer(one, one);
+    await refused('log', 'TLOG_QUORUM_UNMET');
+    // Those that the other witness gave for the tree that everybody sees.
+    const { text } = parseNote(soundPack.checkpoint);
+    offer(one, w2.cosign(text, nowS()));
+    await refused('log', 'TLOG_NOTE_SIGNATURE');
+    // Nothing else is wrong with it: where the second witness falls for it as well, so does the device.
+    offer(one, w2.cosign(forged.text, nowS()));
+    const result = await updateDevice(folder, nodeHost());
+    expect(result.outcome).toBe('installed');
+    const details = result.links.filter(({ link }) => link === 'log').map(({ detail }) => detail);
+    expect(details).toHaveLength(soundPack.bundles.length);
+    for (const detail of details) expect(detail).toMatch(/ in "evil\.example", witnesses "w1", "w2"$/);
   });
 
-  test('and one witness under two names is none', async () => {
-    const [one, same] = ['w1', 'w2'].map((name) => `witness ${name} `);
-    const { vkey } = noteSigner('w', 4);
-    const policy = policyText().replace(
-      'quorum none',
-      `${one}${vkey}\n${same}${vkey}\ngroup g any w1 w2\nquorum g`,
-    );
-    house.trust({ 'tlog-policy': utf8(policy) });
-    publish(house, sound, soundPack);
-    await refused('trust', 'TLOG_POLICY_MALFORMED');
+  test('and one witness under two names is none, whatever its keys are called', async () => {
+    const same = witnessSigner('w1-again.example', seededKey('w1.example'));
+    for (const vkey of [w1.vkey, same.vkey]) {
+      const lines = `witness w1 ${w1.vkey}\nwitness again ${vkey}\ngroup g all w1 again\nquorum g`;
+      house.trust({ 'tlog-policy': utf8(policyText().replace('quorum none', lines)) });
+      publish(house, sound, soundPack);
+      await refused('trust', 'TLOG_POLICY_MALFORMED');
+    }
     await recovers();
   });
 
@@ -137,6 +185,52 @@ describe('A45, a tree for this device alone', () => {
     const moved = formatNote({ text, signatures: parseNote(soundPack.checkpoint).signatures });
     publish(house, sound, { ...soundPack, checkpoint: moved });
     await refused('log', 'TLOG_NOTE_SIGNATURE');
+    await recovers();
+  });
+});
+
+describe('A47, a checkpoint that was true once', () => {
+  const DAY_S = 86_400;
+  const asking = (rules: string, witnesses: unknown) =>
+    house.trust({ ...foundry.trustMaterial({ witnesses }), 'tlog-policy': utf8(witnessed(rules)) });
+  const offer = (...ages: readonly number[]): void => {
+    const { text, signatures } = parseNote(soundPack.checkpoint);
+    const lines = ages.map((age, i) => [w1, w2][i]?.cosign(text, nowS() - age) as NoteSignature);
+    publish(house, sound, {
+      ...soundPack,
+      checkpoint: formatNote({ text, signatures: [...signatures, ...lines] }),
+    });
+  };
+
+  test('is refused once too few of its cosignatures are as young as the device policy asks', async () => {
+    asking('group both all w1 w2\nquorum both', { checkpointAgeMaxDays: 30 });
+    offer(31 * DAY_S, 31 * DAY_S);
+    await refused('log', 'TLOG_CHECKPOINT_STALE');
+    offer(0, 31 * DAY_S);
+    await refused('log', 'TLOG_CHECKPOINT_STALE');
+    offer(0, 29 * DAY_S);
+    expect((await updateDevice(folder, nodeHost())).outcome).toBe('installed');
+  });
+
+  test('is taken at any age where the device policy says so', async () => {
+    asking('group both all w1 w2\nquorum both', { checkpointAgeMaxDays: 'none' });
+    offer(4000 * DAY_S, 4000 * DAY_S);
+    expect((await updateDevice(folder, nodeHost())).outcome).toBe('installed');
+  });
+
+  test('is refused with no witness at all, where the device policy does not allow that', async () => {
+    house.trust(foundry.trustMaterial({ witnesses: { checkpointAgeMaxDays: 'none' } }));
+    publish(house, sound, soundPack);
+    await refused('log', 'TLOG_QUORUM_ABSENT');
+    await recovers();
+  });
+
+  test('shows a clock that stands before it (A49)', async () => {
+    asking('quorum w1', 'none');
+    offer(-2 * DAY_S);
+    await refused('log', 'TLOG_COSIGNATURE_FUTURE');
+    offer(0);
+    await refused('log', 'TLOG_COSIGNATURE_FUTURE', { ...nodeHost(), nowMs: () => 0 });
     await recovers();
   });
 });

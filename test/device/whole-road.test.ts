@@ -4,12 +4,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { portableCrypto } from '../../core/crypto.ts';
 import { buildStepProvenance } from '../../core/intoto/provenance.ts';
 import type { EvidencePack } from '../../core/release/pack.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
-import { formatLogPolicy, parseLogPolicy } from '../../core/tlog/log-policy.ts';
-import { noteKeyId } from '../../core/tlog/note.ts';
 import { enrolDevice, makeDevice } from '../../device/enrolment.ts';
 import type { DeviceHost } from '../../device/host.ts';
 import { nodeFiles, nodeHost } from '../../device/node-host.ts';
@@ -123,16 +120,6 @@ describe('the log', () => {
     } finally {
       await other.raze();
     }
-  });
-
-  test('refuses a policy whose quorum nobody here can count', async () => {
-    const policy = parseLogPolicy(foundry.trustMaterial()['tlog-policy'] as Uint8Array, portableCrypto);
-    const publicKey = new Uint8Array(32).fill(9);
-    const witness = { name: 'w1', keyId: noteKeyId('w1', 4, publicKey, portableCrypto), type: 4, publicKey };
-    const demanding = { ...policy, witnesses: [{ name: 'w1', key: witness }], quorum: 'w1' };
-    house.trust({ 'tlog-policy': bytes(formatLogPolicy(demanding)) });
-    publish(house, sound, soundPack);
-    await refused('log', 'TLOG_POLICY_QUORUM_UNSUPPORTED');
   });
 });
 
