@@ -310,6 +310,11 @@ describe('device policy', () => {
   };
   test('is read', () => {
     expect(parseDevicePolicy(bytesOf(policy)).gate.policies).toEqual([{ uri: 'https://p', sha256: A }]);
+    expect(parseDevicePolicy(bytesOf(policy)).witnesses).toBe('none');
+  });
+  test.each([1, 36500, 'none'])('may ask for witnesses of an age of %j', (checkpointAgeMaxDays) => {
+    const asked = changed(policy, 'witnesses', { checkpointAgeMaxDays });
+    expect(parseDevicePolicy(bytesOf(asked)).witnesses).toEqual({ checkpointAgeMaxDays });
   });
   test.each([
     ['builders', []],
@@ -322,6 +327,11 @@ describe('device policy', () => {
     ['source', 'pkg:deb/debian/x@1'],
     ['witnesses', 'some'],
     ['witnesses', undefined],
+    ['witnesses', {}],
+    ['witnesses', { checkpointAgeMaxDays: 0 }],
+    ['witnesses', { checkpointAgeMaxDays: 36501 }],
+    ['witnesses', { checkpointAgeMaxDays: 'any' }],
+    ['witnesses', { checkpointAgeMaxDays: 30, names: [] }],
     ['allow', true],
   ])('refuses a policy whose %s is %j (nothing empty ever means "anything")', (path, to) => {
     expect(() => parseDevicePolicy(bytesOf(changed(policy, path, to)))).toThrow(

@@ -72,6 +72,16 @@ const inputs = ['0', '1', '2'].map((i) => `/predicate/buildDefinition/resolvedDe
 const under = (places: readonly string[], ...names: readonly string[]) =>
   places.flatMap((place) => names.map((name) => `${place}/${name}`));
 
+const devicePolicy = {
+  product: 'optiboot',
+  hardwareIds: ['atmega328'],
+  builders: [{ builderId: 'https://b', identity: 'https://i', issuer: 'https://o' }],
+  steps: ['compile'],
+  source: 'pkg:deb/debian/arduino-core-avr',
+  gate: { verifierId: 'https://g', publicKey: 'AAAA', policies: [{ uri: 'https://p', sha256: A }] },
+  witnesses: 'none',
+};
+
 const SUBJECTS: Readonly<Record<string, Subject>> = {
   provenance: statement(buildStepProvenance(image), parseStepProvenance, {
     optional: under(inputs, 'name', 'uri', 'annotations/step'),
@@ -246,16 +256,9 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     parse: parseReleaseIndex,
     empty: ['/releases', '/denials'],
   },
-  'device policy': {
-    document: {
-      product: 'optiboot',
-      hardwareIds: ['atmega328'],
-      builders: [{ builderId: 'https://b', identity: 'https://i', issuer: 'https://o' }],
-      steps: ['compile'],
-      source: 'pkg:deb/debian/arduino-core-avr',
-      gate: { verifierId: 'https://g', publicKey: 'AAAA', policies: [{ uri: 'https://p', sha256: A }] },
-      witnesses: 'none',
-    },
+  'device policy': { document: devicePolicy, parse: parseDevicePolicy },
+  'device policy that asks for witnesses': {
+    document: { ...devicePolicy, witnesses: { checkpointAgeMaxDays: 30 } },
     parse: parseDevicePolicy,
   },
   bundle: {

@@ -2,6 +2,7 @@
 // A registry that lies to gate and release: each lie has its own code, and nothing is signed because of it.
 
 import { generateKeyPairSync } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openTrust } from '../../cli/trust.ts';
 import { portableCrypto } from '../../core/crypto.ts';
@@ -11,6 +12,7 @@ import type { VerifiedBundle } from '../../core/verify/verified.ts';
 import { collectEvidence } from '../../release/evidence.ts';
 import { proveInclusion } from '../../release/inclusion.ts';
 import { Registry } from '../../release/registry.ts';
+import { witnessSigner } from '../core/tlog/note-signers.ts';
 import { examplePolicy } from '../policy/evidence.ts';
 import { type Build, House, type Lie, sha256, withLiar } from './house.ts';
 
@@ -204,6 +206,34 @@ test('a proof by the key of another log is refused', async () => {
   await expect(proveInclusion(registry, { ...policy, logs }, kept, portableCrypto)).rejects.toMatchObject({
     code: 'TLOG_NOTE_SIGNATURE',
   });
+});
+
+test('a proof without the witnesses of the log policy is refused', async () => {
+  const { tlogPolicy, verifier } = await openTrust({ registryUrl: house.url, rootPath: house.root });
+  const registry = new Registry(house.url);
+  const source = { registry, verifier: await verifier([]) };
+  const [one] = await collectEvidence(source, build.imageSha256, examplePolicy);
+  const policy = parseLogPolicy(await tlogPolicy(), portableCrypto);
+  const witnesses = [{ name: 'w', key: witnessSigner('w.example').key }];
+  const kept = [{ bytes: new Uint8Array(), verified: one as VerifiedBundle }];
+  await expect(proveInclusion(registry, policy, kept, portableCrypto)).resolves.toMatchObject({
+    witnesses: 'none',
+  });
+  await expect(
+    proveInclusion(registry, { ...policy, witnesses, quorum: 'w' }, kept, portableCrypto),
+  ).rejects.toMatchObject({ code: 'TLOG_QUORUM_UNMET' });
+});
+
+test('release: devices that ask for witnesses get nothing that none has seen', async () => {
+  const devicePolicy = house.path('device-policy-with-witnesses.yaml');
+  const text = await readFile(house.path('device-policy.yaml'), 'utf8');
+  await writeFile(
+    devicePolicy,
+    text.replace(/^witnesses: none$/m, 'witnesses: { checkpointAgeMaxDays: 30 }'),
+  );
+  await house.product('update', { devicePolicy });
+  await expect(house.release(build)).rejects.toMatchObject({ code: 'TLOG_QUORUM_ABSENT' });
+  await house.product('update');
 });
 
 test('provenance that leads through ever more artifacts is not followed without end', async () => {

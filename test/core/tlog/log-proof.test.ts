@@ -192,6 +192,54 @@ describe('a proof is refused when one link is broken', () => {
   });
 });
 
+describe('A44: of a proof in its text form', () => {
+  const { claim } = publicEntry('rekor2-dsse-happy-path');
+  const { index, proof: hashes, checkpoint } = claim;
+  const check = (text: string) => {
+    const { hashes: proof, ...read } = parseLogProof(text);
+    return checkLogProof({ ...claim, ...read, proof }, portableCrypto);
+  };
+  const sound = formatLogProof({ index, hashes, checkpoint });
+
+  test('what is extra means nothing', () => {
+    for (const extra of [undefined, new Uint8Array(0), utf8('index 0'), new Uint8Array(500).fill(255)]) {
+      const proof = { index, hashes, checkpoint, ...(extra === undefined ? {} : { extra }) };
+      expect(check(formatLogProof(proof))).toEqual(check(sound));
+    }
+  });
+
+  test.each([
+    ['version', sound.replace('@v1', '@v2'), 'TLOG_PROOF_MALFORMED'],
+    ['index', sound.replace(/^index \d+/m, `index ${index - 1n}`), 'TLOG_INCLUSION_MISMATCH'],
+    ['index, past the tree', sound.replace(/^index \d+/m, `index ${index + 1n}`), 'TLOG_INDEX_OUTSIDE_TREE'],
+    ['hashes, one less', sound.replace(/^y9eH.*\n/m, ''), 'TLOG_INCLUSION_MISMATCH'],
+    ['hashes, one twice', sound.replace(/^y9eH.*\n/m, '$&$&'), 'TLOG_INCLUSION_MISMATCH'],
+    ['hashes, another', sound.replace(/^y9eH/m, 'y9eI'), 'TLOG_INCLUSION_MISMATCH'],
+    ['origin', sound.replace('\nlog2025-alpha3.rekor', '\nlog2025-alpha4.rekor'), 'TLOG_NOTE_SIGNATURE'],
+    ['size', sound.replace('\n4026479\n', '\n4026480\n'), 'TLOG_NOTE_SIGNATURE'],
+    ['root', sound.replace('\n5iaX', '\n5iaY'), 'TLOG_NOTE_SIGNATURE'],
+    ['signature', sound.replace('09OnDHwV', '09OnDHwW'), 'TLOG_NOTE_SIGNATURE'],
+    ['key id', sound.replace('09OnDHwV', '09OmDHwV'), 'TLOG_NOTE_UNSIGNED'],
+    ['signer', sound.replace('— log2025', '— log2026'), 'TLOG_NOTE_UNSIGNED'],
+  ])('another %s is refused', (_, text, code) => {
+    expect(text).not.toBe(sound);
+    expect(codeOf(() => check(text))).toBe(code);
+  });
+
+  test('no other byte of it is another proof', () => {
+    // Bytes that only witnesses vouch for mean nothing under a policy that asks for none.
+    const vouched = sound.indexOf('— witness.stagemole.eu');
+    fc.assert(
+      fc.property(fc.nat({ max: vouched - 1 }), fc.integer({ min: 1, max: 127 }), (at, code) => {
+        const put = String.fromCharCode(sound.charCodeAt(at) ^ code);
+        const text = sound.slice(0, at) + put + sound.slice(at + 1);
+        expect(codeOf(() => check(text))).toMatch(/^TLOG_/);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
 describe('log policies', () => {
   const keys = Array.from({ length: 140 }, (_, i) => vkeyOf(`w${i}.example`, 4).vkey);
   const log = `log ${vkeyOf('log.example').vkey}`;

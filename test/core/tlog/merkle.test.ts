@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { portableCrypto } from '../../../core/crypto.ts';
+import { utf8 } from '../../../core/encoding/utf8.ts';
 import {
   checkConsistency,
   checkInclusion,
@@ -172,6 +173,23 @@ describe('the tree, against the definition', () => {
     [6n, 5n],
   ])('there is no consistency from %s to %s', (oldSize, newSize) => {
     expect(codeOf(() => consistencyParts(oldSize, newSize))).toBe('TLOG_CONSISTENCY_SIZES');
+  });
+
+  test('A46: a tree that shrank, forked, or was written anew is not what follows the last one seen', () => {
+    const rootOf = (size: number, of = leafHashes) => naiveRoot(of.slice(0, size));
+    const rewritten = leafHashes.map((hash, i) => (i === 3 ? hashLeaf(utf8('other'), portableCrypto) : hash));
+    const follow = (newSize: bigint, newRoot: Uint8Array, proof: readonly Uint8Array[] = []) =>
+      codeOf(() =>
+        checkConsistency({ oldSize: 13n, oldRoot: rootOf(13), newSize, newRoot, proof }, portableCrypto),
+      );
+    const proof = parts(consistencyParts(13n, 20n));
+    expect(follow(20n, rootOf(20), proof)).toBe('accepted');
+    expect(follow(13n, rootOf(13))).toBe('accepted');
+    expect(follow(12n, rootOf(12))).toBe('TLOG_CONSISTENCY_SIZES');
+    expect(follow(0n, emptyRoot(portableCrypto))).toBe('TLOG_CONSISTENCY_SIZES');
+    expect(follow(13n, rootOf(13, rewritten))).toBe('TLOG_CONSISTENCY_MISMATCH');
+    expect(follow(20n, rootOf(20, rewritten), proof)).toBe('TLOG_CONSISTENCY_MISMATCH');
+    expect(follow(20n, rootOf(20))).toBe('TLOG_CONSISTENCY_MISMATCH');
   });
 
   test('hashes of another length are refused before they are hashed', () => {
