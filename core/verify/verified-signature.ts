@@ -23,7 +23,7 @@ export interface VerifiedLogEntry {
   /** Size of the tree whose checkpoint the log signed; undefined with a promise alone. */
   readonly treeSize: bigint | undefined;
   readonly leaf: Uint8Array;
-  /** Cosignatures are not verified here. */
+  /** Cosignatures are not looked at here: a trusted root names no witnesses. [docs/spec/log.md §Verifying a checkpoint] asks for them. */
   readonly witnesses: 'none';
 }
 

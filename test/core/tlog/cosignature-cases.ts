@@ -136,6 +136,12 @@ function whoCounts(): Row[] {
       refused('TLOG_QUORUM_UNMET'),
     ],
     [
+      'witness-under-another-name',
+      noteOf(text, { ...one, name: 'witness.example/another' }),
+      quorum('any'),
+      refused('TLOG_QUORUM_UNMET'),
+    ],
+    [
       'witness-outside-the-quorum',
       noteOf(text, one, two),
       policyOf(...WITNESSES, 'group g all w1 w3', 'quorum g'),
