@@ -189,7 +189,7 @@ describe('refused is', () => {
     offer(formatPack({ ...pack, version: '8.0.9' }));
     await refused(folder, 'pack', 'PACK_RELEASE_MISMATCH');
     offer(formatPack({ ...pack, version: '8.1.0' }));
-    await refused(folder, 'log', 'SIGSTORE_BUNDLE_MALFORMED');
+    await refused(folder, 'log', 'TLOG_NOTE_MALFORMED');
   });
 });
 
