@@ -2,6 +2,7 @@
 // Whether enough witnesses stand behind a checkpoint [C2SP-tlog-policy-1896a5a §Defining the quorum, §Defining a witness group], and
 // whether they did so lately.
 
+import { formatInstant } from '../encoding/document.ts';
 import { quote, several } from '../faults.ts';
 import type { VerifiedCosignature } from './cosignature.ts';
 import { TLOG } from './faults.ts';
@@ -57,8 +58,8 @@ export function checkFreshness(
   if (early !== undefined) {
     throw TLOG.reject(
       'TLOG_COSIGNATURE_FUTURE',
-      `expected cosignatures of now, ${seconds(nowMs)} seconds since 1970, or before, got one of ` +
-        `${quote(early.name)} of ${seconds(early.timeMs)}`,
+      `expected cosignatures of ${formatInstant(nowMs)} or before, got one of ${quote(early.name)} of ` +
+        formatInstant(early.timeMs),
     );
   }
   const fresh = witnesses.filter(({ timeMs }) => nowMs - timeMs <= ageMaxMs);
@@ -109,10 +110,6 @@ function describeMissing({ name, key }: PolicyWitness): string {
   return key.type === ED25519_COSIGNATURE
     ? quote(name)
     : `${quote(name)} (whose kind of key is not verified here)`;
-}
-
-function seconds(ms: number): number {
-  return Math.floor(ms / 1000);
 }
 
 function days(ms: number): number {

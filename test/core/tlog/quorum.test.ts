@@ -139,6 +139,14 @@ describe('the age of a quorum', () => {
     expect(codeWith({ 0: 0, 1: 0 }, month * 1000, Date.UTC(2100))).toBe('TLOG_CHECKPOINT_STALE');
   });
 
+  test('that is of the future is told by both clocks', () => {
+    const found = checkQuorum(two, cosigned(two, { 0: 0, 1: 0 }));
+    const limits = { nowMs: NOW_MS - 400_000, ageMaxMs: Number.POSITIVE_INFINITY };
+    expect(() => checkFreshness(two, found, limits)).toThrow(
+      'expected cosignatures of 2026-05-28T20:20:00Z or before, got one of "w0" of 2026-05-28T20:26:40Z',
+    );
+  });
+
   test('of no quorum is no age', () => {
     const limits = { nowMs: NOW_MS, ageMaxMs: Number.POSITIVE_INFINITY };
     expect(codeOf(() => checkFreshness(policyOf('quorum none\n'), 'none', limits))).toBe(
