@@ -188,6 +188,7 @@ describe('refused is', () => {
     const pack = { ...release, product: 'optiboot', checkpoint: 'x', bundles: [bundle], bodies: [] };
     offer(formatPack({ ...pack, version: '8.0.9' }));
     await refused(folder, 'pack', 'PACK_RELEASE_MISMATCH');
+    // The one checkpoint comes before what it is to prove.
     offer(formatPack({ ...pack, version: '8.1.0' }));
     await refused(folder, 'log', 'TLOG_NOTE_MALFORMED');
   });
