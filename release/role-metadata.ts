@@ -4,9 +4,9 @@
 
 import { createHash, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { type Metadata, type Root, Signature, type Targets } from '@tufjs/models';
-import { canonicalJsonBytes } from '../core/encoding/canonical-json.ts';
 import type { Json } from '../core/encoding/strict-json.ts';
 import { utf8 } from '../core/encoding/utf8.ts';
+import { canonicalMetadata } from '../core/tuf/canonical.ts';
 
 /** The version that tuf-js implements; [TUF-1.0.34 §4.3] asks clients to compare the major number alone. */
 export const TUF_SPEC_VERSION = '1.0.31';
@@ -26,7 +26,12 @@ export function roleKey(key: KeyObject): RoleKey {
   const pub = key.type === 'private' ? createPublicKey(key) : key;
   const raw = pub.export({ type: 'spki', format: 'der' }).subarray(-32);
   const json = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: raw.toString('hex') } } as const;
-  return { keyId: createHash('sha256').update(canonicalJsonBytes(json)).digest('hex'), json };
+  return {
+    keyId: createHash('sha256')
+      .update(canonicalMetadata(json) as Uint8Array)
+      .digest('hex'),
+    json,
+  };
 }
 
 /** A time `days` after `from` in the form of metadata: whole seconds, UTC [TUF-1.0.34 §4.2.1]. */

@@ -5,12 +5,12 @@
 
 import { createHash, createPublicKey, verify } from 'node:crypto';
 import { type Key, Metadata, MetadataKind, type Root, type Targets } from '@tufjs/models';
-import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
 import type { Json } from '../../core/encoding/strict-json.ts';
 import { utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote, type Rejection } from '../../core/faults.ts';
 import { isProductName } from '../../core/release/version.ts';
+import { canonicalMetadata } from '../../core/tuf/canonical.ts';
 import { STORE } from '../store-faults.ts';
 
 /** Largest role file; clients read no more [TUF-1.0.34 §5.6]. */
@@ -96,9 +96,11 @@ const signedBytes = new WeakMap<object, Uint8Array>();
 /** Reads by the library, which wants objects with a prototype. Strictness was checked before. */
 function read<T extends object>(bytes: Uint8Array, parse: (json: LibraryJson) => T): T {
   const json = JSON.parse(utf8Decode(bytes) ?? '') as { signed: Json };
+  const signed = canonicalMetadata(json.signed);
+  if (signed === undefined) throw malformed('expected whole numbers alone, got another', '/signed');
   try {
     const metadata = parse(json as LibraryJson);
-    signedBytes.set(metadata, canonicalJsonBytes(json.signed));
+    signedBytes.set(metadata, signed);
     return metadata;
   } catch (cause) {
     throw malformed(`expected TUF metadata: ${(cause as Error).message}`, '/signed');
@@ -169,7 +171,9 @@ function checkKeys(
 /** Key id [TUF-1.0.34 §4.2] of an Ed25519 key given in lower-case hex. */
 export function ed25519KeyId(publicHex: string): string {
   const json = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: publicHex } };
-  return createHash('sha256').update(canonicalJsonBytes(json)).digest('hex');
+  return createHash('sha256')
+    .update(canonicalMetadata(json) as Uint8Array)
+    .digest('hex');
 }
 
 /** Checks that a root's top-level roles count distinct keys. @throws TUF_REPOSITORY_ROOT_UNSUITABLE */

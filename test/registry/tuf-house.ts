@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import type { Json } from '../../core/encoding/strict-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
+import { canonicalMetadata } from '../../core/tuf/canonical.ts';
 import { Blobs } from '../../registry/store/blobs.ts';
 import { type DurableFiles, diskFiles } from '../../registry/store/durable-files.ts';
 import { createTufOnlineKeys, type OnlineKeys, openTufOnlineKeys } from '../../registry/tuf/online-keys.ts';
@@ -24,7 +25,8 @@ export const quiet: ChangeObserver = { examine: async () => undefined, published
 
 /** Signs any JSON as TUF metadata, sound or not. */
 export function signRole(signed: Record<string, unknown>, keys: readonly KeyObject[]): Uint8Array {
-  const data = canonicalJsonBytes(signed as Json);
+  // What is no metadata has no such form; it must be refused before anybody looks at signatures.
+  const data = canonicalMetadata(signed as Json) ?? canonicalJsonBytes(signed as Json);
   const signatures = keys.map((key) => ({
     keyid: roleKey(key).keyId,
     sig: sign(null, data, key).toString('hex'),

@@ -86,6 +86,14 @@ describe('publication', () => {
     expect((await currentVersions()).snapshot).toBe(2);
   });
 
+  it('takes signatures over the form that TUF names, where a line end in a text is not escaped', async () => {
+    await house.blobs.add(IMAGE);
+    const signed = targetsRole(1, { [NAME]: IMAGE }, { note: 'first\nsecond' });
+    expect((await tuf.put('releases-optiboot', signRole(signed, [house.releasesKey]), quiet)).kind).toBe(
+      'published',
+    );
+  });
+
   it('shows a change to its observer before and after, and takes its refusal', async () => {
     await house.blobs.add(IMAGE);
     const seen: string[] = [];
@@ -181,6 +189,10 @@ describe('refusals', () => {
     await malformed(utf8('{'));
     await malformed(utf8('{"signed":{},"signed":{},"signatures":[]}'));
     await malformed(signRole(targetsRole(1.5, {}), [house.targetsKey]));
+    const fraction = { ...targetsRole(2, {}), note: 0.5 };
+    await malformed(
+      utf8(JSON.stringify({ signed: fraction, signatures: [{ keyid: 'ab'.repeat(32), sig: 'ab' }] })),
+    );
     await malformed(signRole({ ...targetsRole(2, {}), _type: 'snapshot' }, [house.targetsKey]));
     await malformed(signRole({ ...targetsRole(2, {}), expires: '2027-02-31T00:00:00Z' }, [house.targetsKey]));
     const otherHash = { 'tlog-policy': { length: 1, hashes: { sha512: 'ab' } } };

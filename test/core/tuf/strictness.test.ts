@@ -279,3 +279,12 @@ test('what is refused says where, and quotes what is foreign', () => {
     expect((failure as Error).message).not.toContain('\u001b');
   }
 });
+
+test('a root lists the four top-level roles and no other, a timestamp the snapshot alone', () => {
+  const four = { root: signers, timestamp: signers, snapshot: signers, targets: signers };
+  const root = { ...head('root'), keys: { k: key }, roles: four };
+  expect(read(readRoot)(root)).toBe('accepted');
+  expect(read(readRoot)({ ...root, roles: { ...four, releases: signers } })).toBe('TUF_METADATA_MALFORMED');
+  const timestamp = { ...head('timestamp'), meta: { 'snapshot.json': listed, 'targets.json': listed } };
+  expect(read(readTimestamp)(timestamp)).toBe('TUF_METADATA_MALFORMED');
+});
