@@ -20,6 +20,8 @@ export interface TracedStep {
   readonly root: StepRoot;
   /** What it saw under /inputs. */
   readonly mounted: readonly MountedTree[];
+  /** What it left in /build, on the host. */
+  readonly work: string;
   /** The log of its trace, on the host. */
   readonly trace: string;
   /** Files that it may have wanted and did not see. */
@@ -52,6 +54,9 @@ export interface Unexplained {
 
 /** Places of a step's own, and devices. */
 const OWN = /^\/(?:build|materials|tmp|dev)(?:\/|$)|^[^/]/;
+/** What is larger is no program of anybody's. */
+const PROGRAM_SIZE_BYTES_MAX = 256 * 1024 * 1024;
+const NO_BYTES = Buffer.alloc(0);
 const MACHINE = /^\/(?:proc|sys)\//;
 const ELF_LOADED = [2, 3];
 
@@ -64,7 +69,8 @@ export async function readAudit(steps: readonly TracedStep[]): Promise<Audit> {
     const opened = parseTrace((await readFile(step.trace)).toString('latin1'));
     absent.push(...(await absentIn(step, opened)));
     for (const [path, ran] of await withInterpreters(step, opened)) {
-      if (OWN.test(path)) continue;
+      // What ran may lie behind a link of the step's own.
+      if (OWN.test(path) && !ran) continue;
       if (MACHINE.test(path)) {
         machine.add(path.replace(/^\/proc\/\d+\//, '/proc/<pid>/'));
         continue;
@@ -72,7 +78,7 @@ export async function readAudit(steps: readonly TracedStep[]): Promise<Audit> {
       const file = await findFile(step, path);
       if (file === undefined) continue;
       if (file.of === undefined) {
-        made.add(file.path);
+        if (!file.path.startsWith('build/')) made.add(file.path);
         continue;
       }
       const key = ownerKey(file.of);
@@ -142,7 +148,7 @@ export function formatAudit(audit: Audit, unexplained: readonly Unexplained[], t
   );
 }
 
-/** A file that a step saw, with whose it is; of nobody's is what Waybill made. */
+/** A file that a step saw, with whose it is; of nobody's is what the step, under `build/`, or Waybill made. */
 interface SeenFile {
   readonly of: FileOwner | undefined;
   readonly path: string;
@@ -150,26 +156,27 @@ interface SeenFile {
 }
 
 /** The file that a path of a step's sandbox leads to; undefined if it leads to none: folders are opened to be listed. */
-async function findFile({ root, mounted }: TracedStep, path: string): Promise<SeenFile | undefined> {
-  const [, top, input, ...rest] = path.split('/');
-  if (top === 'inputs') {
-    const tree = mounted.find(({ name }) => name === input);
-    return tree === undefined ? undefined : readInside(tree.folder, rest.join('/'), tree.name);
-  }
-  const plain = await resolveInRoot(root.folder, path);
+async function findFile(step: TracedStep, path: string): Promise<SeenFile | undefined> {
+  const plain = await resolveInRoot((inside) => placeOf(step, inside).at, path);
   if (plain === undefined) return undefined;
-  const image = MADE_FILES.includes(plain) ? undefined : root.image;
-  return readInside(root.folder, plain, root.owners.get(plain) ?? image);
+  const { at, of, path: inside } = placeOf(step, plain);
+  const found = await lstat(at).catch(() => undefined);
+  if (found?.isFile() !== true) return undefined;
+  const bytes = found.size > PROGRAM_SIZE_BYTES_MAX ? NO_BYTES : await readFile(at).catch(() => NO_BYTES);
+  return { of, path: inside, bytes };
 }
 
-async function readInside(
-  folder: string,
-  path: string,
-  of: FileOwner | undefined,
-): Promise<SeenFile | undefined> {
-  const plain = await resolveInRoot(folder, path);
-  if (plain === undefined || !(await lstat(join(folder, plain))).isFile()) return undefined;
-  return { of, path: plain, bytes: await readFile(join(folder, plain)) };
+/** Where a path without links is on the host, whose it is, and its path in that. */
+function placeOf(
+  { root, mounted, work }: TracedStep,
+  plain: string,
+): Pick<SeenFile, 'of' | 'path'> & { readonly at: string } {
+  const [top, input, ...rest] = plain.split('/');
+  if (top === 'build') return { at: join(work, plain.slice(top.length)), of: undefined, path: plain };
+  const tree = top === 'inputs' ? mounted.find(({ name }) => name === input) : undefined;
+  if (tree !== undefined) return { at: join(tree.folder, ...rest), of: tree.name, path: rest.join('/') };
+  const of = MADE_FILES.includes(plain) ? undefined : (root.owners.get(plain) ?? root.image);
+  return { at: join(root.folder, plain), of, path: plain };
 }
 
 /** Every path that was opened, true if it ran; with what the kernel opens by itself to run it. */

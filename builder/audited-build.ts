@@ -39,8 +39,8 @@ const AUDIT_FILE = 'audit.json';
 
 /** Reads what the steps opened. */
 export async function readTraces(run: FinishedRun): Promise<TracedBuild> {
-  const steps = [...run.done].map(([name, { root, mounted = [], elsewhere }]) => {
-    return { name, root, mounted, trace: tracePath(run.work, name), elsewhere };
+  const steps = [...run.done].map(([name, { root, mounted = [], work, elsewhere }]) => {
+    return { name, root, mounted, work, trace: tracePath(run.work, name), elsewhere };
   });
   const audit = await readAudit(steps);
   const opened = [...audit.opened].map(

@@ -11,7 +11,7 @@ import type { StepDefinition } from './definition.ts';
 import { type DoneStep, outputOf } from './finished-run.ts';
 import { runSteps } from './schedule.ts';
 import type { BuildIdentity, StepFacts } from './statements.ts';
-import { comparePublished, runStep, type StepContext, type StepResult } from './step.ts';
+import { comparePublished, runStep, type StepContext, type StepResult, workFolder } from './step.ts';
 import { type StepCache, type StepClosure, stepKey } from './step-cache.ts';
 import { tracePath } from './trace.ts';
 
@@ -80,7 +80,8 @@ async function runOne(run: Run, step: StepDefinition, signal: AbortSignal): Prom
     runStep(step, { ...context, ...changes, signal: request.signal, trace: undefined, listWork: false });
   const durationMs = Math.round(performance.now() - startedMs);
   const { elsewhere } = context;
-  return { facts, root, mounted: inputs, result, comparisons, durationMs, reused, again, elsewhere };
+  const work = workFolder(context.folder);
+  return { facts, root, mounted: inputs, work, result, comparisons, durationMs, reused, again, elsewhere };
 }
 
 function traceOf({ request, work }: Run, step: string): string | undefined {

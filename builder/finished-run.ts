@@ -20,6 +20,8 @@ export interface DoneStep {
   readonly root: StepRoot;
   /** What it saw under /inputs. */
   readonly mounted?: readonly MountedInputTree[];
+  /** What it left in /build, on the host. */
+  readonly work: string;
   readonly result: StepResult;
   readonly comparisons: readonly Comparison[];
   readonly durationMs: number;

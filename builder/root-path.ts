@@ -7,8 +7,15 @@ import { join } from 'node:path';
 /** As many links as Linux follows. */
 const LINK_COUNT_MAX = 40;
 
-/** The path without links, without leading slash; undefined if it leads nowhere. */
-export async function resolveInRoot(folder: string, path: string): Promise<string | undefined> {
+/**
+ * The path without links, without leading slash; undefined if it leads nowhere. `root` is a folder, or says where a path without links is on the
+ * host, for a root of several.
+ */
+export async function resolveInRoot(
+  root: string | ((path: string) => string),
+  path: string,
+): Promise<string | undefined> {
+  const onHost = typeof root === 'string' ? (inside: string) => join(root, inside) : root;
   const waiting = path.split('/').reverse();
   const done: string[] = [];
   let links = 0;
@@ -18,7 +25,7 @@ export async function resolveInRoot(folder: string, path: string): Promise<strin
       done.pop();
       continue;
     }
-    const at = join(folder, ...done, name);
+    const at = onHost([...done, name].join('/'));
     const found = await lstat(at).catch(() => undefined);
     if (found === undefined || ++links > LINK_COUNT_MAX + path.length) return undefined;
     if (!found.isSymbolicLink()) {

@@ -60,7 +60,7 @@ export interface Comparison {
  * @throws STEP_FAILED, STEP_TIMEOUT, STEP_MEMORY_TOO_LARGE, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, SANDBOX_…
  */
 export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
-  const work = join(context.folder, 'build');
+  const work = workFolder(context.folder);
   const materials = join(context.folder, 'materials');
   await makeFolder(work);
   await makeFolder(materials);
@@ -96,6 +96,11 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
     workFiles: context.listWork ? await listWorkFiles(work, context.signal) : new Map(),
     log: result.log,
   };
+}
+
+/** What is /build to the step of this folder. */
+export function workFolder(folder: string): string {
+  return join(folder, 'build');
 }
 
 /** A folder that a step sees: of the same mode whatever umask this process has. */

@@ -3,15 +3,18 @@
 // caught by the kernel before it returns, so that nothing is missed under load; a filter keeps the others at full speed.
 
 import { join, posix } from 'node:path';
+import { RelativeRuns } from './relative-runs.ts';
 
 /** Calls that open or run a file by name. */
 const CALLS = ['open', 'openat', 'openat2', 'creat', 'execve', 'execveat', 'open_by_handle_at', 'uselib'];
 /** Calls that look for a file: shells look for programs with them, make for its rules' files. */
 const LOOKS = ['stat', 'newfstatat', 'statx', 'access', 'faccessat', 'faccessat2'];
+/** Calls after which a process is in another folder. */
+const MOVES = ['chdir', 'fchdir'];
 
 /** Options of strace that write a log to `path`: whole process tree, successful and failed calls, descriptors with their paths, the time of each. */
 export function traceOptions(path: string): string[] {
-  const trace = `?${[...CALLS, ...LOOKS].join(',?')}`;
+  const trace = `?${[...CALLS, ...LOOKS, ...MOVES].join(',?')}`;
   return [
     '-f',
     '--seccomp-bpf',
@@ -32,7 +35,7 @@ export function traceOptions(path: string): string[] {
 /** Paths as the step saw them, absolute, links resolved by the kernel where it said so. */
 export interface Opened {
   readonly read: ReadonlySet<string>;
-  /** Given to execve. */
+  /** Given to execve; with links, and `..` after them, as they were given. */
   readonly ran: ReadonlySet<string>;
   /** Looked for and not there, and no file of that name was found elsewhere; the step's own places are left out. */
   readonly absent: ReadonlySet<string>;
@@ -44,6 +47,8 @@ export interface Opened {
 const NAMED = /^([a-z0-9_]+)\((?:(?:AT_FDCWD|\d+)<((?:[^>\\]|\\.)*)>(?:\(deleted\))?, )?"((?:[^"\\]|\\.)*)"/;
 const SUCCEEDED = / = \d+(?:<(?:[^>\\]|\\.)*>(?:\(deleted\))?)?$/;
 const FAILED = / = -1 (?:ENOENT|ENOTDIR) \([^"]*\)$/;
+const EXECUTED =
+  /^execve(?:at)?\((?:(?:AT_FDCWD|\d+)<((?:[^>\\]|\\.)*)>(?:\(deleted\))?, )?"((?:[^"\\]|\\.)*)".*\) += 0$/;
 /** Where a step may well look for what it has not made yet, and what the kernel makes. */
 const NO_INPUT = /^\/(?:build|tmp|proc|dev|sys)(?:\/|$)/;
 
@@ -60,7 +65,7 @@ class LookUps {
 
   add(line: string): void {
     const [, call = '', folder, name] = NAMED.exec(line) ?? [];
-    if (name === undefined || name === '') return;
+    if (name === undefined || name === '' || MOVES.includes(call)) return;
     if (SUCCEEDED.test(line)) this.#found.add(posix.basename(name));
     else if (FAILED.test(line) && (folder !== undefined || name.startsWith('/'))) {
       const path = posix.resolve(folder ?? '/', name);
@@ -85,7 +90,7 @@ export interface TracedCall {
   readonly seconds: number;
   /** As strace writes it, Latin-1. */
   readonly text: string;
-  /** The program, if this ran one: its path as it was given to execve. */
+  /** The program, if this ran one: its path as it was given to execve, which may be relative to the folder of the process. */
   readonly executed?: string;
 }
 
@@ -102,10 +107,13 @@ export function* readTrace(log: string): Generator<TracedCall> {
   for (const raw of log.split('\n')) {
     const match = /^(\d+)\s+(?:(\d+\.\d+) )?(.*)$/.exec(raw);
     if (match === null) continue;
-    const [, pid = '', seconds = '0'] = match;
-    const text = joined(unfinished, pid, match[3] ?? '');
-    const path =
-      text === undefined ? undefined : /^execve(?:at)?\([^"]*"((?:[^"\\]|\\.)*)".*\) = 0$/.exec(text)?.[1];
+    const [, number = '', seconds = '0', said = ''] = match;
+    // A thread that runs a program takes over the number of its process, whose end that is not.
+    const [, ran, taken] = /^(execve.*) <pid changed to (\d+) \.\.\.>$/.exec(said) ?? [];
+    if (said.startsWith('+++ superseded by execve')) continue;
+    const pid = taken ?? number;
+    const text = joined(unfinished, pid, ran === undefined ? said : `${ran}) = 0`);
+    const path = text === undefined ? undefined : executedBy(text);
     if (!inside) {
       outside.add(pid);
       if (path === undefined) continue;
@@ -130,13 +138,23 @@ export function parseTrace(log: string): Opened {
   const read = new Set<string>();
   const ran = new Set<string>();
   const lookUps = new LookUps();
-  for (const { text, executed } of readTrace(log)) {
+  const relative = new RelativeRuns();
+  for (const { pid, text, executed } of readTrace(log)) {
     lookUps.add(text);
     const opened = openedBy(text);
-    if (executed !== undefined) ran.add(executed);
+    if (executed?.startsWith('/') === true) ran.add(executed);
     else if (opened !== undefined) read.add(opened);
+    relative.add(pid, text, executed?.startsWith('/') === false ? executedBy(text) : undefined);
   }
+  for (const path of relative.result()) ran.add(unescapeC(path));
   return { read, ran, ...lookUps.result() };
+}
+
+/** What an execve ran, as strace writes it; of an execveat the folder is known, which is the program itself if no name is given. */
+function executedBy(text: string): string | undefined {
+  const [, folder, name] = EXECUTED.exec(text) ?? [];
+  if (name === undefined || folder === undefined || name.startsWith('/')) return name;
+  return name === '' ? folder : `${folder}/${name}`;
 }
 
 /** The path of what a call opened. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readBuildOutput } from '../../attest/build-output.ts';
 import { build } from '../../builder/build.ts';
+import { findClockEscapes } from '../../builder/clock-escapes.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { formatLock, type Lock } from '../../builder/lock-file.ts';
 import { parseTrace } from '../../builder/trace.ts';
@@ -33,6 +34,8 @@ beforeAll(async () => {
         'usr/src/looked-for': '',
         'usr/src/unused.c': 'unused',
         'usr/bin/script': '#!/bin/bash\necho from a script\n',
+        'usr/lib/source/here': '#!/bin/bash\necho ran here\n',
+        'usr/lib/source/there': '#!/bin/bash\necho ran there\n',
       },
       links: { 'usr/src/link.c': 'by-link.c', 'usr/src/dangling.c': 'unused.c' },
     },
@@ -126,6 +129,28 @@ test('what was opened is known file by file, proves enough to build again, and i
   ]);
 }, 60_000);
 
+test('a program that is run by a relative name, or through a link of the step, is known with what it is run with', async () => {
+  const command = `ln -s /usr/lib/source/there tool
+ln -s /usr/lib/source folder
+echo "#!$(command -v sort)" >sorted
+echo 'from the work folder' >>sorted
+chmod +x sorted
+./tool >image.bin
+./sorted >>image.bin
+cd folder
+./here >>/build/image.bin`;
+  const { audit, json } = await audited(stepYaml(command));
+  const file: AuditFile = json('audit.json');
+  expect(file.packages.find(({ name }) => name === 'source')?.ran).toEqual([
+    'usr/lib/source/here',
+    'usr/lib/source/there',
+  ]);
+  const toolbox = file.packages.find(({ name }) => name === 'toolbox')?.ran;
+  expect(toolbox).toContainEqual(expect.stringMatching(/bin\/sort$/));
+  expect(file.made).not.toContainEqual(expect.stringMatching(/^build/));
+  expect(audit.prune).toMatchObject({ passed: ['make'], failed: [], reasons: [] });
+}, 60_000);
+
 test('a build that needs a file which it does not open fails when it is pruned, and says so', async () => {
   const first = stepYaml('test -e /usr/src/looked-for && echo there >image.bin || echo gone >image.bin');
   const second = `  - name: last
@@ -180,5 +205,68 @@ describe('the log of strace', () => {
 2 <... openat resumed>) = 4</one>
 `);
     expect([...read]).toEqual(['/two', '/one']);
+  });
+
+  test('names programs by the folder that a process was in, as other calls of it say before or after', () => {
+    const { ran } =
+      parseTrace(`${START}2 openat(AT_FDCWD</build>, "x", O_RDONLY) = -1 ENOENT (No such file or directory)
+2 execve("./before", [...], 0x5 /* 9 vars */) = 0
+3 execve("after", [...], 0x5 /* 9 vars */) = 0
+3 access("/etc/ld.so.preload", R_OK)     = -1 ENOENT (No such file or directory)
+3 openat(AT_FDCWD</usr/lib>, "/etc/ld.so.cache", O_RDONLY|O_CLOEXEC) = 3</etc/ld.so.cache>
+3 chdir("/inputs/a")                     = 0
+3 execve("./moved", [...], 0x5 /* 9 vars */) = 0
+3 fchdir(4</inputs/b>)                   = 0
+3 execve("../by-descriptor", [...], 0x5 /* 9 vars */) = 0
+3 chdir("/inputs/gone")                  = -1 ENOENT (No such file or directory)
+3 execve("still", [...], 0x5 /* 9 vars */) = 0
+3 execveat(5</inputs/c>, "of-folder", [...], 0x5 /* 9 vars */, 0) = 0
+3 execveat(5</inputs/d/itself>, "", [...], 0x5 /* 9 vars */, AT_EMPTY_PATH) = 0
+`);
+    expect([...ran]).toEqual([
+      '/bin/sh',
+      '/inputs/c/of-folder',
+      '/inputs/d/itself',
+      '/build/./before',
+      '/usr/lib/after',
+      '/inputs/a/./moved',
+      '/inputs/b/../by-descriptor',
+      '/inputs/b/still',
+    ]);
+  });
+
+  test('leaves open where a program ran that no other call places: in any folder that was entered', () => {
+    const { ran } = parseTrace(`${START}2 openat(AT_FDCWD</build>, "x", O_RDONLY) = 3</build/x>
+2 chdir("/inputs/a") = 0
+3 execve("./untold", [...], 0x5 /* 9 vars */) = 0
+3 chdir("sub") = 0
+3 execve("./moved-on", [...], 0x5 /* 9 vars */) = 0
+3 +++ exited with 0 +++
+3 openat(AT_FDCWD</later>, "x", O_RDONLY) = 3</later/x>
+`);
+    const places = (name: string) => ['/build', '/inputs/a', '/later'].map((folder) => `${folder}/./${name}`);
+    expect([...ran]).toEqual(['/bin/sh', ...places('untold'), ...places('moved-on')]);
+  });
+
+  test('does not grow with what a step enters and runs', () => {
+    const lines = Array.from(
+      { length: 1000 },
+      (_, i) => `${i + 3} execve("n${i}", [...], 0x5 /* 9 vars */) = 0
+2 chdir("/build/${i}") = 0
+`,
+    );
+    expect(parseTrace(START + lines.join('')).ran.size).toBe(10_001);
+  });
+
+  test('gives a program that a thread runs the number of its process', () => {
+    const log = `${START}2 openat(AT_FDCWD</build>, "x", O_RDONLY) = 3</build/x>
+3 execve("./other", [...], 0x5 /* 9 vars */ <pid changed to 2 ...>
+2 +++ superseded by execve in pid 3 +++
+2 <... execve resumed>) = -1 (errno 18446744073709551359)
+2 openat(AT_FDCWD</build>, "y", O_RDONLY) = 3</build/y>
+2 +++ exited with 0 +++
+`;
+    expect([...parseTrace(log).ran]).toEqual(['/bin/sh', '/build/./other']);
+    expect(findClockEscapes('make', log).map(({ program }) => program)).toEqual(['/bin/sh', './other']);
   });
 });
