@@ -227,8 +227,13 @@ export const BUILDER = faultsOf({
   },
   STEP_WORK_TOO_LARGE: {
     class: 'rejection',
-    meaning: 'A step filled more of its work folder than its limit and was killed.',
+    meaning: 'A step filled more of its work folder than its limit, in blocks or with holes counted.',
     remedy: 'Raise workMebibytes of the step, or find out why it writes so much.',
+  },
+  STEP_WORK_TOO_MANY: {
+    class: 'rejection',
+    meaning: 'A step left more files and folders in its work folder than are looked at for evidence.',
+    remedy: 'Have the step remove what it unpacked or made and is no part of the image.',
   },
   STEP_MEMORY_TOO_LARGE: {
     class: 'rejection',

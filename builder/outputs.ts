@@ -2,7 +2,7 @@
 // Taking a step's outputs out of its work folder, once all its processes are dead. Nothing there is trusted.
 
 import { createHash } from 'node:crypto';
-import { chmodSync, constants, type Dirent, readdirSync, type Stats } from 'node:fs';
+import { chmodSync, constants, type Dirent, lstatSync, opendirSync, readdirSync, type Stats } from 'node:fs';
 import { chmod, lstat, mkdir, open, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -127,49 +127,88 @@ export async function keepOutput(
   return { file, sha256: hash.digest('hex'), sizeBytes };
 }
 
-/** Files that are looked at for evidence; a work folder with more is listed in part. */
-const LISTED_FILES_MAX = 50_000;
+/** Files, folders and what else of a work folder are looked at for evidence. */
+const LISTED_ENTRIES_MAX = 200_000;
+
+export interface ListOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** 200,000 if it is not said. */
+  readonly entriesMax?: number;
+}
 
 /**
  * SHA-256 of the regular files that a step left in its work folder, by path relative to it. What cannot be reached by a path,
- * since that is too long or no UTF-8, is passed over. @throws the signal's reason
+ * since that is too long or no UTF-8, is passed over. @throws STEP_WORK_TOO_MANY, STEP_WORK_TOO_LARGE; the signal's reason
  */
-export async function listWorkFiles(work: string, signal?: AbortSignal): Promise<Map<string, string>> {
+export async function listWorkFiles(
+  { name, limits: { workSizeBytesMax } }: Pick<StepDefinition, 'name' | 'limits'>,
+  work: string,
+  { signal, entriesMax = LISTED_ENTRIES_MAX }: ListOptions = {},
+): Promise<Map<string, string>> {
   const listed = new Map<string, string>();
+  let [count, sizeBytes] = [0, 0];
   const waiting = [''];
   for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
-    // Small files are read without a pause; who wants to stop the build is heard here.
-    await setImmediate();
-    signal?.throwIfAborted();
-    for (const entry of (await orPassOver(readFolder(join(work, folder)))) ?? []) {
+    for await (const entry of readFolder(join(work, folder))) {
+      signal?.throwIfAborted();
+      if (++count > entriesMax) {
+        const most = `expected step ${name} to leave at most ${entriesMax} files and folders in /build, where evidence is looked for`;
+        throw BUILDER.reject('STEP_WORK_TOO_MANY', `${most}, got more`);
+      }
       // What is no UTF-8 comes with this in its place, and may so have the name of something else: of a link onto the host, say.
       if (entry.name.includes('\ufffd')) continue;
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
       if (entry.isDirectory()) waiting.push(path);
-      else if (entry.isFile() && listed.size < LISTED_FILES_MAX) {
-        // A hundred thousand files of nothing but holes take no room and a day to read.
-        signal?.throwIfAborted();
-        const sha256 = await orPassOver(readDigest(join(work, path)));
-        if (sha256 !== undefined) listed.set(path, sha256);
+      if (!entry.isFile()) continue;
+      sizeBytes += orPassOver(() => makeReadable(join(work, path))) ?? 0;
+      // Holes take no room, and a day to read.
+      if (sizeBytes > workSizeBytesMax) {
+        const most = `expected step ${name} to leave files of at most ${workSizeBytesMax} bytes in all in /build, holes in them counted`;
+        throw BUILDER.reject('STEP_WORK_TOO_LARGE', `${most}, got more with ${quote(path)}`);
       }
+      const sha256 = await hashFile(join(work, path)).catch(passOver);
+      if (sha256 !== undefined) listed.set(path, sha256);
     }
   }
   return listed;
 }
 
-// The step may have made either unreadable even for us.
-async function readFolder(path: string): Promise<Dirent[]> {
-  chmodSync(path, 0o700);
-  return readdirSync(path, { withFileTypes: true });
-}
-async function readDigest(path: string): Promise<string> {
-  chmodSync(path, 0o600);
-  return hashFile(path);
+/** Entries between two pauses: who wants to stop the build is heard there. */
+const ENTRIES_AT_ONCE = 1000;
+
+async function* readFolder(path: string): AsyncGenerator<Dirent> {
+  // The step may have made it unreadable even for us.
+  const folder = orPassOver(() => {
+    chmodSync(path, 0o700);
+    return opendirSync(path, { bufferSize: ENTRIES_AT_ONCE });
+  });
+  try {
+    for (let i = 0; ; i++) {
+      if (i % ENTRIES_AT_ONCE === 0) await setImmediate();
+      const entry = folder?.readSync() ?? undefined;
+      if (entry === undefined) return;
+      yield entry;
+    }
+  } finally {
+    folder?.closeSync();
+  }
 }
 
-async function orPassOver<T>(work: Promise<T>): Promise<T | undefined> {
-  return work.catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT' || cause.code === 'ENAMETOOLONG') return undefined;
-    throw cause;
-  });
+/** Returns the size. */
+function makeReadable(path: string): number {
+  chmodSync(path, 0o600);
+  return lstatSync(path).size;
+}
+
+function orPassOver<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (cause) {
+    return passOver(cause);
+  }
+}
+
+function passOver(cause: unknown): undefined {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code !== 'ENOENT' && code !== 'ENAMETOOLONG') throw cause;
 }

@@ -57,7 +57,7 @@ export interface Comparison {
 
 /**
  * Runs a step.
- * @throws STEP_FAILED, STEP_TIMEOUT, STEP_MEMORY_TOO_LARGE, STEP_WORK_TOO_LARGE, STEP_OUTPUT_…, SANDBOX_…
+ * @throws STEP_FAILED, STEP_TIMEOUT, STEP_MEMORY_TOO_LARGE, STEP_WORK_TOO_LARGE, STEP_WORK_TOO_MANY, STEP_OUTPUT_…, SANDBOX_…
  */
 export async function runStep(step: StepDefinition, context: StepContext): Promise<StepResult> {
   const work = workFolder(context.folder);
@@ -93,7 +93,7 @@ export async function runStep(step: StepDefinition, context: StepContext): Promi
   const outputs = await takeOutputs(step, work, join(context.outputs, step.name), context.sourceDateEpoch);
   return {
     outputs,
-    workFiles: context.listWork ? await listWorkFiles(work, context.signal) : new Map(),
+    workFiles: context.listWork ? await listWorkFiles(step, work, { signal: context.signal }) : new Map(),
     log: result.log,
   };
 }

@@ -17,7 +17,7 @@ const load = async <M>(path: string) => (await import(join(folder, BILL_FOLDER, 
 const startedMs = performance.now();
 const { listWorkFiles } = await load<typeof import('../../builder/outputs.ts')>('outputs.js');
 const { makeBill } = await load<typeof import('../../builder/bill.ts')>('bill.js');
-const workFiles = await listWorkFiles(join(kept, 'work/build'));
+const workFiles = await listWorkFiles(step, join(kept, 'work/build'));
 const outputs = step.outputs.map(({ file }) => ({ file, sha256: '', sizeBytes: 0 }));
 const done: Pick<DoneStep, 'facts' | 'root' | 'mounted' | 'result' | 'comparisons'> = {
   facts,

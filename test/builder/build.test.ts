@@ -22,6 +22,7 @@ import { build } from '../../builder/build.ts';
 import { probeLimits } from '../../builder/control-group.ts';
 import { debianInputs } from '../../builder/lock-file.ts';
 import { listWorkFiles } from '../../builder/outputs.ts';
+import { DEFAULT_LIMITS } from '../../builder/resource-limits.ts';
 import { parseStepProvenance } from '../../core/intoto/provenance.ts';
 import { parseSbomReference } from '../../core/intoto/reference.ts';
 import { parseStatement } from '../../core/intoto/statement.ts';
@@ -400,6 +401,8 @@ test('a cancelled build leaves nothing, and the next one works', async () => {
 });
 
 describe('what a step leaves', () => {
+  const LEAVING = { name: 'make', limits: { ...DEFAULT_LIMITS, workSizeBytesMax: 2 ** 40 } };
+
   test('is removed however deep and unreadable it is, and a build is not spoiled by it', async () => {
     const deep = `perl -e 'for (1..600) { mkdir "dddddddddd"; chdir "dddddddddd" or die } open F, ">x"; chmod 0, "x", "."'`;
     await make(stepYaml(`${deep}; echo x >image.bin`));
@@ -415,7 +418,45 @@ describe('what a step leaves', () => {
     }
     const [stop, why] = [new AbortController(), new Error('enough')];
     setTimeout(() => stop.abort(why), 100);
-    await expect(listWorkFiles(work, stop.signal)).rejects.toBe(why);
+    await expect(listWorkFiles(LEAVING, work, { signal: stop.signal })).rejects.toBe(why);
+    rmSync(work, { recursive: true });
+  });
+
+  test('is looked at for evidence within bounds: bytes, with holes', async () => {
+    const holes = `perl -e 'open F, q(>holes); truncate F, 5 << 20'`;
+    const steps = `${stepYaml(`echo x >map; echo x >elf; echo x >image.bin; ${holes}`)}      - path: map
+      - path: elf
+    workMebibytes: 4
+`;
+    await make(steps);
+    const evidence = '    evidence: { map: make/map, elf: make/elf }\n';
+    await expect(make(steps, { evidence })).rejects.toMatchObject({
+      code: 'STEP_WORK_TOO_LARGE',
+      message: expect.stringContaining('got more with "holes"'),
+    });
+    expect(leftovers()).toEqual([]);
+  });
+
+  test('is looked at for evidence within bounds: files and folders', async () => {
+    const work = join(base, 'outs/many');
+    for (let i = 0; i < 10; i++) {
+      mkdirSync(join(work, `${i}`), { recursive: true });
+      for (let j = 0; j < 9; j++) symlinkSync('nowhere', join(work, `${i}`, `${j}`));
+    }
+    expect(await listWorkFiles(LEAVING, work, { entriesMax: 100 })).toEqual(new Map());
+    const more = listWorkFiles(LEAVING, work, { entriesMax: 99 });
+    await expect(more).rejects.toMatchObject({ code: 'STEP_WORK_TOO_MANY' });
+    rmSync(work, { recursive: true });
+  });
+
+  test('is not looked at on when the build is to stop, however many files a folder has', async () => {
+    const work = join(base, 'outs/wide');
+    mkdirSync(work);
+    for (let i = 0; i < 2500; i++) symlinkSync('nowhere', join(work, `${i}`));
+    const [stop, why] = [new AbortController(), new Error('enough')];
+    const ended = listWorkFiles(LEAVING, work, { signal: stop.signal, entriesMax: 2000 });
+    setImmediate(() => setImmediate(() => stop.abort(why)));
+    await expect(ended).rejects.toBe(why);
     rmSync(work, { recursive: true });
   });
 
@@ -439,7 +480,7 @@ describe('what a step leaves', () => {
       symlinkSync(join(victim, target), join(work, folder, '\ufffd'));
     }
     writeFileSync(join(work, 'plain'), 'z');
-    expect(await listWorkFiles(work)).toEqual(new Map([['plain', sha256('z')]]));
+    expect(await listWorkFiles(LEAVING, work)).toEqual(new Map([['plain', sha256('z')]]));
     const modes = ['folder', 'file'].map((name) => statSync(join(victim, name)).mode & 0o777);
     expect(modes).toEqual([0o755, 0o644]);
     rmSync(work, { recursive: true });
