@@ -3,7 +3,7 @@
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import { BillCache } from './bill-cache.ts';
 import { BuildInputs } from './build-inputs.ts';
@@ -17,7 +17,7 @@ import { type BuildSandbox, probeSandbox } from './preflight.ts';
 import { removeTree } from './remove-tree.ts';
 import type { BuildIdentity } from './statements.ts';
 import { StepCache } from './step-cache.ts';
-import { sweepLeftovers } from './sweep.ts';
+import { besideOut, replacedBy, sweepBeside, sweepLeftovers } from './sweep.ts';
 
 export interface BuildRequest {
   readonly definition: BuildDefinition;
@@ -71,10 +71,11 @@ export async function build(request: BuildRequest): Promise<BuildSummary> {
   const startedMs = performance.now();
   checkLock(request.definition, request.lock);
   const out = resolve(request.out);
+  await sweepBeside(out);
   await checkOut(out, request.replace);
   refuseOutInside(out, request);
   const id = randomBytes(6).toString('hex');
-  const beside = join(dirname(out), `.${basename(out)}.${id}.new`);
+  const beside = besideOut(out, 'new');
   const work = join(request.conditions?.workFolder ?? join(request.cache, 'work'), id);
   const probe = request.sandbox ?? probeSandbox(request.signal);
   // It is waited for later, and something else may fail before.
@@ -158,7 +159,7 @@ export async function checkOut(out: string, replace: boolean): Promise<void> {
 }
 
 export async function replaceOut(beside: string, out: string): Promise<void> {
-  const old = `${beside}.old`;
+  const old = replacedBy(beside);
   const had = await rename(out, old).then(
     () => true,
     () => false,

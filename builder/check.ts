@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds twice under changed conditions, and says what differs, where, and why [docs/spec/build-check.md].
 
-import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Rejection } from '../core/faults.ts';
 import type { Difference, DifferenceCause } from '../core/intoto/rebuild.ts';
 import { type BuildRequest, build, checkOut, replaceOut } from './build.ts';
@@ -24,6 +23,7 @@ import { findTool } from './host-tool.ts';
 import { wantedBlobs } from './inputs/blobs.ts';
 import type { BuildSummary } from './output-folder.ts';
 import { removeTree } from './remove-tree.ts';
+import { besideOut, sweepBeside } from './sweep.ts';
 import { tracePath } from './trace.ts';
 
 export interface CheckReport {
@@ -56,9 +56,10 @@ const APART_MS = 2000;
  */
 export async function checkBuild(request: BuildRequest): Promise<CheckReport> {
   const out = resolve(request.out);
+  await sweepBeside(out);
   await checkOut(out, request.replace);
   await mkdir(request.cache, { recursive: true });
-  const folder = join(dirname(out), `.${basename(out)}.${randomBytes(6).toString('hex')}.check`);
+  const folder = besideOut(out, 'check');
   const changeable = whatCanChange(request);
   const conditions = await changedConditions(changeable);
   const run: CheckRun = { request, folder, conditions, nowMs: Date.now() };

@@ -2,22 +2,14 @@
 // The control group of a step: what bounds memory and processes of the step as a whole [docs/spec/build-type.md §Limits]. Its files in
 // version 2 [Linux Documentation/admin-guide/cgroup-v2.rst] and in version 1 [the same, cgroup-v1/memory.rst and pids.rst].
 
-import { randomBytes } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmdirSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { quote, Unavailable } from '../core/faults.ts';
 import type { SandboxLimits } from '../core/intoto/provenance.ts';
 import { type Delegation, findDelegation } from './delegation.ts';
 import { BUILDER } from './faults.ts';
 import { runTool } from './host-tool.ts';
+import { isDead, processMark } from './process-mark.ts';
 import { DEFAULT_LIMITS, LOOK_INTERVAL_MS, type StepLimits } from './resource-limits.ts';
 
 type Bounds = Pick<StepLimits, 'memorySizeBytesMax' | 'processesMax'>;
@@ -62,7 +54,7 @@ export class ControlGroup {
   static make(bounds: Bounds): ControlGroup {
     const delegation = findDelegation();
     if (delegation === undefined) throw groupFailed('a place for a control group', 'none');
-    const group = new ControlGroup(delegation, nameOfGroup());
+    const group = new ControlGroup(delegation, `${PREFIX}${processMark()}`);
     try {
       for (const folder of group.#folders) mkdirSync(folder);
       group.#setBounds(bounds);
@@ -176,8 +168,7 @@ export class ControlGroup {
   /** Removes the groups of builders that were killed, from where this one would make its own. */
   static async sweep(): Promise<void> {
     const delegation = findDelegation();
-    // A /proc of other process numbers would call living builders dead.
-    if (delegation === undefined || readlinkSync('/proc/self') !== String(process.pid)) return;
+    if (delegation === undefined) return;
     const names = [delegation.memory, delegation.pids].flatMap((folder) => readdirSync(folder));
     for (const name of new Set(names.filter(isLeftover))) {
       // What cannot be removed is in nobody's way.
@@ -197,25 +188,11 @@ function killEach(processes: string): void {
   }
 }
 
-/** Says whose a group is: the builder's process, by number and start, and in which space of numbers. */
-function nameOfGroup(): string {
-  return ['waybill', ownPidSpace(), process.pid, startOf('self'), randomBytes(6).toString('hex')].join('-');
-}
+const PREFIX = 'waybill-';
 
-/** Whether a name is that of a group whose builder is dead. Of builders in other spaces of process numbers we cannot tell. */
+/** Whether a name is that of a group whose builder is dead. */
 function isLeftover(name: string): boolean {
-  const [, space, pid = '', start] = /^waybill-(\d+)-(\d+)-(\d+)-[0-9a-f]{12}$/.exec(name) ?? [];
-  return space !== undefined && space === ownPidSpace() && startOf(pid) !== start;
-}
-
-const ownPidSpace = (): string | undefined => /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0];
-
-/** When a process started, in ticks since the machine did; undefined if none lives by that number [Linux proc_pid_stat(5)]. */
-function startOf(pid: string): string | undefined {
-  const stat = readIfThere(`/proc/${pid}/stat`);
-  // The second field stands in parentheses and may hold anything; the third is the state, the 22nd the start.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return /^[ZX]/.test(fields[0] ?? '') ? undefined : fields[19];
+  return name.startsWith(PREFIX) && isDead(name.slice(PREFIX.length)) === true;
 }
 
 function readIfThere(path: string): string {

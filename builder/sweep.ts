@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What killed builds left: in the cache, where builds under way look the same, hence the age; and control groups, which say whose they are.
+// What killed builds left: in the cache, where builds under way look the same, hence the age; control groups and what is beside output folders,
+// which say whose they are.
 
-import { readdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { ControlGroup } from './control-group.ts';
+import { isDead, processMark } from './process-mark.ts';
 import { removeTree } from './remove-tree.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -24,6 +26,39 @@ export async function sweepLeftovers(cache: string): Promise<void> {
   for (const folder of ['roots', 'store/sha256', 'steps/sha256', 'steps', 'sboms'])
     await sweepOld(join(cache, folder), 'new-', LEFTOVER_AGE_MS);
   for (const folder of ['steps', 'sboms']) await sweepKept(join(cache, folder));
+}
+
+/** Where to write what becomes an output folder, or is compared before one is made. */
+export function besideOut(out: string, kind: 'new' | 'check'): string {
+  return join(dirname(out), `.${basename(out)}.${processMark()}.${kind}`);
+}
+
+/** Where the folder is that is replaced, until it is. */
+export function replacedBy(beside: string): string {
+  return `${beside}.old`;
+}
+
+/**
+ * Removes what killed builds left beside this output folder. An earlier build that one of them had moved away to replace it is put back if
+ * there is no other.
+ */
+export async function sweepBeside(out: string): Promise<void> {
+  const prefix = `.${basename(out)}.`;
+  for (const name of await readdir(dirname(out)).catch(() => [])) {
+    const [, mark = '', kind] = /^([0-9a-f-]+)\.(new|check|new\.old)$/.exec(name.slice(prefix.length)) ?? [];
+    if (!name.startsWith(prefix) || kind === undefined) continue;
+    const path = join(dirname(out), name);
+    const dead = isDead(mark);
+    if (dead === false) continue;
+    if (dead === undefined) await removeOld(path, LEFTOVER_AGE_MS);
+    else if (kind === 'new.old' && !(await isThere(out))) await rename(path, out).catch(() => undefined);
+    // What cannot be removed is in nobody's way.
+    else await removeTree(path).catch(() => undefined);
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
 /** Once a day: there may be many. */
