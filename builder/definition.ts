@@ -187,7 +187,9 @@ export function describeInput(input: InputDefinition): Record<string, Json> {
 }
 
 function parseInput([name, node]: readonly [string, DocumentNode]): readonly [string, InputDefinition] {
-  if (!NAME.test(name)) throw node.wrong(`expected a name of lower-case letters, digits and hyphens`);
+  if (!NAME.test(name)) {
+    throw node.wrongName(`expected a name of lower-case letters, digits and hyphens, got ${quote(name)}`);
+  }
   if (node.field('kind').value !== 'debian') return [name, parseDeclared(name, node)];
   node.only('kind', 'role', 'distribution', 'suite', 'components', 'architecture', 'keyring', 'packages');
   const word = (of: DocumentNode, what: string) => of.matching(/^[a-z0-9][a-z0-9-]{0,62}$/, what);
@@ -247,9 +249,9 @@ function argument(node: DocumentNode): string {
 
 function parseVariable([name, node]: readonly [string, DocumentNode]): readonly [string, string] {
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-    throw node.wrong('expected the name of an environment variable');
+    throw node.wrongName(`expected the name of an environment variable, got ${quote(name)}`);
   if (FIXED_ENVIRONMENT.includes(name)) {
-    throw node.wrong(`expected a variable that the sandbox does not set itself, got ${quote(name)}`);
+    throw node.wrongName(`expected a variable that the sandbox does not set itself, got ${quote(name)}`);
   }
   return [name, node.value === '' ? '' : argument(node)];
 }
@@ -392,7 +394,7 @@ function orderSteps(steps: readonly { step: StepDefinition; node: DocumentNode }
 }
 
 function place(node: DocumentNode): string {
-  return node.context.locate?.(node.pointer) ?? node.pointer;
+  return node.context.locate?.(node.pointer, 'value') ?? node.pointer;
 }
 
 function duplicate(node: DocumentNode, what: string): Rejection {

@@ -84,7 +84,8 @@ export function openYaml(
   });
   const problem = document.errors[0] ?? document.warnings[0] ?? strayKey(document);
   if (problem !== undefined) throw refuse(`expected YAML: ${problem.message}`, place(problem.pos[0]));
-  const locate = (pointer: string): string => place(offsetOf(document.contents, pointer));
+  const locate = (pointer: string, part: 'value' | 'name'): string =>
+    place(offsetOf(document.contents, pointer, part));
   let json: string;
   try {
     json = JSON.stringify(document.toJS({ maxAliasCount: 0 })) ?? 'null';
@@ -120,8 +121,8 @@ function strayKey(document: Document): { message: string; pos: [number, number] 
   return undefined;
 }
 
-/** Offset of the node that a JSON pointer names, or of its nearest parent. */
-function offsetOf(root: Node | null, pointer: string): number {
+/** Offset of the node that a JSON pointer names, or of its key, or of its nearest parent. */
+function offsetOf(root: Node | null, pointer: string, part: 'value' | 'name'): number {
   let node: unknown = root;
   let offset = root?.range?.[0] ?? 0;
   for (const token of pointer.split('/').slice(1)) {
@@ -138,5 +139,5 @@ function offsetOf(root: Node | null, pointer: string): number {
       offset = (node as Node | undefined)?.range?.[0] ?? offset;
     } else return offset;
   }
-  return (node as Node | null)?.range?.[0] ?? offset;
+  return part === 'name' ? offset : ((node as Node | null)?.range?.[0] ?? offset);
 }

@@ -10,8 +10,8 @@ import { type Json, type JsonObject, parseStrictJson } from './strict-json.ts';
 export interface DocumentContext {
   /** Makes the fault of the document's kind. */
   readonly refuse: (message: string, at: string) => Rejection;
-  /** Turns a pointer into a place for people (`file:line:column`); the pointer itself by default. */
-  readonly locate?: (pointer: string) => string;
+  /** Turns a pointer into a place for people (`file:line:column`), of the value or of its name; the pointer itself by default. */
+  readonly locate?: (pointer: string, part: 'value' | 'name') => string;
 }
 
 /** One value of a document, with its place. All reading methods throw the context's fault. */
@@ -28,7 +28,16 @@ export class DocumentNode {
 
   /** The fault for this place: "expected …, got …". */
   wrong(message: string): Rejection {
-    return this.context.refuse(message, this.context.locate?.(this.pointer) ?? this.place());
+    return this.wrongIn('value', message);
+  }
+
+  /** The fault for the name of this member. */
+  wrongName(message: string): Rejection {
+    return this.wrongIn('name', message);
+  }
+
+  private wrongIn(part: 'value' | 'name', message: string): Rejection {
+    return this.context.refuse(message, this.context.locate?.(this.pointer, part) ?? this.place());
   }
 
   /** The pointer for people: the names in it are foreign text, and may be long. */
@@ -73,7 +82,7 @@ export class DocumentNode {
   only(...names: readonly string[]): this {
     for (const name of Object.keys(this.object())) {
       if (!names.includes(name)) {
-        throw this.child(name, null).wrong(
+        throw this.child(name, null).wrongName(
           `unknown member ${quote(name)}; known here: ${names.length === 0 ? 'none' : names.join(', ')}`,
         );
       }

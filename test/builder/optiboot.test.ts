@@ -170,7 +170,7 @@ describe('the command line', () => {
     writeFileSync(bad, readFileSync(definition, 'utf8').replace('suite: bookworm', 'sweet: bookworm'));
     const result = await run(['lock', bad]);
     expect(result.code).toBe(EXIT.usage);
-    expect(result.stderr).toMatch(/DEFINITION_MALFORMED: unknown member "sweet"[\s\S]*bad\.yaml:13:12/);
+    expect(result.stderr).toMatch(/DEFINITION_MALFORMED: unknown member "sweet"[\s\S]*bad\.yaml:13:5/);
   });
 
   test.each([

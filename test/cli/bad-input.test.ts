@@ -110,7 +110,7 @@ const LINES: readonly BadLine[] = [
     argv: ['lock', 'unknown.yaml'],
     code: 'DEFINITION_MALFORMED',
     exit: 2,
-    says: /at: unknown\.yaml:2:\d+: "nonsense: 1"/,
+    says: /at: unknown\.yaml:2:1: "nonsense: 1"/,
   },
   {
     argv: ['lock', 'twice.yaml'],
@@ -128,7 +128,7 @@ const LINES: readonly BadLine[] = [
     argv: [...gate, '--policy', 'unknown.yaml', ...registry],
     code: 'POLICY_MALFORMED',
     exit: 2,
-    says: /unknown\.yaml:2:/,
+    says: /unknown\.yaml:2:1:/,
   },
   {
     argv: [...add, '--device-policy', 'twice.yaml'],
