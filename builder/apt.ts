@@ -11,6 +11,7 @@ import type { DebianInput } from './definition.ts';
 import { BUILDER } from './faults.ts';
 import { runTool, type ToolResult } from './host-tool.ts';
 import type { LockedDebian, LockedPackage } from './lock-file.ts';
+import { nearNames } from './near-names.ts';
 
 /** What an archive must be for several inputs to share one download of its index. */
 export type Archive = Pick<
@@ -60,11 +61,12 @@ export class AptArchive {
   }
 
   /**
-   * The dependency closure of the named packages in a system where `installed` is there already and is left alone if it serves.
-   * @throws LOCK_PACKAGE_UNKNOWN, LOCK_CLOSURE_UNRESOLVABLE
+   * The dependency closure of packages of an input, of all that it names or of these, in a system where `installed` is there already and is left
+   * alone if it serves. @throws LOCK_PACKAGE_UNKNOWN, LOCK_CLOSURE_UNRESOLVABLE
    */
   async resolve(
-    packages: readonly string[],
+    input: DebianInput,
+    packages: readonly string[] = input.packages,
     installed: readonly LockedPackage[] = [],
   ): Promise<LockedPackage[]> {
     await writeFile(join(this.folder, 'status'), await this.#describeInstalled(installed));
@@ -75,11 +77,7 @@ export class AptArchive {
           result.stderr,
         );
       if (unknown !== null) {
-        const name = unknown[1] ?? unknown[2] ?? '';
-        throw BUILDER.reject(
-          'LOCK_PACKAGE_UNKNOWN',
-          `expected a package of ${this.archive.suite}, got ${quote(name)}`,
-        );
+        throw await this.#unknown(unknown[1] ?? unknown[2] ?? '', input);
       }
       throw BUILDER.reject(
         'LOCK_CLOSURE_UNRESOLVABLE',
@@ -91,6 +89,20 @@ export class AptArchive {
       .split('\n')
       .filter((line) => line !== '');
     return lines.map((line) => parseUri(line, this.archive.mirror));
+  }
+
+  async #unknown(name: string, input: DebianInput): Promise<Error> {
+    const environment = { APT_CONFIG: join(this.folder, 'apt.conf') };
+    const { stdout } = await runTool('apt-cache', ['pkgnames'], { signal: this.signal, environment });
+    const near = nearNames(name, stdout.toString('utf8').split('\n'));
+    const hint = near.length === 0 ? '' : `; near it is ${near.map(quote).join(', ')}`;
+    const { distribution, suite, components } = this.archive;
+    const where = `${distribution} ${suite} (${components.join(', ')})`;
+    return BUILDER.reject(
+      'LOCK_PACKAGE_UNKNOWN',
+      `expected input ${input.name} to name packages of ${where}, got ${quote(name)}${hint}`,
+      { at: input.placeOf(name) },
+    );
   }
 
   /** The status file of a system where these packages are installed. What the index holds no more is known by name and version alone. */

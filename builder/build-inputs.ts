@@ -219,23 +219,27 @@ export class BuildInputs {
 
   #wantedPackage(entry: LockedPackage): Wanted {
     const { snapshot } = this.#request;
+    const input = this.#inputOf(entry);
     return wantedPackage(entry, {
-      mirrorOf: (one) => this.#mirrorOf(one),
+      input: input.name,
+      mirrorOf: () => this.#mirrorOf(input),
       snapshot: snapshot === undefined ? undefined : checkMirror(snapshot),
     });
   }
 
-  /** The mirror of a package's input, found once an input. */
-  #mirrorOf(entry: LockedPackage): Promise<string> {
+  #inputOf(entry: LockedPackage): DebianInput {
     const { lock, definition } = this.#request;
     const holder = debianInputs(lock).find(({ packages }) => packages.includes(entry));
     const input = definition.inputs.find(
       (one): one is DebianInput => one.kind === 'debian' && one.name === holder?.name,
     );
     if (input === undefined) throw new Error(`package ${entry.name} of no input`);
-    const mirror = this.#mirrors.get(input.name) ?? findMirror(input, this.#request);
-    this.#mirrors.set(input.name, mirror);
-    return mirror;
+    return input;
+  }
+
+  /** The mirror of an input, found once. */
+  #mirrorOf(input: DebianInput): Promise<string> {
+    return once(this.#mirrors, input.name, () => findMirror(input, this.#request));
   }
 
   async #fetch(wanted: readonly Wanted[]): Promise<void> {

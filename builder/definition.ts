@@ -24,6 +24,8 @@ export interface DebianInput {
   /** Absolute, or relative to the folder of the definition. */
   readonly keyring: string;
   readonly packages: readonly string[];
+  /** Where the definition names a package, for messages; undefined if it does not. */
+  readonly placeOf: (packageName: string) => string | undefined;
 }
 
 export type InputDefinition = DebianInput | MountedInput | OciInput;
@@ -182,7 +184,7 @@ export function describeInput(input: InputDefinition): Record<string, Json> {
     const { name: _, ...rest } = input;
     return { ...rest } as Record<string, Json>;
   }
-  const { name: _, components, packages, ...rest } = input;
+  const { name: _, placeOf: __, components, packages, ...rest } = input;
   return { ...rest, components: [...components].sort(), packages: [...packages].sort() };
 }
 
@@ -207,6 +209,11 @@ function parseInput([name, node]: readonly [string, DocumentNode]): readonly [st
       architecture: word(node.field('architecture'), 'an architecture such as amd64'),
       keyring: node.field('keyring').matching(/^[^\0\n]+$/, 'a path'),
       packages: list(node.field('packages'), PACKAGE, 'a package name'),
+      placeOf: (packageName) => {
+        const named = node.field('packages').elements();
+        const found = named.find((one) => one.value === packageName);
+        return found === undefined ? undefined : place(found);
+      },
     },
   ];
 }

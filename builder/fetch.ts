@@ -4,13 +4,19 @@
 
 import { createReadStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Rejection, Unavailable } from '../core/faults.ts';
+import { printable, Rejection, Unavailable } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
 import type { ContentStore, Pinned } from './store.ts';
 
 /** Where a blob can be had: a location, or something that makes its bytes. */
-export type Place = URL | ((signal: AbortSignal | undefined) => AsyncIterable<Uint8Array>);
+export type Place = URL | Source;
+
+export interface Source {
+  /** Where the bytes come from in the end, for messages. */
+  readonly from: string;
+  readonly read: (signal: AbortSignal | undefined) => AsyncIterable<Uint8Array>;
+}
 
 /** A blob that a build needs. */
 export interface Wanted extends Pinned {
@@ -51,14 +57,14 @@ const CONCURRENCY = 4;
 /** A package as a blob. */
 export function wantedPackage(
   entry: LockedPackage,
-  options: Pick<FetchOptions, 'mirrorOf' | 'snapshot'>,
+  options: Pick<FetchOptions, 'mirrorOf' | 'snapshot'> & { readonly input?: string },
 ): Wanted {
   const { sha256, sizeBytes, name, version } = entry;
   const encoded = entry.path.split('/').map(encodeURIComponent).join('/');
   return {
     sha256,
     sizeBytes,
-    what: `${name} ${version}`,
+    what: `${name} ${version}${options.input === undefined ? '' : ` of input ${options.input}`}`,
     places: async () => {
       const bases = [await options.mirrorOf(entry), options.snapshot];
       return bases.flatMap((base) => (base === undefined ? [] : [new URL(encoded, base)]));
@@ -163,7 +169,7 @@ async function fetchBlob(store: ContentStore, wanted: Wanted, options: BlobOptio
 }
 
 async function take(store: ContentStore, wanted: Wanted, place: Place, options: BlobOptions): Promise<void> {
-  const { what } = wanted;
+  const what = whatFrom(wanted.what, place);
   const file = place instanceof URL && place.protocol === 'file:';
   try {
     await store.take(wanted, what, open(place, what, options));
@@ -180,13 +186,14 @@ async function take(store: ContentStore, wanted: Wanted, place: Place, options: 
  */
 export async function addBlob(
   store: ContentStore,
-  what: string,
+  wanted: string,
   place: Place,
   options: Pick<BlobOptions, 'signal' | 'stallTimeoutMs'> & {
     readonly sha256?: string;
     readonly sizeBytesMax?: number;
   },
 ): Promise<Pinned> {
+  const what = whatFrom(wanted, place);
   const file = place instanceof URL && place.protocol === 'file:';
   let added: Pinned;
   try {
@@ -205,12 +212,25 @@ export async function addBlob(
   return added;
 }
 
+const URL_LENGTH_MAX = 300;
+
+/** What is fetched and where from, without who asks: that is nobody else's. */
+function whatFrom(what: string, place: Place): string {
+  const given = place instanceof URL ? place.href : place.from;
+  const from = withoutUser(given);
+  return `${what} from ${from.length > URL_LENGTH_MAX ? `${from.slice(0, URL_LENGTH_MAX)}…` : from}`;
+}
+
+function withoutUser(text: string): string {
+  return printable(text.replace(/([a-z+]+:\/\/)[^/\s]*@/g, '$1'));
+}
+
 function open(
   place: Place,
   what: string,
   options: Pick<BlobOptions, 'signal' | 'stallTimeoutMs'>,
 ): AsyncIterable<Uint8Array> {
-  if (typeof place === 'function') return place(options.signal);
+  if (!(place instanceof URL)) return place.read(options.signal);
   return place.protocol === 'file:' ? readMirror(place) : download(place, what, options);
 }
 
@@ -225,13 +245,13 @@ function asFetchFault(cause: unknown, what: string, file: boolean): unknown {
       cause,
     });
   }
-  return BUILDER.unavailable('FETCH_UNREACHABLE', `expected ${what}, got ${reason}`, {
+  return BUILDER.unavailable('FETCH_UNREACHABLE', `expected ${what}, got ${withoutUser(reason)}`, {
     cause,
   });
 }
 
 function gone(what: string, got: string): Rejection {
-  return BUILDER.reject('FETCH_GONE', `expected ${what} on the mirror, got ${got}`);
+  return BUILDER.reject('FETCH_GONE', `expected ${what}, got ${got}`);
 }
 
 async function* readMirror(url: URL): AsyncIterable<Uint8Array> {

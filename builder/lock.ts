@@ -114,7 +114,7 @@ async function upgradePackage(
   if (locked === undefined) throw unknown(name, `a locked package of input ${input.name}`);
   const archive = await archives.open(input);
   const others = old.packages.filter((entry) => entry !== locked);
-  const fresh = new Map((await archive.resolve([name], others)).map((entry) => [entry.name, entry]));
+  const fresh = new Map((await archive.resolve(input, [name], others)).map((entry) => [entry.name, entry]));
   const kept = old.packages.filter((entry) => !fresh.has(entry.name));
   const { inReleaseSha256, signers } = archive;
   return {
@@ -164,7 +164,7 @@ async function lockDebian(
   options: LockOptions,
 ): Promise<LockedDebian> {
   const opened = await archives.open(input);
-  const packages: LockedPackage[] = sortPackages(await opened.resolve(input.packages));
+  const packages: LockedPackage[] = sortPackages(await opened.resolve(input));
   options.onProgress?.(`${input.name}: ${packages.length} packages`);
   const { inReleaseSha256, signers } = opened;
   return { name: input.name, kind: 'debian', suite: input.suite, inReleaseSha256, signers, packages };
@@ -175,7 +175,7 @@ async function lockFile(
   store: ContentStore,
   signal: AbortSignal | undefined,
 ): Promise<LockedFile> {
-  const pinned = await addBlob(store, `file ${name}`, new URL(url), { signal, sha256 });
+  const pinned = await addBlob(store, `input ${name}`, new URL(url), { signal, sha256 });
   return { name, kind: 'file', url, ...pinned };
 }
 

@@ -4,7 +4,7 @@
 import { lstat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { BUILDER } from '../faults.ts';
-import type { Place, Wanted } from '../fetch.ts';
+import type { Source, Wanted } from '../fetch.ts';
 import { packFolder } from './folder.ts';
 import { GitObjects } from './git.ts';
 import type { LockedCommit, LockedMounted, LockedOci } from './locked.ts';
@@ -14,25 +14,27 @@ import { imageBlobs } from './oci.ts';
 export function wantedBlobs(input: LockedMounted | LockedOci, base: string | undefined): Wanted[] {
   switch (input.kind) {
     case 'file':
-      return [fileBlob(input, `file ${input.name}`)];
+      return [fileBlob(input, `input ${input.name}`)];
     case 'folder': {
       const { sha256, sizeBytes, name } = input;
       const folder = base === undefined ? undefined : resolve(base, input.path);
-      const what = `folder ${name}`;
-      const pack: Place = async function* () {
+      const what = `input ${name}`;
+      const read = async function* () {
         if (folder === undefined || (await lstat(folder).catch(() => undefined)) === undefined) {
-          throw BUILDER.reject('FETCH_GONE', `expected ${what} beside the definition, got none`);
+          throw BUILDER.reject('FETCH_GONE', `expected folder ${name} beside the definition, got none`);
         }
         yield* packFolder(folder, name);
       };
-      return [{ sha256, sizeBytes, what, places: async () => [pack] }];
+      return [{ sha256, sizeBytes, what, places: async () => [{ from: `folder ${input.path}`, read }] }];
     }
     case 'git':
-      return [commitBlob(input, `git ${input.name}`)];
+      return [commitBlob(input, `input ${input.name}`)];
     case 'west':
       return [
-        ...input.projects.map((project) => commitBlob(project, `project ${project.project}`)),
-        ...input.blobs.map((blob) => fileBlob(blob, `blob ${blob.path}`)),
+        ...input.projects.map((project) =>
+          commitBlob(project, `project ${project.project} of input ${input.name}`),
+        ),
+        ...input.blobs.map((blob) => fileBlob(blob, `${blob.path} of input ${input.name}`)),
       ];
     case 'oci':
       return imageBlobs(input);
@@ -52,7 +54,7 @@ interface Located {
 /** The archive of a commit's tree, made by git anew; the digest says whether it is the one locked. */
 function commitBlob(locked: LockedCommit, what: string): Wanted {
   const { sha256, sizeBytes } = locked;
-  const place: Place = async function* (signal) {
+  const read: Source['read'] = async function* (signal) {
     const objects = await GitObjects.open(locked.commit, signal);
     try {
       const recurse = locked.submodules.length > 0;
@@ -61,5 +63,10 @@ function commitBlob(locked: LockedCommit, what: string): Wanted {
       await objects.close();
     }
   };
-  return { sha256, sizeBytes, what, places: async () => [place] };
+  return {
+    sha256,
+    sizeBytes,
+    what,
+    places: async () => [{ from: `commit ${locked.commit} of ${locked.url}`, read }],
+  };
 }

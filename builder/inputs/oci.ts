@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
 import { quote } from '../../core/faults.ts';
 import { BUILDER } from '../faults.ts';
-import { addBlob, download, type Place, type Wanted } from '../fetch.ts';
+import { addBlob, download, type Source, type Wanted } from '../fetch.ts';
 import type { StepRoot } from '../root.ts';
 import { openTree } from '../sealed-tree.ts';
 import type { ContentStore, Pinned } from '../store.ts';
@@ -40,7 +40,7 @@ export async function lockImage(
     const sha256 = digest.slice('sha256:'.length);
     const place = manifestPlace(image, sha256);
     const limits = { signal, sha256, sizeBytesMax: DOCUMENT_SIZE_BYTES_MAX };
-    const added = await addBlob(store, `manifest of image ${name}`, place, limits);
+    const added = await addBlob(store, `manifest of input ${name}`, place, limits);
     return { pinned: added, node: openDocument(await readFile(store.path(sha256)), name) };
   };
   let found = await fetchDocument(input.digest);
@@ -98,12 +98,12 @@ export function imageBlobs(locked: LockedOci): Wanted[] {
   const { name, image, index, sha256, sizeBytes } = locked;
   const manifest = (pinned: Pinned): Wanted => ({
     ...pinned,
-    what: `manifest of image ${name}`,
+    what: `manifest of input ${name}`,
     places: async () => [manifestPlace(image, pinned.sha256)],
   });
   const blob = (pinned: Pinned): Wanted => ({
     ...pinned,
-    what: `layer of image ${name}`,
+    what: `layer of input ${name}`,
     places: async () => [registryPlace(image, `blobs/sha256:${pinned.sha256}`, {})],
   });
   return [
@@ -120,19 +120,19 @@ function manifestPlace(image: string, sha256: string) {
 }
 
 /** Something of a repository; if the registry wants a token it is asked for as anybody, without any account. */
-function registryPlace(image: string, path: string, headers: Record<string, string>) {
+function registryPlace(image: string, path: string, headers: Record<string, string>): Source {
   const slash = image.indexOf('/');
   const [host, repository] = [image.slice(0, slash), image.slice(slash + 1)];
   // A registry on this machine is reached without TLS, as other tools do; digests decide everywhere.
   const scheme = /^(?:127\.0\.0\.1|localhost)(?::|$)/.test(host) ? 'http' : 'https';
   const url = new URL(`${scheme}://${host}/v2/${repository}/${path}`);
-  const place = async function* (signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+  const read = async function* (signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
     const token = await askToken(url, headers, signal);
     const authorization: Record<string, string> =
       token === undefined ? {} : { authorization: `Bearer ${token}` };
     yield* download(url, `${quote(path)} of ${image}`, { signal, headers: { ...headers, ...authorization } });
   };
-  return place satisfies Place;
+  return { from: url.href, read };
 }
 
 /** The token service that a registry names in its refusal [OCI-distribution-v1.1.0 §endpoints]; undefined if none is needed. */

@@ -186,7 +186,7 @@ class Resolver {
         const refused = refuseLocation(blob.url, ['https:', 'http:', 'file:']);
         if (refused !== undefined) throw westUnusable(name, `${quote(blob.path)}: ${refused}`);
         const { signal, store } = this.#options;
-        const what = `blob ${blob.path}`;
+        const what = `${blob.path} of input ${this.#input.name}`;
         const pinned = await addBlob(store, what, new URL(blob.url), { signal, sha256: blob.sha256 });
         const path = `${project.path}/zephyr/blobs/${blob.path}`;
         found.push({ project: name, path, url: blob.url, ...pinned });

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { fetchPackages } from '../../builder/fetch.ts';
+import { fetchBlobs, fetchPackages, wantedPackage } from '../../builder/fetch.ts';
 import type { LockedPackage } from '../../builder/lock-file.ts';
 import { ContentStore, cacheFolder } from '../../builder/store.ts';
 import { type Mirror, serveMirror } from './archive.ts';
@@ -91,6 +91,24 @@ describe('fetching', () => {
 });
 
 describe('a bad mirror', () => {
+  test('is named with the input, and without who asks it', async () => {
+    mirror.behave((_, bytes, response) => {
+      response.end(Buffer.alloc(bytes.length, 'x'));
+      return true;
+    });
+    const from = (url: string) => [wantedPackage(first, { input: 'tools', mirrorOf: async () => url })];
+    const said = /^expected p0 1 of input tools from http:\/\/127\.0\.0\.1:\d+\/pool\/\S+ with SHA-256 /;
+    await expect(fetchBlobs(store, from(mirror.url), {})).rejects.toMatchObject({
+      code: 'FETCH_DIGEST_MISMATCH',
+      message: expect.stringMatching(said),
+    });
+    const asked = from(mirror.url.replace('://', '://user:secret@'));
+    await expect(fetchBlobs(store, asked, {})).rejects.toMatchObject({
+      code: 'FETCH_UNREACHABLE',
+      message: expect.not.stringContaining('secret'),
+    });
+  });
+
   test.each<[string, Parameters<Mirror['behave']>[0]]>([
     [
       'FETCH_DIGEST_MISMATCH',

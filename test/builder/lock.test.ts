@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { lockInputs } from '../../builder/lock.ts';
 import { checkLock, debianInputs, formatLock, type Lock, parseLock } from '../../builder/lock-file.ts';
+import { nearNames } from '../../builder/near-names.ts';
 import { ARCHITECTURE, type Archive, makeArchive } from './archive.ts';
 import { readYaml, stepYaml, yamlOver } from './definitions.ts';
 
@@ -70,6 +71,37 @@ describe('refusals', () => {
     [['broken'], 'LOCK_CLOSURE_UNRESOLVABLE'],
   ])('packages %s: %s', async (packages, expected) => {
     expect(await code(lockOf(packages))).toBe(expected);
+  });
+
+  test('an unknown package is told with its input, its place and names near it', async () => {
+    const fault = (name: string) => lockOf(['app', name]).catch((failure: unknown) => failure);
+    expect(await fault('librayr')).toMatchObject({
+      code: 'LOCK_PACKAGE_UNKNOWN',
+      message:
+        'expected input tools to name packages of waybill-test test (main), got "librayr"; near it is "library"',
+      at: expect.stringMatching(/^waybill\.yaml:14:21: "packages: \[app, librayr\]"$/),
+    });
+    expect(await fault('quite-another')).toMatchObject({
+      message: expect.stringMatching(/got "quite-another"$/),
+    });
+  });
+
+  test.each([
+    ['libc6-dev', ['libc-dev']],
+    ['lbic6-dev', ['libc6-dev', 'libc-dev']],
+    ['mkae', ['make']],
+    ['mk', []],
+    ['mak', ['make', 'mawk']],
+    ['maak', ['mawk']],
+    ['gcc-avrr', ['gcc-avr', 'gcc-arm']],
+    ['gccavr', ['gcc-avr']],
+    ['gcc-axx', ['gcc-arm', 'gcc-avr']],
+    ['gcc-mips', []],
+    ['', []],
+  ])('names near %s: %s', (name, near) => {
+    expect(nearNames(name, ['libc6-dev', 'libc-dev', 'make', 'mawk', 'gcc-avr', 'gcc-arm', ''])).toEqual(
+      near,
+    );
   });
 
   test('an index edited after it was signed', async () => {
