@@ -39,7 +39,7 @@ export function lockVerb(program: Command): void {
     .argument('[file]', 'the definition', 'waybill.yaml')
     .option(
       '--check',
-      'write nothing; exit 1 and name the difference if the lock does not hold what the definition names',
+      'write nothing and fetch nothing; exit 1 and name the difference if the lock does not hold what the definition names',
     )
     .option(
       '--upgrade <input>',

@@ -34,6 +34,8 @@ export async function commandLine(version: string, verb?: string): Promise<Comma
     .description('Signed evidence for firmware, from source to install, checked whole on the device.')
     .version(version)
     .showHelpAfterError('Run with --help to see what is possible.')
+    // As all faults begin, whoever finds them.
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^(?:error: )?/, 'waybill: ')) })
     .exitOverride();
   const chosen = verb !== undefined && Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
   for (const load of chosen === undefined ? Object.values(VERBS) : [chosen]) (await load())(program);

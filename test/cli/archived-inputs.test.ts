@@ -250,6 +250,11 @@ test('when every original is gone, every kind is fetched, built and rebuilt from
   for (const name of ['waybill.yaml', 'waybill.lock']) cpSync(join(work, name), join(alone, name));
   rmSync(work, { recursive: true });
   rmSync(out, { recursive: true });
+  // To see whether a lock fits, nothing of what it names is asked for.
+  const checked = await registry.cli.run(['lock', join(alone, 'waybill.yaml'), '--check'], {
+    env: env('unasked'),
+  });
+  expect([checked.exitCode, existsSync(join(base, 'unasked'))]).toEqual([0, false]);
   const build = (cache: string, ...more: string[]) =>
     registry.cli.run(
       ['build', join(alone, 'waybill.yaml'), '--out', join(base, cache, 'out'), '--json', ...more],
