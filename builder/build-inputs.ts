@@ -17,6 +17,7 @@ import { openInput } from './inputs/mount.ts';
 import { openImageRoot } from './inputs/oci.ts';
 import { debianInputs, type LockedInput, type LockedPackage, outdated } from './lock-file.ts';
 import { checkMirror, findMirror } from './mirror.ts';
+import { paced } from './paced.ts';
 import { packageUrl } from './package-url.ts';
 import { joinPackages, openRoot, type StepRoot } from './root.ts';
 import type { SealedTree } from './sealed-tree.ts';
@@ -120,14 +121,20 @@ export class BuildInputs {
     const name = image?.name ?? rootName(packages);
     const { cache, signal } = this.#request;
     const store = this.#store;
+    const onProgress = (text: string) => this.#progress(text);
     return once(this.#roots, name, () =>
       image?.kind === 'oci'
-        ? openImageRoot(image, { cache, store, fetch: () => this.#fetch(this.#wantedOf(image)) })
+        ? openImageRoot(image, {
+            cache,
+            store,
+            onProgress,
+            fetch: () => this.#fetch(this.#wantedOf(image)),
+          })
         : openRoot(packages, {
             cache,
             store,
             signal,
-            onProgress: (text) => this.#progress(text),
+            onProgress,
             fetch: (wanted) => this.#fetch(wanted.map((entry) => this.#wantedPackage(entry))),
           }),
     );
@@ -142,7 +149,8 @@ export class BuildInputs {
       const { folder, key } = await once(this.#mounts, input.name, () => {
         const fetch = () => this.#fetch(this.#wantedOf(locked));
         const cache = this.#request.conditions?.inputFolder ?? this.#request.cache;
-        return openInput(input, locked, { cache, store: this.#store, fetch });
+        const onProgress = (text: string) => this.#progress(text);
+        return openInput(input, locked, { cache, store: this.#store, onProgress, fetch });
       });
       mounts.push({ name: input.name, folder, key });
     }
@@ -245,16 +253,13 @@ export class BuildInputs {
   async #fetch(wanted: readonly Wanted[]): Promise<void> {
     await this.#fit;
     const { registry, signal } = this.#request;
-    let shownMs = 0;
     const options: BlobOptions = {
       archive: this.#archive,
       registry: registry === undefined ? undefined : checkMirror(registry),
       signal,
-      onProgress: ({ count, of, sizeBytes }) => {
-        if (count < of && performance.now() - shownMs < 1000) return;
-        shownMs = performance.now();
-        this.#progress(`fetched ${count} of ${of} inputs, ${(sizeBytes / 1e6).toFixed(1)} MB`);
-      },
+      onProgress: paced(({ count, of, sizeBytes }) =>
+        this.#progress(`fetched ${count} of ${of} inputs, ${(sizeBytes / 1e6).toFixed(1)} MB`),
+      ),
     };
     this.fetchedSizeBytes += (await fetchBlobs(this.#store, wanted, options)).fetchedSizeBytes;
   }

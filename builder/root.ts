@@ -10,6 +10,7 @@ import { linkAlternatives } from './alternatives.ts';
 import { readBelow } from './confined-path.ts';
 import { BUILDER } from './faults.ts';
 import type { LockedPackage } from './lock-file.ts';
+import { paced } from './paced.ts';
 import { type PackageControl, readControl } from './package-control.ts';
 import { openTree } from './sealed-tree.ts';
 import { type ContentStore, hashFile } from './store.ts';
@@ -108,6 +109,7 @@ async function makeRoot(
 ): Promise<RootIndex> {
   const index: RootIndex = {};
   const claimed = new Map<string, string>();
+  const unpacked = paced(({ count, of }) => options.onProgress?.(`unpacked ${count} of ${of} packages`));
   // base-files brings the links of a merged /usr, which must be there before anything goes through them.
   const first = packages.filter((entry) => entry.name === 'base-files');
   for (const entry of [...first, ...packages.filter((other) => !first.includes(other))]) {
@@ -132,6 +134,7 @@ async function makeRoot(
       }
       claimed.set(file, entry.name);
     }
+    unpacked({ count: Object.keys(index).length, of: packages.length });
   }
   await completeRoot(root);
   const stored = packages.map(({ name, sha256 }) => ({ name, file: options.store.path(sha256) }));

@@ -3,6 +3,7 @@
 
 import { createReadStream } from 'node:fs';
 import type { Json } from '../../core/encoding/strict-json.ts';
+import { paced } from '../paced.ts';
 import { openTree, type SealedTree } from '../sealed-tree.ts';
 import type { ContentStore } from '../store.ts';
 import type { FileInput, MountedInput } from './declared.ts';
@@ -18,6 +19,7 @@ export interface MountOptions {
   readonly store: ContentStore;
   /** Brings the blobs of the input into the store. */
   readonly fetch: () => Promise<void>;
+  readonly onProgress?: (text: string) => void;
 }
 
 /**
@@ -35,7 +37,8 @@ export async function openInput(
     prepare: options.fetch,
     make: async (folder) => {
       const writer = new TreeWriter(folder, { what: `input ${input.name}` });
-      await fill(writer, input, locked, options.store);
+      options.onProgress?.(`unpacking input ${input.name}`);
+      await fill(writer, input, locked, options);
       return null;
     },
     time: INPUT_TIME,
@@ -60,12 +63,15 @@ async function fill(
   writer: TreeWriter,
   input: MountedInput,
   locked: LockedMounted,
-  store: ContentStore,
+  { store, onProgress }: MountOptions,
 ): Promise<void> {
   const what = `input ${locked.name}`;
   if (locked.kind === 'west') {
-    for (const project of locked.projects) {
+    const of = locked.projects.length;
+    const unpacked = paced(({ count }) => onProgress?.(`unpacked ${count} of ${of} projects of ${what}`));
+    for (const [i, project] of locked.projects.entries()) {
       await unpackTar(createReadStream(store.path(project.sha256)), writer, what, { below: project.path });
+      unpacked({ count: i + 1, of });
     }
     for (const blob of locked.blobs) {
       await writer.file(blob.path, 0o644, createReadStream(store.path(blob.sha256)));

@@ -8,6 +8,7 @@ import { type DocumentNode, parseDocument } from '../../core/encoding/document.t
 import { quote } from '../../core/faults.ts';
 import { BUILDER } from '../faults.ts';
 import { addBlob, download, type Source, type Wanted } from '../fetch.ts';
+import { paced } from '../paced.ts';
 import type { StepRoot } from '../root.ts';
 import { openTree } from '../sealed-tree.ts';
 import type { ContentStore, Pinned } from '../store.ts';
@@ -168,8 +169,14 @@ export async function openImageRoot(locked: LockedOci, options: MountOptions): P
     make: async (folder) => {
       const writer = new TreeWriter(folder, { what: `image ${locked.name}`, root: true });
       const diffs = await readDiffs(locked, options.store);
+      const of = locked.layers.length;
+      options.onProgress?.(`unpacking input ${locked.name}`);
+      const unpacked = paced(({ count }) =>
+        options.onProgress?.(`unpacked ${count} of ${of} layers of input ${locked.name}`),
+      );
       for (const [i, layer] of locked.layers.entries()) {
         await applyLayer(options.store.path(layer.sha256), writer, locked.name, diffs[i] ?? '');
+        unpacked({ count: i + 1, of });
       }
       await completeImage(writer);
       return null;
