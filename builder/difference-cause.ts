@@ -142,9 +142,16 @@ function sharedLength(a: string, b: string): number {
   return start + end;
 }
 
+/** Of what is no text. */
+const SHOWN_SIZE_BYTES = 8;
+
 /** What the two have at a place, for people. */
 export function contrastAt({ first, second }: Contents, at: number): string {
-  return contrast(stringAround(first, at), stringAround(second, at));
+  const texts = [stringAround(first, at), stringAround(second, at)] as const;
+  if (texts.join('') !== '') return contrast(...texts);
+  const hex = (bytes: Uint8Array) =>
+    Buffer.from(bytes.subarray(at, at + SHOWN_SIZE_BYTES)).toString('hex') || 'none';
+  return `bytes ${hex(first)} and ${hex(second)}`;
 }
 
 function contrast(first: string, second: string): string {

@@ -276,7 +276,7 @@ export const BUILDER = faultsOf({
   BUILD_FOLDER_OCCUPIED: {
     class: 'rejection',
     meaning: 'The output folder exists already.',
-    remedy: 'Choose another with --out, or replace an earlier build with --force.',
+    remedy: 'Choose another with --out; `waybill build` replaces an earlier build with --force.',
     usage: true,
   },
   BUILD_FOLDER_INSIDE: {

@@ -36,7 +36,8 @@ export async function findMirror(input: DebianInput, choice: MirrorChoice): Prom
   }
   throw BUILDER.reject(
     'LOCK_MIRROR_UNKNOWN',
-    `expected a mirror of ${input.distribution} ${input.suite} (${input.components.join(' ')}), got none`,
+    `expected a mirror of ${input.distribution} ${input.suite} (${input.components.join(', ')}) for ${input.architecture}, which input ` +
+      `${input.name} names, got none`,
   );
 }
 

@@ -115,24 +115,25 @@ async function refuseFailure(
   { root, elsewhere }: StepContext,
 ): Promise<void> {
   if (exitCode === 0) return;
-  const last = quote(log.trim().split('\n').at(-1) ?? '');
+  const line = log.trim().split('\n').at(-1) ?? '';
+  const last = line === '' ? 'its log is empty' : `its log ends with ${quote(line)}`;
   if (over === 'work') {
     throw BUILDER.reject(
       'STEP_WORK_TOO_LARGE',
-      `expected step ${step.name} to keep to ${step.limits.workSizeBytesMax} bytes under /build, got more; its log ends with ${last}`,
+      `expected step ${step.name} to keep to ${step.limits.workSizeBytesMax} bytes under /build, got more; ${last}`,
     );
   }
   if (over === 'memory') {
     throw BUILDER.reject(
       'STEP_MEMORY_TOO_LARGE',
       `expected step ${step.name} to keep to ${step.limits.memorySizeBytesMax} bytes of memory, all its processes and what is in /tmp ` +
-        `and /dev/shm together, got more; its log ends with ${last}`,
+        `and /dev/shm together, got more; ${last}`,
     );
   }
   if (exitCode === undefined) {
     throw BUILDER.reject(
       'STEP_TIMEOUT',
-      `expected step ${step.name} to end within ${step.timeoutMs / 1000} s, got no end; its log ends with ${last}`,
+      `expected step ${step.name} to end within ${step.timeoutMs / 1000} s, got no end; ${last}`,
     );
   }
   // 25 is SIGXFSZ: a file grew past the limit of the step.
@@ -141,7 +142,7 @@ async function refuseFailure(
   const missing = findMissing(log, root, namesMissing(log) ? await elsewhere() : []);
   throw BUILDER.reject(
     'STEP_FAILED',
-    `expected step ${step.name} to succeed, got ${got}; its log ends with ${last}${describeMissing(missing)}`,
+    `expected step ${step.name} to succeed, got ${got}; ${last}${describeMissing(missing)}`,
   );
 }
 

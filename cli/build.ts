@@ -4,19 +4,18 @@
 import { homedir } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { AuditSummary } from '../builder/audited-build.ts';
-import type { BuildEvent, BuildRequest } from '../builder/build.ts';
+import type { BuildRequest } from '../builder/build.ts';
 import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import type { BuildSummary } from '../builder/output-folder.ts';
 import { cacheFolder } from '../builder/store.ts';
 import { quote } from '../core/faults.ts';
+import { showEvents } from './build-events.ts';
 import { hostOption, mirrorOption, readDefinition, readLockFile } from './definition-file.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 
 const LOCAL_BUILDER = 'https://waybill.example/builders/local';
-/** Lines of a failed step's log that are shown. */
-const LOG_TAIL_LINES = 30;
 
 /** The inputs of `build`, the same for the command and for the GitHub action. */
 export interface BuildInputs {
@@ -185,25 +184,6 @@ function checkBuilderId(text: string): string {
   return text;
 }
 
-/** Shows what happens, and the end of the log of a step that fails. */
-function showEvents(progress: (text: string) => void): (event: BuildEvent) => void {
-  const tails = new Map<string, string>();
-  return (event) => {
-    if (event.kind === 'progress') progress(event.text);
-    else if (event.kind === 'log') {
-      tails.set(event.step, ((tails.get(event.step) ?? '') + event.text).slice(-16 * 1024));
-    } else {
-      const tail = (tails.get(event.step) ?? '').trimEnd();
-      if (tail === '') return;
-      const lines = tail.split('\n').slice(-LOG_TAIL_LINES);
-      progress(`the end of the log of step ${event.step}:`);
-      // A log is foreign text: it must not be able to repaint the terminal.
-      for (const line of lines)
-        progress(`  | ${line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '?')}`);
-    }
-  };
-}
-
 async function printCheck(report: CheckReport): Promise<void> {
   const { describeDifference, FIXES } = await import('../builder/difference.ts');
   const { describeClockEscape } = await import('../builder/clock-escapes.ts');
@@ -217,7 +197,8 @@ async function printCheck(report: CheckReport): Promise<void> {
   printLine(`changed     ${report.changed.join(', ')}`);
   if (report.unchanged.length > 0) printLine(`unchanged   ${report.unchanged.join(', ')}: not possible here`);
   const verdict = report.reproducible ? 'the same bytes twice' : 'not reproducible; nothing was kept';
-  printLine(`check       ${report.outputCount} outputs: ${verdict}`);
+  const { outputCount } = report;
+  printLine(`check       ${outputCount} ${outputCount === 1 ? 'output' : 'outputs'}: ${verdict}`);
 }
 
 /** Paths of one package that are printed; `audit.json` has all. */
@@ -229,7 +210,8 @@ const SHOWN_ABSENT_MAX = 10;
 /** Those first that an input would provide. */
 function printAbsent(absent: AuditSummary['absent']): void {
   if (absent.length === 0) return;
-  printLine(`  not found   ${absent.length} names that steps looked for and did not have`);
+  const names = `${absent.length} ${absent.length === 1 ? 'name' : 'names'}`;
+  printLine(`  not found   ${names} that steps looked for and did not have`);
   const hinted = (has: boolean) => absent.filter(({ hint }) => (hint !== undefined) === has);
   for (const { step, name, hint } of [...hinted(true), ...hinted(false)].slice(0, SHOWN_ABSENT_MAX))
     printLine(`    ${step}: ${quote(name)}${hint === undefined ? '' : ` (${hint})`}`);

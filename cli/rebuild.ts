@@ -19,6 +19,7 @@ import type { VerifiedBundle } from '../core/verify/verified.ts';
 import { type ClaimedBuild, fetchNamed, findClaimedBuild } from '../release/build-evidence.ts';
 import type { EvidenceSource } from '../release/evidence.ts';
 import { Registry } from '../release/registry.ts';
+import { showEvents } from './build-events.ts';
 import { hostOption, mirrorOption } from './definition-file.ts';
 import { openYaml, readInput, writeOutput } from './files.ts';
 import { readDigest } from './image.ts';
@@ -131,9 +132,7 @@ async function buildAgain(
     // What was kept of an earlier run would prove nothing.
     fresh: true,
     signal,
-    onEvent: (event) => {
-      if (event.kind === 'progress') progress(event.text);
-    },
+    onEvent: showEvents(progress),
   });
   const compared = await compareRebuild({
     definition,
@@ -232,7 +231,8 @@ async function print(report: RebuildReport, bundle: VerifiedBundle): Promise<voi
   printLine(`${report.product} ${report.version}, image sha256:${report.image.sha256}`);
   for (const { step, name, claimedSha256, rebuiltSha256 } of report.outputs) {
     const same = claimedSha256 === rebuiltSha256;
-    printLine(`  ${same ? 'same    ' : 'differs '}  ${step}/${name}, sha256:${rebuiltSha256}`);
+    const claimed = same ? '' : `, claimed is sha256:${claimedSha256}`;
+    printLine(`  ${same ? 'same    ' : 'differs '}  ${step}/${name}, sha256:${rebuiltSha256}${claimed}`);
   }
   for (const difference of report.differences) printLine(`  ${describeDifference(difference)}`);
   for (const cause of new Set(report.differences.map((difference) => difference.cause))) {

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `bin`: plain JavaScript, so that it starts before anything is built. Runs dist/ if published, else the sources.
 import { existsSync, readFileSync } from 'node:fs';
-import { enableCompileCache } from 'node:module';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 
@@ -19,7 +18,9 @@ if (!supported) {
 // Compiled code is kept beside what builds keep, where any was made, so that a command starts at once; without it all works the same.
 const caches = process.env.XDG_CACHE_HOME ?? '';
 const cache = join(isAbsolute(caches) ? caches : join(homedir(), '.cache'), 'waybill');
-if (isAbsolute(cache) && existsSync(cache)) enableCompileCache(join(cache, 'code'));
+// An older Node has no such function, and would say that before it says its age.
+if (isAbsolute(cache) && existsSync(cache))
+  (await import('node:module')).enableCompileCache(join(cache, 'code'));
 const built = new URL('../dist/cli/main.js', import.meta.url);
 const { main } = await import(existsSync(built) ? built.href : new URL('./main.ts', import.meta.url).href);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));

@@ -318,6 +318,12 @@ describe('outputs that are refused', () => {
     expect(leftovers()).toEqual([]);
   });
 
+  test('a step that says nothing', async () => {
+    await expect(make(stepYaml('exit 3'))).rejects.toMatchObject({
+      message: 'expected step make to succeed, got exit code 3; its log is empty',
+    });
+  });
+
   test('a path through a link', async () => {
     const steps = stepYaml('mkdir real; echo x >real/image.bin; ln -s real out').replace(
       'path: image',

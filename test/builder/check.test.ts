@@ -20,6 +20,7 @@ import {
   findDifferences,
   foldConsequences,
 } from '../../builder/difference.ts';
+import { contrastAt } from '../../builder/difference-cause.ts';
 import { lockInputs } from '../../builder/lock.ts';
 import { formatLock, type Lock } from '../../builder/lock-file.ts';
 import { ContentStore } from '../../builder/store.ts';
@@ -98,6 +99,20 @@ const LEAKS: readonly (readonly [string, string, string, RegExp | undefined])[] 
   ['the locale', 'echo "$LC_ALL" >image.bin', 'size', /^the locale/],
   ['the umask', 'touch f; stat -c %a f >image.bin', 'unknown', /^the umask/],
 ];
+
+test('bytes that are no text are shown as bytes', () => {
+  const contents = (first: readonly number[], second: readonly number[]) => ({
+    first: Buffer.from(first),
+    second: Buffer.from(second),
+    nowMs: 0,
+  });
+  const [one, two] = [
+    [1, 2, 0xff, 4, 5, 6, 7, 8, 9, 10],
+    [1, 0],
+  ];
+  expect(contrastAt(contents(one, two), 1)).toBe('bytes 02ff040506070809 and 00');
+  expect(contrastAt(contents(one, two), 2)).toBe('bytes ff0405060708090a and none');
+});
 
 describe('a leak is found with its cause', () => {
   test.each(LEAKS)(

@@ -142,7 +142,12 @@ describe('refusals', () => {
   });
 
   test('no mirror, no such mirror, and text that is none', async () => {
-    expect(await code(lockInputs(definitionOf(['app']), { folder: '/' }))).toBe('LOCK_MIRROR_UNKNOWN');
+    await expect(lockInputs(definitionOf(['app']), { folder: '/' })).rejects.toMatchObject({
+      code: 'LOCK_MIRROR_UNKNOWN',
+      message: expect.stringMatching(
+        /of waybill-test test \(main\) for \S+, which input tools names, got none$/,
+      ),
+    });
     expect(await code(lockOf(['app'], 'http://127.0.0.1:9/'))).toBe('LOCK_MIRROR_UNREACHABLE');
     for (const text of ['nonsense', 'ftp://host/', 'http://host/ [trusted=yes]', 'http://host/?a']) {
       expect(await code(lockOf(['app'], text))).toBe('LOCK_MIRROR_UNKNOWN');

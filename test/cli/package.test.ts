@@ -2,7 +2,7 @@
 // The package as a user gets it: built, packed, unpacked in an empty folder, and run.
 
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -35,6 +35,16 @@ test('the packed command runs from dist and knows every verb of the sources', as
   const [packed, sources] = [await command(installed), await command(ROOT)];
   expect(packed.stdout).toBe(sources.stdout);
   expect(packed.stderr).toBe('');
+});
+
+test('the command starts on any Node far enough to say that it is too old', async () => {
+  const text = await readFile(join(ROOT, 'cli', 'waybill.js'), 'utf8');
+  // What else is imported before the version is looked at may lack names in an old Node, which is a syntax error there.
+  expect([...text.matchAll(/^import .* from '(.*)';$/gm)].map(([, name]) => name)).toEqual([
+    'node:fs',
+    'node:os',
+    'node:path',
+  ]);
 });
 
 test('the package holds compiled rooms, pages and licence, and no sources or tests', async () => {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill rebuild` against a real registry: from evidence alone to a signed statement that agrees, or differs and says where.
 
-import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -110,6 +110,12 @@ test('a build that does not follow from its evidence is differed from, with plac
   });
   const [report] = await reports(sha256);
   expect(report).toMatchObject({ verdict: 'differs', image: { sha256 } });
+  const read = await registry.cli.run(['rebuild', `sha256:${sha256}`, ...trust(), ...withKey()], {
+    env: env(),
+  });
+  expect(read.stdout).toMatch(
+    new RegExp(`differs +make/image\\.bin, sha256:[0-9a-f]{64}, claimed is sha256:${sha256}\n`),
+  );
 }, 120_000);
 
 test('two builds that claim one image are told apart by who signed; a claim that its definition denies is refused', async () => {
@@ -127,6 +133,27 @@ test('two builds that claim one image are told apart by who signed; a claim that
   const refused = await rebuild(await attested(lied), ...withKey(), '--builder-identity', IDENTITY);
   expect(refused.exitCode).toBe(1);
   expect(codeOf(refused)).toBe('REBUILD_CLAIM_CONTRADICTED');
+}, 120_000);
+
+test('a definition that does not build fails with the end of its log', async () => {
+  const out = await built('broken', stepYaml('echo well made >image.bin'));
+  const digest = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+  const definition = join(out, 'waybill.yaml');
+  const honest = digest(definition);
+  const text = readFileSync(definition, 'utf8');
+  writeFileSync(definition, text.replace('echo well made >image.bin', 'echo nothing to be made; exit 7'));
+  for (const name of readdirSync(join(out, 'statements'))) {
+    const path = join(out, 'statements', name);
+    writeFileSync(path, readFileSync(path, 'utf8').replaceAll(honest, digest(definition)));
+  }
+  const failed = await registry.cli.run(
+    ['rebuild', `sha256:${await attested(out)}`, ...trust(), ...withKey()],
+    { env: env() },
+  );
+  expect(failed.exitCode).toBe(1);
+  expect(failed.stderr).toMatch(
+    /the end of the log of step make:\n +\| nothing to be made\nwaybill: STEP_FAILED: .* exit code 7/,
+  );
 }, 120_000);
 
 test('an image that nobody attested cannot be rebuilt, nor one without anybody to sign', async () => {
