@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The interface through which a host gives its own cryptography and hashing, and the portable one that needs no host.
 
-import { ed25519 } from '@noble/curves/ed25519.js';
-import { p256, p384 } from '@noble/curves/nist.js';
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js';
+import { P256, P384 } from './curve/ecdsa.ts';
+import { verifyEd25519 } from './curve/ed25519.ts';
 
 /** SHA-2, by the names that it has here. */
 export type HashName = 'sha256' | 'sha384' | 'sha512';
@@ -42,7 +42,7 @@ export interface Crypto {
 /** DER before the uncompressed point of an elliptic curve SubjectPublicKeyInfo [RFC5480 §2], and the size of the point. */
 const CURVES = {
   'P-256': {
-    curve: p256,
+    curve: P256,
     prefix: [
       0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
       0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -50,7 +50,7 @@ const CURVES = {
     pointSizeBytes: 65,
   },
   'P-384': {
-    curve: p384,
+    curve: P384,
     prefix: [
       0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
       0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
@@ -86,13 +86,7 @@ function verifyDigest(
 ): boolean {
   if (ecdsaCurveOf(spki) !== name) return false;
   const { curve, prefix } = CURVES[name];
-  try {
-    // Low-S is a rule of Bitcoin, not of FIPS 186: OpenSSL and tokens make either.
-    const options = { prehash: false, lowS: false, format: 'der' } as const;
-    return curve.verify(signature, digest, spki.subarray(prefix.length), options);
-  } catch {
-    return false;
-  }
+  return curve.verify(spki.subarray(prefix.length), digest, signature);
 }
 
 /** Pure JavaScript, for any ES2022 engine. It has no RSA. */
@@ -103,12 +97,5 @@ export const portableCrypto: Crypto = {
   verifyP256: (spki, data, signature) => verifyDigest('P-256', spki, sha256(data), signature),
   verifyEcdsa: ({ curve, hash }, spki, data, signature) =>
     verifyDigest(curve, spki, HASHES[hash](data), signature),
-  verifyEd25519(publicKey, data, signature) {
-    try {
-      // As FIPS 186 and OpenSSL have it; the library's default takes more spellings of points.
-      return ed25519.verify(signature, data, publicKey, { zip215: false });
-    } catch {
-      return false;
-    }
-  },
+  verifyEd25519: (publicKey, data, signature) => verifyEd25519(publicKey, data, signature, sha512),
 };
