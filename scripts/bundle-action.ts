@@ -2,11 +2,12 @@
 // `npm run build:action`: bundles actions/build into the one file that GitHub runs, actions/build/dist/index.js. The same
 // sources and the same lock file give the same bytes on every machine; a test bundles again and compares.
 
-import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import { readSchemas } from '../builder/cyclonedx-schemas.ts';
+import { licencesOf } from './licences.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 export const BUNDLE_PATH = join(ROOT, 'actions', 'build', 'dist', 'index.js');
@@ -60,29 +61,6 @@ export async function bundleAction(): Promise<{ bytes: Uint8Array; inputs: reado
   if (file === undefined) throw new Error('expected one bundle, got none');
   const inputs = Object.keys(metafile.inputs).sort();
   return { bytes: Buffer.from(`${file.text}${licencesOf(inputs)}`), inputs };
-}
-
-/** The licence texts of all packages of which something is inside, as a comment; each text once. */
-function licencesOf(inputs: readonly string[]): string {
-  const packages = new Set(
-    inputs.flatMap((path) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []),
-  );
-  const holders = new Map<string, string[]>();
-  for (const path of packages) {
-    const folder = join(ROOT, path);
-    const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Record<
-      string,
-      unknown
-    >;
-    const [file] = globSync('{LICENSE,LICENCE,license,License}*', { cwd: folder }).sort();
-    const text =
-      file === undefined ? `License: ${manifest.license}` : readFileSync(join(folder, file), 'utf8');
-    const name = `${manifest.name}@${manifest.version}`;
-    holders.set(text.trim(), [...(holders.get(text.trim()) ?? []), name].sort());
-  }
-  const blocks = [...holders].map(([text, names]) => `${names.join(', ')}\n\n${text}`).sort();
-  const lines = blocks.join(`\n\n${'-'.repeat(80)}\n\n`).split(/\r?\n/);
-  return `\n// Licences of the packages inside:\n${lines.map((line) => `// ${line}`.trimEnd()).join('\n')}\n`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
