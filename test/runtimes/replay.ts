@@ -76,6 +76,7 @@ export function replay(questions: string): string {
       return { verdict: 'accepted', learned: answer(question) };
     } catch (failure) {
       if (failure instanceof v.Rejection) return { verdict: failure.code, learned: failure.message };
+      if (failure instanceof Refused) return failure;
       throw failure;
     }
   });
@@ -83,6 +84,20 @@ export function replay(questions: string): string {
     if (typeof value === 'bigint') return String(value);
     return value instanceof Uint8Array ? v.base64Encode(value) : value;
   });
+}
+
+/** The answer of a parser that has no code: what it says, or nothing but that it is not so. */
+class Refused implements Answer {
+  readonly verdict: string;
+  readonly learned: unknown;
+  constructor(verdict: string, learned: unknown) {
+    this.verdict = verdict;
+    this.learned = learned;
+  }
+}
+
+function refused(): never {
+  throw new Refused('refused', undefined);
 }
 
 function octets(text: Octets): Uint8Array {
@@ -124,14 +139,15 @@ function answer(question: Question): unknown {
     }
     case 'update':
       return update(question);
-    case 'json':
-      return v.parseStrictJson(octets(question.text));
-    case 'base64':
-      return v.base64Decode(question.text) ?? 'refused';
-    case 'utf8': {
-      const text = v.utf8Decode(octets(question.octets));
-      return text === undefined ? 'refused' : v.utf8Encode(text);
+    case 'json': {
+      const read = v.parseStrictJson(octets(question.text));
+      if ('problem' in read) throw new Refused(read.problem, `at ${read.offset}`);
+      return read.value;
     }
+    case 'base64':
+      return v.base64Decode(question.text) ?? refused();
+    case 'utf8':
+      return v.utf8Encode(v.utf8Decode(octets(question.octets)) ?? refused());
   }
 }
 
