@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The interface through which a host gives its own cryptography and hashing, and the portable one that needs no host.
 
-import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js';
+import { sha384, sha512 } from '@noble/hashes/sha2.js';
 import { P256, P384 } from './curve/ecdsa.ts';
 import { verifyEd25519 } from './curve/ed25519.ts';
+import { sha256 } from './sha256.ts';
 
 /** SHA-2, by the names that it has here. */
 export type HashName = 'sha256' | 'sha384' | 'sha512';
@@ -21,6 +22,8 @@ export interface Crypto {
   sha512(data: Uint8Array): Uint8Array;
   /** ECDSA P-256 over SHA-256 [FIPS186-5 §6.4]: key as DER SubjectPublicKeyInfo, signature as DER [RFC3279 §2.2.3]. */
   verifyP256(spki: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
+  /** The same where SHA-256 of the data is at hand; absent where the host only takes data. */
+  verifyP256Digest?(spki: Uint8Array, digest: Uint8Array, signature: Uint8Array): boolean;
   /** ECDSA as foreign chains have it: key as DER SubjectPublicKeyInfo on the curve named, signature as DER. */
   verifyEcdsa(
     scheme: { readonly curve: EcdsaCurve; readonly hash: HashName },
@@ -59,8 +62,6 @@ const CURVES = {
   },
 } as const;
 
-const HASHES = { sha256, sha384, sha512 };
-
 /** The curve of a SubjectPublicKeyInfo with an uncompressed point; undefined for any other key or spelling. */
 export function ecdsaCurveOf(spki: Uint8Array): EcdsaCurve | undefined {
   return (['P-256', 'P-384'] as const).find((name) => {
@@ -89,13 +90,26 @@ function verifyDigest(
   return curve.verify(spki.subarray(prefix.length), digest, signature);
 }
 
+/** Hashing, as a host may give it. */
+export type Hashes = Pick<Crypto, HashName>;
+
+/** Signature checks in pure JavaScript over hashes of the host. They have no RSA. */
+export function cryptoOver(hashes: Hashes): Crypto {
+  return {
+    sha256: (data) => hashes.sha256(data),
+    sha384: (data) => hashes.sha384(data),
+    sha512: (data) => hashes.sha512(data),
+    verifyP256: (spki, data, signature) => verifyP256Digest(spki, hashes.sha256(data), signature),
+    verifyP256Digest,
+    verifyEcdsa: ({ curve, hash }, spki, data, signature) =>
+      verifyDigest(curve, spki, hashes[hash](data), signature),
+    verifyEd25519: (publicKey, data, signature) =>
+      verifyEd25519(publicKey, data, signature, (hashed) => hashes.sha512(hashed)),
+  };
+}
+
+/** Hashing in pure JavaScript. */
+export const portableHashes: Hashes = { sha256, sha384, sha512 };
+
 /** Pure JavaScript, for any ES2022 engine. It has no RSA. */
-export const portableCrypto: Crypto = {
-  sha256: (data) => sha256(data),
-  sha384: (data) => sha384(data),
-  sha512: (data) => sha512(data),
-  verifyP256: (spki, data, signature) => verifyDigest('P-256', spki, sha256(data), signature),
-  verifyEcdsa: ({ curve, hash }, spki, data, signature) =>
-    verifyDigest(curve, spki, HASHES[hash](data), signature),
-  verifyEd25519: (publicKey, data, signature) => verifyEd25519(publicKey, data, signature, sha512),
-};
+export const portableCrypto: Crypto = cryptoOver(portableHashes);

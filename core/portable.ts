@@ -2,7 +2,7 @@
 // The verifier for hosts other than Node [docs/spec/verification.md §Runtimes]: `npm run build:device` bundles from here, and what is exported
 // here is all that such a host can call. Code of this repository imports the files themselves.
 
-import { portableCrypto } from './crypto.ts';
+import { cryptoOver, portableCrypto, portableHashes } from './crypto.ts';
 import { base64Decode, base64Encode } from './encoding/base64.ts';
 import { hexDecode, hexEncode } from './encoding/hex.ts';
 import { parseStrictJson } from './encoding/strict-json.ts';
@@ -18,7 +18,7 @@ import { parseHashedRekord } from './tlog/hashed-rekord.ts';
 import { parseLogPolicy } from './tlog/log-policy.ts';
 import { checkConsistency, checkInclusion, hashLeaf, hashNode } from './tlog/merkle.ts';
 import { parseVerifierKey } from './tlog/note.ts';
-import { checkLogProof } from './tlog/proof.ts';
+import { checkLogProof, verifyWitnessedCheckpoint } from './tlog/proof.ts';
 import { isCovered } from './tuf/delegation.ts';
 import { checkTargetBytes, checkTargetFile, verifiedTarget } from './tuf/target.ts';
 import { Workflow } from './tuf/workflow.ts';
@@ -40,6 +40,7 @@ export {
   checkTargetBytes,
   checkTargetFile,
   compareVersions,
+  cryptoOver,
   hashLeaf,
   hashNode,
   hexDecode,
@@ -54,11 +55,13 @@ export {
   parseStrictJson,
   parseVerifierKey,
   portableCrypto,
+  portableHashes,
   Rejection,
   signatureVerifier,
   utf8Decode,
   utf8Encode,
   verifiedTarget,
   verifyCheckpoint,
+  verifyWitnessedCheckpoint,
   Workflow,
 };

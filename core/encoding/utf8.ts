@@ -42,14 +42,20 @@ export function utf8(text: string): Uint8Array {
 /** Decodes strictly; ill-formed input returns undefined. */
 export function utf8Decode(bytes: Uint8Array): string | undefined {
   const parts: string[] = [];
-  let units: number[] = [];
   let i = 0;
   while (i < bytes.length) {
+    // Most text is ASCII, which is taken over as it is, in pieces that a call can have as arguments.
+    const start = i;
+    const most = Math.min(bytes.length, start + 4096);
+    while (i < most && (bytes[i] as number) < 0x80) i++;
+    if (i > start) {
+      parts.push(String.fromCharCode.apply(null, bytes.subarray(start, i) as unknown as number[]));
+      continue;
+    }
     const b = bytes[i] as number;
-    const length =
-      b < 0x80 ? 1 : b >= 0xc2 && b < 0xe0 ? 2 : b >= 0xe0 && b < 0xf0 ? 3 : b >= 0xf0 && b < 0xf5 ? 4 : 0;
+    const length = b >= 0xc2 && b < 0xe0 ? 2 : b >= 0xe0 && b < 0xf0 ? 3 : b >= 0xf0 && b < 0xf5 ? 4 : 0;
     if (length === 0 || i + length > bytes.length) return undefined;
-    let c = length === 1 ? b : b & (0xff >> (length + 1));
+    let c = b & (0xff >> (length + 1));
     for (let k = 1; k < length; k++) {
       const next = bytes[i + k] as number;
       if ((next & 0xc0) !== 0x80) return undefined;
@@ -57,14 +63,8 @@ export function utf8Decode(bytes: Uint8Array): string | undefined {
     }
     const overlong = (length === 3 && c < 0x800) || (length === 4 && (c < 0x10000 || c > 0x10ffff));
     if (overlong || (c >= 0xd800 && c <= 0xdfff)) return undefined;
-    if (c < 0x10000) units.push(c);
-    else units.push(0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
+    parts.push(String.fromCodePoint(c));
     i += length;
-    if (units.length > 4096) {
-      parts.push(String.fromCharCode(...units));
-      units = [];
-    }
   }
-  parts.push(String.fromCharCode(...units));
   return parts.join('');
 }

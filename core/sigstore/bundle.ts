@@ -6,7 +6,7 @@
 import { utf8 } from '../encoding/utf8.ts';
 import { CORE, quote } from '../faults.ts';
 import { HASHED_REKORD } from '../tlog/hashed-rekord.ts';
-import { parseAnyBundle } from './any-bundle.ts';
+import { type AnyBundle, parseAnyBundle } from './any-bundle.ts';
 
 export const BUNDLE_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
 
@@ -25,8 +25,12 @@ export interface SigstoreBundle {
 
 /** Parses a bundle. @throws SIGSTORE_BUNDLE_MALFORMED */
 export function parseBundle(bytes: Uint8Array): SigstoreBundle {
+  return readOwnForm(parseAnyBundle(bytes));
+}
+
+/** The parts of a bundle that is of this form. @throws SIGSTORE_BUNDLE_MALFORMED */
+export function readOwnForm({ mediaType, content, signer, signature, entries }: AnyBundle): SigstoreBundle {
   const refuse = (message: string, at: string) => CORE.reject('SIGSTORE_BUNDLE_MALFORMED', message, { at });
-  const { mediaType, content, signer, signature, entries } = parseAnyBundle(bytes);
   if (mediaType !== BUNDLE_MEDIA_TYPE) {
     throw refuse(`expected ${quote(BUNDLE_MEDIA_TYPE)}, got ${quote(mediaType)}`, '/mediaType');
   }

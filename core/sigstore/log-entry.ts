@@ -20,8 +20,8 @@ export type EntryVerifier = { readonly certificate: Uint8Array } | { readonly pu
 export interface EntrySubject {
   /** SHA-256 of what the signature covers. */
   readonly signedDigest: Uint8Array;
-  /** SHA-256 and type of the payload; undefined unless an envelope was signed. */
-  readonly payload: { readonly digest: Uint8Array; readonly type: string } | undefined;
+  /** SHA-256 of the payload, which few kinds of entries name, and its type; undefined unless an envelope was signed. */
+  readonly payload: { digest(): Uint8Array; readonly type: string } | undefined;
   readonly signature: Uint8Array;
   readonly verifier: EntryVerifier;
 }
@@ -69,7 +69,7 @@ export function checkEntry({ kind, version, body }: EntryBody, subject: EntrySub
     return;
   }
   const claim = readClaim(kind, version, body, at);
-  const digest = claim.of === 'signed' ? subject.signedDigest : subject.payload?.digest;
+  const digest = claim.of === 'signed' ? subject.signedDigest : subject.payload?.digest();
   if (digest === undefined || !sameBytes(claim.digest, digest)) throw differs('digest');
   if (claim.payloadType !== undefined && claim.payloadType !== subject.payload?.type) {
     throw differs('payload type');

@@ -2,10 +2,10 @@
 // The verifier of what Waybill makes [docs/spec/verification.md §Bundle]: bundles of its one form, every kind of evidence demanded.
 
 import type { Crypto } from '../crypto.ts';
-import { parseBundle } from '../sigstore/bundle.ts';
+import { readOwnForm } from '../sigstore/bundle.ts';
 import { STRICT_POLICY } from './evidence.ts';
 import { asVerifiedBundle, type BundleVerifier } from './verified.ts';
-import { signatureVerifier } from './verify-bundle.ts';
+import { type NamedStep, STEPS, signatureVerifier } from './verify-bundle.ts';
 
 /** Whom to believe. */
 export interface AttestationTrust {
@@ -15,16 +15,19 @@ export interface AttestationTrust {
   readonly keys: readonly Uint8Array[];
 }
 
+/** The bundle is of the form that Waybill makes. */
+const FORM: NamedStep = ['own form', ({ bundle }) => void readOwnForm(bundle)];
+
 /**
  * Makes a verifier for one trusted root.
  * @throws SIGSTORE_TRUSTED_ROOT_MALFORMED, SIGSTORE_TRUSTED_ROOT_INCOMPLETE
  */
 export function attestationVerifier({ trustedRoot, keys }: AttestationTrust, crypto: Crypto): BundleVerifier {
   const listed = keys.map((publicKey) => ({ publicKey }));
-  const verifier = signatureVerifier({ trustedRoot, keys: listed, policy: STRICT_POLICY }, crypto);
+  const trust = { trustedRoot, keys: listed, policy: STRICT_POLICY };
+  const verifier = signatureVerifier(trust, crypto, [FORM, ...STEPS]);
   return {
     verify(bytes) {
-      parseBundle(bytes);
       const evidence = verifier.verify(bytes);
       const { sha256, signer, signedAtMs, content, entries } = evidence;
       const [entry] = entries;

@@ -5,7 +5,6 @@
 import { hexEncode } from '../encoding/hex.ts';
 import { quote } from '../faults.ts';
 import type { AnyBundle, BundleLogEntry, BundleProof } from '../sigstore/any-bundle.ts';
-import { preAuthEncoding } from '../sigstore/bundle.ts';
 import { SIGSTORE } from '../sigstore/faults.ts';
 import { checkEntry, type EntryVerifier } from '../sigstore/log-entry.ts';
 import type { SignatureLog } from '../sigstore/trusted-root.ts';
@@ -14,7 +13,7 @@ import { TLOG } from '../tlog/faults.ts';
 import { checkInclusion, hashLeaf, sameBytes } from '../tlog/merkle.ts';
 import { ECDSA_NOTE, ED25519_NOTE, parseNote, type VerifierKey, verifyNote } from '../tlog/note.ts';
 import { isWithin } from '../x509/path.ts';
-import { type Given, type Step, signerOf } from './evidence.ts';
+import { envelopeDigest, type Given, type Step, signerOf } from './evidence.ts';
 import { entryPlace, logsOf, signedAtMs } from './time-steps.ts';
 import type { VerifiedLogEntry } from './verified-signature.ts';
 
@@ -141,8 +140,8 @@ export const compareEntries: Step = ({ bundle: { entries, content, signature }, 
   const subject =
     content.kind === 'dsse'
       ? {
-          signedDigest: crypto.sha256(preAuthEncoding(content.payloadType, content.payload)),
-          payload: { digest: crypto.sha256(content.payload), type: content.payloadType },
+          signedDigest: envelopeDigest(content, crypto, learned),
+          payload: { digest: () => crypto.sha256(content.payload), type: content.payloadType },
         }
       : { signedDigest: content.digest, payload: undefined };
   for (const [i, entry] of entries.entries()) {

@@ -15,7 +15,7 @@ import { X509 } from '../x509/faults.ts';
 import { readIdentity } from '../x509/identity.ts';
 import { isWithin, verifyCertificate } from '../x509/path.ts';
 import { verifyScts } from '../x509/sct.ts';
-import { type Given, type Learned, type Step, signerOf, timesOf } from './evidence.ts';
+import { envelopeDigest, type Given, type Learned, type Step, signerOf, timesOf } from './evidence.ts';
 
 const MATERIAL = '/verificationMaterial';
 const CERTIFICATE = `${MATERIAL}/certificate`;
@@ -133,8 +133,10 @@ export const verifyContentSignature: Step = (
   const { publicKey } = signerOf(learned);
   let fits: boolean;
   if (content.kind === 'dsse') {
-    const { payloadType, payload } = content;
-    fits = crypto.verifyP256(publicKey, preAuthEncoding(payloadType, payload), signature);
+    fits =
+      crypto.verifyP256Digest === undefined
+        ? crypto.verifyP256(publicKey, preAuthEncoding(content.payloadType, content.payload), signature)
+        : crypto.verifyP256Digest(publicKey, envelopeDigest(content, crypto, learned), signature);
   } else if (artifact === undefined) {
     fits = false;
   } else if ('bytes' in artifact) {

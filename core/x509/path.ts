@@ -51,11 +51,8 @@ export interface PathQuestion {
   readonly at: string;
 }
 
-/** Chains whose own signatures were verified; what is here was right for every leaf and at every time. */
-const soundIssuers = new WeakMap<readonly Certificate[], Crypto>();
-
 /**
- * Verifies one path. The signatures between the issuers are verified once for each list of them.
+ * Verifies one path. The signature of a certificate is verified once, however many paths it is part of.
  * @throws X509_ISSUER_UNKNOWN, X509_ALGORITHM_UNSUPPORTED, X509_SIGNATURE_INVALID, X509_AUTHORITY_UNFIT, X509_EXTENSION_UNKNOWN,
  *   X509_USAGE_FORBIDDEN, X509_TIME_OUTSIDE_VALIDITY
  */
@@ -64,15 +61,12 @@ export function verifyPath(question: PathQuestion, crypto: Crypto): void {
   const [issuer] = issuers;
   if (issuer === undefined || !isNamed(leaf, issuer)) throw unknownIssuer(at);
   verifyIssued(leaf, issuer, crypto, at);
-  if (soundIssuers.get(issuers) !== crypto) {
-    issuers.forEach((certificate, i) => {
-      // The anchor is its own issuer.
-      const above = issuers[i + 1] ?? certificate;
-      if (!isNamed(certificate, above)) throw unknownIssuer(`${at}, issuer ${i + 1}`);
-      verifyIssued(certificate, above, crypto, `${at}, issuer ${i + 1}`);
-    });
-    soundIssuers.set(issuers, crypto);
-  }
+  issuers.forEach((certificate, i) => {
+    // The anchor is its own issuer.
+    const above = issuers[i + 1] ?? certificate;
+    if (!isNamed(certificate, above)) throw unknownIssuer(`${at}, issuer ${i + 1}`);
+    verifyIssued(certificate, above, crypto, `${at}, issuer ${i + 1}`);
+  });
   for (const [i, certificate] of issuers.entries()) {
     checkAuthority(certificate, i, purpose, `${at}, issuer ${i + 1}`);
   }
@@ -102,9 +96,20 @@ export function unknownIssuer(at: string) {
   );
 }
 
+/** Certificates whose signature was verified, with whose key and by whom: those of authorities come again with every bundle. */
+const soundCertificates = new WeakMap<
+  Certificate,
+  { readonly issuer: Certificate; readonly crypto: Crypto }
+>();
+
 function verifyIssued(certificate: Certificate, issuer: Certificate, crypto: Crypto, at: string): void {
+  const known = soundCertificates.get(certificate);
+  if (known?.issuer === issuer && known.crypto === crypto) return;
   const { tbs: data, signature, algorithm } = certificate;
-  if (verifySignature({ key: issuer.publicKey, algorithm, data, signature }, crypto)) return;
+  if (verifySignature({ key: issuer.publicKey, algorithm, data, signature }, crypto)) {
+    soundCertificates.set(certificate, { issuer, crypto });
+    return;
+  }
   throw X509.reject(
     'X509_SIGNATURE_INVALID',
     "expected a certificate signed by its issuer's key, got another signature",

@@ -2,14 +2,57 @@
 // The portable cryptography against the platform's.
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { portableCrypto, verifyP256Digest } from '../../core/crypto.ts';
+import { cryptoOver, portableCrypto, portableHashes, verifyP256Digest } from '../../core/crypto.ts';
+import { padTail } from '../../core/sha256.ts';
 
 const message = new Uint8Array([1, 2, 3]);
 
-test('SHA-256 agrees with the platform', () => {
-  expect(portableCrypto.sha256(message)).toEqual(
-    new Uint8Array(createHash('sha256').update(message).digest()),
-  );
+test('hashes agree with the platform, at every length about a block and past 2^16', () => {
+  const octets = Uint8Array.from({ length: 70_000 }, (_, i) => (i * i * 31 + 7) & 0xff);
+  for (const name of ['sha256', 'sha384', 'sha512'] as const) {
+    for (const size of [...Array.from({ length: 300 }, (_, i) => i), 65_535, 65_536, 70_000]) {
+      // A view into a larger buffer, as parsers give it.
+      const data = octets.subarray(octets.length - size);
+      const expected = new Uint8Array(createHash(name).update(data).digest());
+      expect(portableCrypto[name](data), `${name} of ${size}`).toEqual(expected);
+    }
+  }
+});
+
+test('the size of what is hashed counts in bits, past 2^32 and past 2^53', () => {
+  for (const sizeBytes of [0, 55, 56, 63, 2 ** 29, 2 ** 32 + 17, 2 ** 50 + 3]) {
+    const rest = new Uint8Array(sizeBytes % 64).fill(7);
+    const tail = Buffer.from(padTail(rest, sizeBytes));
+    expect(tail.length).toBe(rest.length < 56 ? 64 : 128);
+    expect(tail.subarray(0, rest.length)).toEqual(Buffer.from(rest));
+    expect(tail[rest.length]).toBe(0x80);
+    expect(tail.subarray(rest.length + 1, -8).every((octet) => octet === 0)).toBe(true);
+    expect(tail.readBigUInt64BE(tail.length - 8)).toBe(BigInt(sizeBytes) * 8n);
+  }
+});
+
+test('checks are made over the hashes that the host gives', () => {
+  const asked: string[] = [];
+  const counting = (name: 'sha256' | 'sha384' | 'sha512') => (data: Uint8Array) => {
+    asked.push(name);
+    return portableHashes[name](data);
+  };
+  const crypto = cryptoOver({
+    sha256: counting('sha256'),
+    sha384: counting('sha384'),
+    sha512: counting('sha512'),
+  });
+  const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const spki = new Uint8Array(ec.publicKey.export({ type: 'spki', format: 'der' }));
+  const signature = new Uint8Array(sign('sha256', message, ec.privateKey));
+  expect(crypto.verifyP256(spki, message, signature)).toBe(true);
+  expect(crypto.verifyEcdsa({ curve: 'P-256', hash: 'sha256' }, spki, message, signature)).toBe(true);
+  expect(crypto.verifyP256Digest?.(spki, crypto.sha256(message), signature)).toBe(true);
+  expect(crypto.verifyEcdsa({ curve: 'P-256', hash: 'sha384' }, spki, message, signature)).toBe(false);
+  const ed = generateKeyPairSync('ed25519');
+  const raw = new Uint8Array(ed.publicKey.export({ type: 'spki', format: 'der' })).slice(-32);
+  expect(crypto.verifyEd25519(raw, message, new Uint8Array(sign(null, message, ed.privateKey)))).toBe(true);
+  expect(asked).toEqual(['sha256', 'sha256', 'sha256', 'sha384', 'sha512']);
 });
 
 test('P-256 accepts what the platform signs, high S included, and refuses everything else', () => {

@@ -31,7 +31,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   actions: [...BELOW_CLI, 'cli'],
   // The rest is not shipped; it may look at everything but the tests.
   examples: [...SHIPPED],
-  bench: [...SHIPPED, 'scripts'],
+  bench: [...SHIPPED, 'examples', 'scripts'],
   scripts: [...SHIPPED],
   test: [...SHIPPED, 'examples', 'bench', 'scripts'],
 };

@@ -24,7 +24,7 @@ const many = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length:
 const json = (value: unknown) => utf8(JSON.stringify(value));
 const subject = {
   signedDigest: new Uint8Array(32),
-  payload: { digest: new Uint8Array(32), type: 'x' },
+  payload: { digest: () => new Uint8Array(32), type: 'x' },
   signature: new Uint8Array(8),
   verifier: { publicKey: new Uint8Array(8) },
 };

@@ -38,3 +38,30 @@ test('under an issuer of the same key and another name is none', () => {
   const rerooted = { ...root, subject: tsaRoot.subject, issuer: tsaRoot.subject };
   expect(verify([intermediate, rerooted])).toThrow(unknown('/x, issuer 1'));
 });
+
+test('what was verified once is believed of that issuer and that cryptography alone', () => {
+  expect(verify([intermediate, root])).not.toThrow();
+  const checks: Uint8Array[] = [];
+  const watching = {
+    ...nodeCrypto,
+    verifyEcdsa: (...args: Parameters<typeof nodeCrypto.verifyEcdsa>) => {
+      checks.push(args[1]);
+      return nodeCrypto.verifyEcdsa(...args);
+    },
+  };
+  const question = { leaf, purpose: 'codeSigning', timesMs: [NOW_MS], at: '/x' } as const;
+  // Another cryptography looks for itself, once.
+  verifyPath({ ...question, issuers: [intermediate, root] }, watching);
+  expect(checks).toHaveLength(3);
+  verifyPath({ ...question, issuers: [intermediate, root] }, watching);
+  expect(checks).toHaveLength(3);
+  // The issuer's name and key identifier, and another key.
+  const impostor = { ...intermediate, publicKey: root.publicKey };
+  expect(() => verifyPath({ ...question, issuers: [impostor, root] }, watching)).toThrow(
+    expect.objectContaining({ code: 'X509_SIGNATURE_INVALID', at: '/x' }),
+  );
+  const usurper = { ...root, publicKey: intermediate.publicKey };
+  expect(() => verifyPath({ ...question, issuers: [intermediate, usurper] }, watching)).toThrow(
+    expect.objectContaining({ code: 'X509_SIGNATURE_INVALID', at: '/x, issuer 1' }),
+  );
+});
