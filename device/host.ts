@@ -28,7 +28,7 @@ export interface DeviceFiles {
   lock(folder: string): Promise<(() => Promise<void>) | undefined>;
   /** Opens a slot to be written from its start; what it held before is lost. */
   openSlot(path: string): Promise<SlotWriter>;
-  /** What the slot holds now, from start to end; nothing if it was never written. */
+  /** What the slot holds now, from start to end; nothing if it was never written. A piece holds until the next one is asked for. */
   readSlot(path: string): AsyncIterable<Uint8Array>;
 }
 

@@ -3,6 +3,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { link, mkdir, readFile, rm, symlink } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -26,6 +27,15 @@ beforeEach(async () => {
 });
 afterEach(() => dispose());
 
+/** Where a link leads; nothing if it is gone by now. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
+
 async function* inPieces(bytes: Uint8Array, size = 70_000) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
@@ -37,6 +47,24 @@ describe('a slot', () => {
     expect(written).toEqual({ sha256: sha256(image), sizeBytes: image.length });
     expect(await digestSlot(nodeFiles, slot)).toEqual(written);
     expect(image.equals(await readFile(slot))).toBe(true);
+  });
+
+  test('of several reads is read whole, in order, and can be left early', async () => {
+    const large = Buffer.from(Uint32Array.from({ length: 700_000 }, (_, i) => i * 2654435761).buffer);
+    await writeSlot(nodeFiles, slot, inPieces(large), large.length);
+    expect(await digestSlot(nodeFiles, slot)).toEqual({ sha256: sha256(large), sizeBytes: large.length });
+    const pieces: Buffer[] = [];
+    // A piece holds until the next one is asked for, not longer.
+    for await (const piece of nodeFiles.readSlot(slot)) pieces.push(Buffer.from(piece));
+    expect(pieces.length).toBeGreaterThan(2);
+    expect(Buffer.concat(pieces).equals(large)).toBe(true);
+    const open = () => readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`));
+    for await (const piece of nodeFiles.readSlot(slot)) {
+      expect(large.subarray(0, piece.length).equals(piece)).toBe(true);
+      expect(open()).toContain(slot);
+      break;
+    }
+    expect(open()).not.toContain(slot);
   });
 
   test('that was never written or was emptied holds nothing', async () => {
