@@ -23,20 +23,18 @@ import { isCovered } from './tuf/delegation.ts';
 import { checkTargetBytes, checkTargetFile, verifiedTarget } from './tuf/target.ts';
 import { Workflow } from './tuf/workflow.ts';
 import { attestationVerifier } from './verify/attestation-verifier.ts';
-import { checkBuilders, checkChain, checkHermetic, checkKinds } from './verify/release-checks.ts';
 import { signatureVerifier } from './verify/verify-bundle.ts';
+import { checkPackImage, checkPackSbom, verifyPack } from './verify/verify-pack.ts';
 
 export {
   attestationVerifier,
   base64Decode,
   base64Encode,
-  checkBuilders,
-  checkChain,
   checkConsistency,
-  checkHermetic,
   checkInclusion,
-  checkKinds,
   checkLogProof,
+  checkPackImage,
+  checkPackSbom,
   checkTargetBytes,
   checkTargetFile,
   compareVersions,
@@ -62,6 +60,7 @@ export {
   utf8Encode,
   verifiedTarget,
   verifyCheckpoint,
+  verifyPack,
   verifyWitnessedCheckpoint,
   Workflow,
 };

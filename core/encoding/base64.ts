@@ -26,19 +26,25 @@ export function base64Decode(text: string): Uint8Array | undefined {
   if (text.length % 4 !== 0) return undefined;
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
   const out = new Uint8Array((text.length / 4) * 3 - padding);
+  const whole = text.length - (padding === 0 ? 0 : 4);
   let n = 0;
-  for (let i = 0; i < text.length; i += 4) {
-    const last = i + 4 === text.length;
-    let group = 0;
-    for (let k = 0; k < 4; k++) {
-      const c = text.charCodeAt(i + k);
-      const pad = last && k >= 4 - padding;
-      const v = pad ? 0 : c < 128 ? (VALUES[c] as number) : -1;
-      if (v < 0) return undefined;
-      group = (group << 6) | v;
-    }
-    if (last && ((padding === 1 && group & 0xff) || (padding === 2 && group & 0xffff))) return undefined;
-    for (let k = 16; k >= 0 && n < out.length; k -= 8) out[n++] = (group >> k) & 0xff;
+  for (let i = 0; i < whole; i += 4) {
+    const a = VALUES[text.charCodeAt(i)] ?? -1;
+    const b = VALUES[text.charCodeAt(i + 1)] ?? -1;
+    const c = VALUES[text.charCodeAt(i + 2)] ?? -1;
+    const d = VALUES[text.charCodeAt(i + 3)] ?? -1;
+    if ((a | b | c | d) < 0) return undefined;
+    out[n++] = (a << 2) | (b >> 4);
+    out[n++] = (b << 4) | (c >> 2);
+    out[n++] = (c << 6) | d;
   }
+  if (padding === 0) return out;
+  // The bits that no octet has room for are zero.
+  const a = VALUES[text.charCodeAt(whole)] ?? -1;
+  const b = VALUES[text.charCodeAt(whole + 1)] ?? -1;
+  const c = padding === 2 ? 0 : (VALUES[text.charCodeAt(whole + 2)] ?? -1);
+  if ((a | b | c) < 0 || ((padding === 2 ? b << 4 : c << 6) & 0xff) !== 0) return undefined;
+  out[n++] = (a << 2) | (b >> 4);
+  if (padding === 1) out[n] = (b << 4) | (c >> 2);
   return out;
 }
