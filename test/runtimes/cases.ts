@@ -149,3 +149,46 @@ export function logProofCases(): Case[] {
     ];
   });
 }
+
+/** Folders of cases below a folder of vectors. */
+function foldersIn(path: string): string[] {
+  return readdirSync(new URL(path, VECTORS), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
+}
+
+/** Checkpoints with cosignatures. */
+export function witnessCases(): Case[] {
+  return foldersIn('tlog-cosignature/').map((name) => {
+    const file = (of: string) => read(`tlog-cosignature/${name}/${of}`).toString();
+    const question = { ask: 'witnessed', note: file('checkpoint'), policy: file('tlog-policy') } as const;
+    return { name: `tlog-cosignature/${name}`, question, expected: JSON.parse(file('expected.json')).code };
+  });
+}
+
+/** Evidence packs. */
+export function packCases(): Case[] {
+  return foldersIn('packs/').map((name) => {
+    const file = (of: string) => {
+      const own = `packs/${name}/${of}`;
+      return read(existsSync(new URL(own, VECTORS)) ? own : `packs/${of}`);
+    };
+    const { now, release } = JSON.parse(file('question.json').toString());
+    const { code = 'accepted' } = JSON.parse(file('expected.json').toString());
+    return {
+      name: `packs/${name}`,
+      question: {
+        ask: 'pack',
+        pack: b64(file('pack.waybill')),
+        trustedRoot: b64(file('trusted_root.json')),
+        logPolicy: b64(file('tlog-policy')),
+        devicePolicy: b64(file('device-policy.json')),
+        sbom: b64(file('sbom.cdx.json')),
+        image: b64(file('image.bin')),
+        nowMs: Date.parse(now),
+        release,
+      },
+      expected: code,
+    };
+  });
+}

@@ -5,6 +5,7 @@
 import type * as Verifier from '../../core/portable.ts';
 import type { TufRequest, TufSteps } from '../../core/tuf/workflow.ts';
 import type { EvidencePolicy } from '../../core/verify/evidence.ts';
+import type { ReleaseFacts } from '../../core/verify/pack-steps.ts';
 import type { SignatureVerifier } from '../../core/verify/verify-bundle.ts';
 
 declare const waybillVerifier: typeof Verifier;
@@ -40,6 +41,18 @@ export type Question =
       readonly proof: readonly Octets[];
     }
   | { readonly ask: 'checkpoint'; readonly note: string; readonly key: string; readonly origin: string }
+  | { readonly ask: 'witnessed'; readonly note: string; readonly policy: string }
+  | {
+      readonly ask: 'pack';
+      readonly pack: Octets;
+      readonly trustedRoot: Octets;
+      readonly logPolicy: Octets;
+      readonly devicePolicy: Octets;
+      readonly sbom: Octets;
+      readonly image: Octets;
+      readonly nowMs: number;
+      readonly release?: ReleaseFacts | undefined;
+    }
   | { readonly ask: 'leaf hashes'; readonly entries: Octets }
   | {
       readonly ask: 'log proof';
@@ -129,6 +142,14 @@ function answer(question: Question): unknown {
       const { note, key, origin } = question;
       return v.verifyCheckpoint(note, { origin, keys: [v.parseVerifierKey(key, crypto)] }, crypto);
     }
+    case 'witnessed':
+      return v.verifyWitnessedCheckpoint(
+        question.note,
+        v.parseLogPolicy(encoded(question.policy), crypto),
+        crypto,
+      );
+    case 'pack':
+      return verifyPack(question);
     case 'leaf hashes':
       return v.parseEntryBundle(octets(question.entries)).map((entry) => v.hashLeaf(entry, crypto));
     case 'log proof': {
@@ -155,6 +176,35 @@ function encoded(text: string): Uint8Array {
   const bytes = v.utf8Encode(text);
   if (bytes === undefined) throw new Error('a case holds text that is none');
   return bytes;
+}
+
+/** A pack, its SBOM and its image; what comes out of it, each by what names it. */
+function verifyPack(question: Extract<Question, { ask: 'pack' }>): unknown {
+  const crypto = v.portableCrypto;
+  const policy = v.parseDevicePolicy(octets(question.devicePolicy));
+  const trust = {
+    policy,
+    logPolicy: v.parseLogPolicy(octets(question.logPolicy), crypto),
+    verifier: attesterOf(question.trustedRoot, v.base64Encode(policy.gate.publicKey)),
+  };
+  const { nowMs, release } = question;
+  const verified = v.verifyPack(octets(question.pack), { trust, release, nowMs }, crypto);
+  const { lines } = v.checkPackSbom(verified, octets(question.sbom), crypto);
+  const image = octets(question.image);
+  v.checkPackImage(verified, { sha256: v.hexEncode(crypto.sha256(image)), sizeBytes: image.length });
+  const { pack, bundles, summary, chain } = verified;
+  return [pack.version, bundles.map(({ sha256 }) => sha256), summary, chain.map(({ step }) => step), lines];
+}
+
+const attesters = new Map<string, ReturnType<typeof v.attestationVerifier>>();
+
+function attesterOf(trustedRoot: Octets, key: Octets): ReturnType<typeof v.attestationVerifier> {
+  const known = attesters.get(trustedRoot + key);
+  if (known !== undefined) return known;
+  const trust = { trustedRoot: octets(trustedRoot), keys: [octets(key)] };
+  const made = v.attestationVerifier(trust, v.portableCrypto);
+  attesters.set(trustedRoot + key, made);
+  return made;
 }
 
 type BundleQuestion = Extract<Question, { ask: 'bundle' }>;

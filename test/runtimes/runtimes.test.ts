@@ -12,7 +12,9 @@ import {
   differenceCases,
   logProofCases,
   merkleCases,
+  packCases,
   tiledLogCases,
+  witnessCases,
 } from './cases.ts';
 import { CHROMIUM, type Engine, inChromium, inNode, inQuickJs } from './engines.ts';
 import type { Answer } from './replay.ts';
@@ -25,6 +27,8 @@ const CASES: readonly Case[] = [
   ...merkleCases(),
   ...tiledLogCases(),
   ...logProofCases(),
+  ...witnessCases(),
+  ...packCases(),
   ...updateCases(),
   ...textCases(),
 ];
