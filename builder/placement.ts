@@ -24,19 +24,32 @@ export interface Placement {
   readonly ranges: readonly ImageRange[];
 }
 
-/** Contributions to loaded sections. The linker's own (stubs, fill) come from no file and are left out. */
+/** Bytes of an image that are gone through in all: seconds. A step decides how many parts its map and its ELF file have. */
+const SEARCHED_SIZE_BYTES_MAX = 16 * 1024 ** 3;
+
+/**
+ * Contributions to loaded sections. The linker's own (stubs, fill) come from no file and are left out. Where a search for all of them would take too
+ * long, the last ones are not looked for, and so not found.
+ */
 export function placeContributions(
   contributions: readonly Contribution[],
   elf: Elf,
   image: Uint8Array,
+  searchedSizeBytesMax = SEARCHED_SIZE_BYTES_MAX,
 ): Placement {
-  const haystack = asBuffer(image);
+  let searched = 0;
+  const search = (bytes: Uint8Array): number | undefined => {
+    if (searched >= searchedSizeBytesMax) return undefined;
+    const offset = findTelling(asBuffer(image), asBuffer(bytes));
+    searched += offset ?? image.length;
+    return offset;
+  };
   const sections = new Map<string, ElfSection>();
   const whole = new Map<ElfSection, number>();
   for (const section of elf.sections) {
     if (!section.loaded || sections.has(section.name)) continue;
     sections.set(section.name, section);
-    const offset = findTelling(haystack, asBuffer(section.bytes));
+    const offset = search(section.bytes);
     if (offset !== undefined) whole.set(section, offset);
   }
   const placed = contributions.flatMap((entry): Placed[] => {
@@ -46,8 +59,8 @@ export function placeContributions(
     if (start < 0 || start + entry.sizeBytes > section.bytes.length) return [];
     // A section that is there whole proves its smallest part; otherwise each part must be found by itself.
     const offset = whole.get(section);
-    const bytes = asBuffer(section.bytes.subarray(start, start + entry.sizeBytes));
-    return [{ ...entry, imageOffset: offset === undefined ? findTelling(haystack, bytes) : offset + start }];
+    const bytes = section.bytes.subarray(start, start + entry.sizeBytes);
+    return [{ ...entry, imageOffset: offset === undefined ? search(bytes) : offset + start }];
   });
   const sectionRanges = [...whole].map(([{ bytes }, offset]) => ({ offset, sizeBytes: bytes.length }));
   const ranges = placed.flatMap(({ imageOffset: offset, sizeBytes }) =>

@@ -122,6 +122,8 @@ class Claims {
   readonly #files: InputFiles;
   readonly #used = new UsedFiles();
   readonly #rules: ReadonlyMap<string, Rule>;
+  /** Prerequisites that count as used. */
+  readonly #usedLists = new Set<readonly string[]>();
   readonly #ruleOfObject = new Map<string, Promise<Rule | undefined>>();
   readonly #occurrences = new Map<Owner, Map<string, Occurrence>>();
   readonly #opaque = new Set<Owner>();
@@ -147,13 +149,13 @@ class Claims {
       file,
       rules.map(({ target }) => target),
     );
-    return rules.map(({ target, prerequisites }) => {
+    // Targets of one line share its list, which may be as long as they are many.
+    const lists = new Map<readonly string[], readonly string[]>();
+    return rules.map(({ target, prerequisites: named }) => {
       const path = posix.resolve(folder, target);
-      const rule = {
-        step,
-        target: path,
-        prerequisites: prerequisites.map((of) => posix.resolve(folder, of)),
-      };
+      const prerequisites = lists.get(named) ?? named.map((of) => posix.resolve(folder, of));
+      lists.set(named, prerequisites);
+      const rule = { step, target: path, prerequisites };
       return [`${step}/${this.#files.workFile(step, path)?.path ?? path}`, rule];
     });
   }
@@ -329,8 +331,10 @@ class Claims {
     if (made === undefined) return undefined;
     const origin = this.#files.origin(made);
     const rule = this.#rules.get(`${origin.step}/${origin.path}`);
-    for (const prerequisite of rule?.prerequisites ?? []) {
-      const file = await this.#files.find(rule?.step ?? '', prerequisite);
+    if (rule === undefined || this.#usedLists.has(rule.prerequisites)) return rule;
+    this.#usedLists.add(rule.prerequisites);
+    for (const prerequisite of rule.prerequisites) {
+      const file = await this.#files.find(rule.step, prerequisite);
       if (file !== undefined) this.#used.add(file, 'depfile');
     }
     return rule;
