@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What bounds a step: memory, processes, CPUs, the size of a file and of all that it writes [docs/spec/build-type.md §Limits].
 
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, constants, lstatSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import type { DocumentNode } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
@@ -154,24 +153,57 @@ export function watchSize(folder: string, sizeBytesMax: number, onOver: () => vo
 /** What a file or folder without content takes up at least: file systems run out of these too. */
 const ENTRY_SIZE_BYTES = 512;
 
+/** A longer path is gone on from by a descriptor: folders may be nested deeper than a path can say. */
+const PATH_LENGTH_MAX = 2048;
+
 /** Disk space under a folder in bytes, counted no further than `enough`. */
 export async function diskUse(folder: string, enough: number): Promise<number> {
   let size = 0;
-  const waiting = [folder];
-  for (let path = waiting.pop(); path !== undefined && size <= enough; path = waiting.pop()) {
-    // Without a pause inside a folder: to ask another thread about each file would take CPU time from the step.
-    await setImmediate();
-    for (const entry of orNone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
-      const inner = join(path, entry.name);
-      const isFolder = entry.isDirectory();
-      if (isFolder) waiting.push(inner);
-      const stat = orNone(() => lstatSync(inner));
-      // A file with several names is there once; a folder's are itself and those within it.
-      if (stat !== undefined)
-        size += Math.max(512 * stat.blocks, ENTRY_SIZE_BYTES) / (isFolder ? 1 : stat.nlink);
+  /** Folders to look into, and descriptors that nothing after them is reached by. */
+  const waiting: (string | number)[] = [folder];
+  try {
+    while (size <= enough) {
+      const next = waiting.pop();
+      if (next === undefined) break;
+      if (typeof next === 'number') {
+        closeSync(next);
+        continue;
+      }
+      // Without a pause inside a folder: to ask another thread about each file would take CPU time from the step.
+      await setImmediate();
+      const path = next.length > PATH_LENGTH_MAX ? shortened(next, waiting) : next;
+      size += path === undefined ? Number.POSITIVE_INFINITY : lookInto(path, waiting);
     }
+    return size;
+  } finally {
+    for (const left of waiting) if (typeof left === 'number') closeSync(left);
+  }
+}
+
+/** Disk space of what is in a folder; the folders among it are to be looked into. */
+function lookInto(path: string, waiting: (string | number)[]): number {
+  let size = 0;
+  for (const entry of orNone(() => readdirSync(path, { withFileTypes: true })) ?? []) {
+    const inner = `${path}/${entry.name}`;
+    const isFolder = entry.isDirectory();
+    if (isFolder) waiting.push(inner);
+    const stat = orNone(() => lstatSync(inner));
+    // A file with several names is there once; a folder's are itself and those within it.
+    if (stat !== undefined)
+      size += Math.max(512 * stat.blocks, ENTRY_SIZE_BYTES) / (isFolder ? 1 : stat.nlink);
   }
   return size;
+}
+
+/** Another path of a folder, whose descriptor waits to be closed; undefined if there are no more of those: nobody's tools nest so deep. */
+function shortened(path: string, waiting: (string | number)[]): string | undefined {
+  try {
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    waiting.push(descriptor);
+    return `/proc/self/fd/${descriptor}`;
+  } catch (cause) {
+    return ['EMFILE', 'ENFILE'].includes((cause as NodeJS.ErrnoException).code ?? '') ? undefined : path;
+  }
 }
 
 /** A step may remove what we are about to look at, or keep it from an ordinary user like itself. */

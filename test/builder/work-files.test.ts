@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -51,6 +52,30 @@ describe('what a step leaves', () => {
     await make(stepYaml(`${deep}; echo x >image.bin`));
     expect(leftovers()).toEqual([]);
   });
+
+  test('counts however deep it is', async () => {
+    const deep = `perl -e 'for (1..600) { mkdir "dddddddddd"; chdir "dddddddddd" or die } open F, ">x"; print F "x" x (20 << 20)'`;
+    await expect(
+      make(`${stepYaml(`${deep}; echo x >image.bin`)}    workMebibytes: 10\n`),
+    ).rejects.toMatchObject({
+      code: 'STEP_WORK_TOO_LARGE',
+    });
+    const many = `perl -e 'for (1..600) { mkdir "dddddddddd"; chdir "dddddddddd" or die } for (1..3000) { open F, ">$_" }'`;
+    await expect(
+      make(`${stepYaml(`${many}; echo x >image.bin`)}    workMebibytes: 1\n`),
+    ).rejects.toMatchObject({
+      code: 'STEP_WORK_TOO_LARGE',
+    });
+    expect(leftovers()).toEqual([]);
+    const descriptors = readdirSync('/proc/self/fd').map((name) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${name}`);
+      } catch {
+        return '';
+      }
+    });
+    expect(descriptors.filter((path) => path.includes('dddddddddd'))).toEqual([]);
+  }, 60_000);
 
   test('are not read on when the build is to stop', async () => {
     const work = join(base, 'outs/large');
