@@ -3,6 +3,7 @@
 // socket of its own (git, apt and ssh open theirs).
 
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { printable, Rejection, Unavailable } from '../core/faults.ts';
 import { BUILDER } from './faults.ts';
@@ -231,7 +232,7 @@ function open(
   options: Pick<BlobOptions, 'signal' | 'stallTimeoutMs'>,
 ): AsyncIterable<Uint8Array> {
   if (!(place instanceof URL)) return place.read(options.signal);
-  return place.protocol === 'file:' ? readMirror(place) : download(place, what, options);
+  return place.protocol === 'file:' ? readMirror(place, what) : download(place, what, options);
 }
 
 /** What the platform says of a failed download, in our words. */
@@ -254,8 +255,11 @@ function gone(what: string, got: string): Rejection {
   return BUILDER.reject('FETCH_GONE', `expected ${what}, got ${got}`);
 }
 
-async function* readMirror(url: URL): AsyncIterable<Uint8Array> {
-  yield* createReadStream(fileURLToPath(url));
+async function* readMirror(url: URL, what: string): AsyncIterable<Uint8Array> {
+  const path = fileURLToPath(url);
+  // Whoever wrote the lock may name a pipe of this machine, which nobody ever writes to.
+  if (!(await stat(path)).isFile()) throw gone(what, 'something that is no file');
+  yield* createReadStream(path);
 }
 
 /** The body of a response, with a limit on silence rather than on the whole: packages may be large and networks slow. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The content store, and fetching into it from mirrors that fail or lie.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
@@ -74,6 +75,15 @@ describe('fetching', () => {
     expect(await store.holds(first)).toBe(true);
     const gone = { ...second, path: 'pool/nosuch.deb' };
     expect(await code(fetchFrom(pathToFileURL(join(base, 'mirror/')).href, [gone]))).toBe('FETCH_GONE');
+  });
+
+  test('from a folder, but not out of a pipe or another folder', async () => {
+    const folder = mkdtempSync(join(base, 'pipes-'));
+    execFileSync('mkfifo', [join(folder, 'pipe')]);
+    for (const path of ['pipe', ''])
+      expect(await code(fetchFrom(pathToFileURL(`${folder}/`).href, [{ ...first, path }]))).toBe(
+        'FETCH_GONE',
+      );
   });
 
   test('again when the store was corrupted', async () => {
