@@ -405,7 +405,7 @@ test('two builds at once on an empty cache do not take the root from each other'
   const step = stepYaml(
     'for i in 1 2 3 4 5 6 7 8; do sleep 0.1; cat /bin/cat >/dev/null; done; echo x >image.bin',
   );
-  const fresh = join(base, 'elsewhere');
+  const fresh = mkdtempSync(join(base, 'elsewhere-'));
   const both = await Promise.all([1, 2].map(async () => build({ ...(await request(step)), cache: fresh })));
   expect(both).toHaveLength(2);
   expect(readdirSync(join(fresh, 'roots'))).toHaveLength(1);
@@ -413,7 +413,7 @@ test('two builds at once on an empty cache do not take the root from each other'
 });
 
 test('a damaged root is set aside and not taken from under a step that runs on it', async () => {
-  const fresh = join(base, 'elsewhere');
+  const fresh = mkdtempSync(join(base, 'elsewhere-'));
   const step = stepYaml(
     'echo started; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.1; cat /bin/cat >/dev/null; done; echo x >image.bin',
   );
