@@ -6,6 +6,7 @@ import { utf8 } from '../../../core/encoding/utf8.ts';
 import { Rejection } from '../../../core/faults.ts';
 import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
 import { formatHashedRekord } from '../../../core/tlog/hashed-rekord.ts';
+import { attestationVerifier } from '../../../core/verify/attestation-verifier.ts';
 import { type Artifact, type ListedKey, STRICT_POLICY } from '../../../core/verify/evidence.ts';
 import * as logs from '../../../core/verify/log-steps.ts';
 import * as signers from '../../../core/verify/signer-steps.ts';
@@ -173,4 +174,21 @@ test.each(NEEDED_BY_OTHERS)('without a step that all others need nothing is acce
   expect(verify(sound).waived).toEqual([]);
   expect(() => verify(sound, without(step))).toThrow(TypeError);
   expect(() => verify(sound, without(step))).not.toThrow(Rejection);
+});
+
+test('of what is sound, the verifier of our own bundles takes our own form alone', () => {
+  const trustedRoot = forge.trustedRoot();
+  const general = signatureVerifier({ trustedRoot, keys: [], policy: STRICT_POLICY }, nodeCrypto);
+  const ours = attestationVerifier({ trustedRoot, keys: [] }, nodeCrypto);
+  expect(ours.verify(forgeBundle(forge)).evidence.entries).toHaveLength(1);
+  const foreign = [
+    forgeBundle(forge, {
+      change: (bundle) => (bundle.mediaType = 'application/vnd.dev.sigstore.bundle+json;version=0.3'),
+    }),
+    forgeBundle(forge, { signer, entries: (_, signature) => [promised(signature)] }),
+  ];
+  for (const bundle of foreign) {
+    expect(() => general.verify(bundle)).not.toThrow();
+    expect(() => ours.verify(bundle)).toThrow(expect.objectContaining({ code: 'SIGSTORE_BUNDLE_MALFORMED' }));
+  }
 });
