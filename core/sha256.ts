@@ -81,8 +81,6 @@ const START = Int32Array.of(
   0x5be0cd19,
 );
 
-type State = [number, number, number, number, number, number, number, number];
-
 /** The hash of octets, 32 bytes. */
 export function sha256(data: Uint8Array): Uint8Array {
   const state = START.slice();
@@ -128,7 +126,14 @@ function compress(state: Int32Array, w: Int32Array, data: Uint8Array, at: number
     const s1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
     w[i] = s0 + (w[i - 7] as number) + s1 + (w[i - 16] as number);
   }
-  let [a, b, c, d, e, f, g, h] = state as unknown as State;
+  let a = state[0] as number;
+  let b = state[1] as number;
+  let c = state[2] as number;
+  let d = state[3] as number;
+  let e = state[4] as number;
+  let f = state[5] as number;
+  let g = state[6] as number;
+  let h = state[7] as number;
   for (let i = 0; i < 64; i++) {
     const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
     const t = (h + s1 + (g ^ (e & (f ^ g))) + (k[i] as number) + (w[i] as number)) | 0;
@@ -143,7 +148,12 @@ function compress(state: Int32Array, w: Int32Array, data: Uint8Array, at: number
     b = a;
     a = (t + s0 + majority) | 0;
   }
-  [a, b, c, d, e, f, g, h].forEach((word, i) => {
-    state[i] = (state[i] as number) + word;
-  });
+  state[0] = (state[0] as number) + a;
+  state[1] = (state[1] as number) + b;
+  state[2] = (state[2] as number) + c;
+  state[3] = (state[3] as number) + d;
+  state[4] = (state[4] as number) + e;
+  state[5] = (state[5] as number) + f;
+  state[6] = (state[6] as number) + g;
+  state[7] = (state[7] as number) + h;
 }
