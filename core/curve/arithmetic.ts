@@ -2,6 +2,8 @@
 // Arithmetic under the checks of both kinds of signatures [FIPS186-5 §6.4.2, §7.7]. Time depends on the numbers: only for what everybody may
 // know, as signatures, keys and messages are. Nothing here signs.
 
+import { hexEncode } from '../encoding/hex.ts';
+
 /** The least representative that is not negative. */
 export function modulo(value: bigint, modulus: bigint): bigint {
   const rest = value % modulus;
@@ -23,9 +25,7 @@ export function inverse(value: bigint, prime: bigint): bigint {
 
 /** A number from octets, most significant first. */
 export function fromBigEndian(octets: Uint8Array): bigint {
-  let hex = '0x0';
-  for (const octet of octets) hex += octet.toString(16).padStart(2, '0');
-  return BigInt(hex);
+  return BigInt(`0x0${hexEncode(octets)}`);
 }
 
 /** A number from octets, least significant first. */
@@ -41,7 +41,8 @@ export function signedDigits(scalar: bigint, width: number): Int8Array {
   const bits = scalar.toString(2);
   const count = bits.length;
   const digits = new Int8Array(count + width);
-  const bitAt = (i: number) => (i < count && bits.charAt(count - 1 - i) === '1' ? 1 : 0);
+  // Behind the end there is no character, whose code is no number, and no bit.
+  const bitAt = (i: number) => bits.charCodeAt(count - 1 - i) & 1;
   let carry = 0;
   for (let at = 0; at <= count; ) {
     if (bitAt(at) === carry) {
@@ -73,13 +74,16 @@ export interface Multiple<E> {
 
 /** The sum of multiples of points, with one doubling a bit for all of them. */
 export function sumOfMultiples<P, E>(group: PointGroup<P, E>, multiples: readonly Multiple<E>[]): P {
+  const count = multiples.length;
   let sum = group.zero;
-  for (let at = Math.max(...multiples.map(({ digits }) => digits.length)) - 1; at >= 0; at--) {
+  let at = Math.max(...multiples.map(({ digits }) => digits.length));
+  // By index: where the engine interprets, an iterator costs as much as what it is for.
+  while (at-- > 0) {
     sum = group.double(sum);
-    for (const { digits, table } of multiples) {
+    for (let k = 0; k < count; k++) {
+      const { digits, table } = multiples[k] as Multiple<E>;
       const digit = digits[at] ?? 0;
-      if (digit === 0) continue;
-      sum = group.add(sum, table[(Math.abs(digit) - 1) / 2] as E, digit < 0);
+      if (digit !== 0) sum = group.add(sum, table[(Math.abs(digit) - 1) / 2] as E, digit < 0);
     }
   }
   return sum;
