@@ -14,9 +14,9 @@ export function bothVerifiers(trust: AttestationTrust): BundleVerifier {
   const ours = attestationVerifier(trust, nodeCrypto);
   const theirs = fieldVerifier(trust);
   return {
-    verify(bytes) {
-      const verified = ours.verify(bytes);
-      theirs.check(bytes);
+    verify(bundle) {
+      const verified = ours.verify(bundle);
+      theirs.check(bundle instanceof Uint8Array ? bundle : bundle.bytes);
       return verified;
     },
   };

@@ -75,7 +75,8 @@ class Parser {
   }
 
   space(): void {
-    this.match(SPACE);
+    // Machines write without white space, and a pattern costs more than a look.
+    if (this.text.charCodeAt(this.at) <= 0x20) this.match(SPACE);
   }
 
   value(depth: number): Json {

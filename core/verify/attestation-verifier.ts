@@ -27,8 +27,8 @@ export function attestationVerifier({ trustedRoot, keys }: AttestationTrust, cry
   const trust = { trustedRoot, keys: listed, policy: STRICT_POLICY };
   const verifier = signatureVerifier(trust, crypto, [FORM, ...STEPS]);
   return {
-    verify(bytes) {
-      const evidence = verifier.verify(bytes);
+    verify(bundle) {
+      const evidence = verifier.verify(bundle);
       const { sha256, signer, signedAtMs, content, entries } = evidence;
       const [entry] = entries;
       if (content.kind !== 'statement' || entry === undefined) {

@@ -2,12 +2,12 @@
 // What the steps of the verifier are given, and what they learn from one another [docs/spec/verification.md §Bundle].
 
 import type { Crypto } from '../crypto.ts';
-import type { AnyBundle, BundleContent } from '../sigstore/any-bundle.ts';
-import { preAuthEncoding } from '../sigstore/bundle.ts';
+import type { AnyBundle } from '../sigstore/any-bundle.ts';
 import type { TrustedRoot } from '../sigstore/trusted-root.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { CertifiedIdentity } from '../x509/identity.ts';
 import type { Times, Validity } from '../x509/path.ts';
+import type { OpenedBundle } from './opened-bundle.ts';
 import type {
   VerifiedContent,
   VerifiedLogEntry,
@@ -46,6 +46,8 @@ export type Artifact = { readonly bytes: Uint8Array } | { readonly sha256: Uint8
 /** What a bundle is verified against. */
 export interface Given {
   readonly bundle: AnyBundle;
+  /** The same, with its digests. */
+  readonly opened: OpenedBundle;
   readonly root: TrustedRoot;
   readonly keys: readonly ListedKey[];
   readonly policy: EvidencePolicy;
@@ -54,12 +56,8 @@ export interface Given {
   readonly crypto: Crypto;
 }
 
-/** A DSSE envelope's content. */
-type Envelope = Extract<BundleContent, { kind: 'dsse' }>;
-
 /** What the steps found, each for those after it. */
 export interface Learned {
-  envelopeDigest?: Uint8Array;
   signer?: LearnedSigner;
   times: VerifiedTime[];
   certificateLogs: readonly string[];
@@ -80,16 +78,6 @@ export type LearnedSigner =
 
 /** One step: looks at what is given and was learned, adds to it, or refuses. @throws Rejection */
 export type Step = (given: Given, learned: Learned) => void;
-
-/** SHA-256 of an envelope's pre-authentication encoding, which the signature covers and the log entry names; hashed once. */
-export function envelopeDigest(
-  { payloadType, payload }: Envelope,
-  crypto: Crypto,
-  learned: Learned,
-): Uint8Array {
-  learned.envelopeDigest ??= crypto.sha256(preAuthEncoding(payloadType, payload));
-  return learned.envelopeDigest;
-}
 
 /** What an earlier step learned. */
 export function signerOf(learned: Learned): LearnedSigner {

@@ -10,10 +10,10 @@ import { checkEntry, type EntryVerifier } from '../sigstore/log-entry.ts';
 import type { SignatureLog } from '../sigstore/trusted-root.ts';
 import { parseCheckpoint } from '../tlog/checkpoint.ts';
 import { TLOG } from '../tlog/faults.ts';
-import { checkInclusion, hashLeaf, sameBytes } from '../tlog/merkle.ts';
+import { checkInclusion, sameBytes } from '../tlog/merkle.ts';
 import { ECDSA_NOTE, ED25519_NOTE, parseNote, type VerifierKey, verifyNote } from '../tlog/note.ts';
 import { isWithin } from '../x509/path.ts';
-import { envelopeDigest, type Given, type Step, signerOf } from './evidence.ts';
+import { type Given, type Step, signerOf } from './evidence.ts';
 import { entryPlace, logsOf, signedAtMs } from './time-steps.ts';
 import type { VerifiedLogEntry } from './verified-signature.ts';
 
@@ -71,7 +71,7 @@ interface ProofClaim {
   readonly at: string;
 }
 
-function verifyProof({ entry, proof, logs, at }: ProofClaim, { crypto }: Given): VerifiedLogEntry {
+function verifyProof({ entry, proof, logs, at }: ProofClaim, { opened, crypto }: Given): VerifiedLogEntry {
   const note = parseNote(proof.checkpoint);
   const checkpoint = parseCheckpoint(note.text);
   const { signedBy } = verifyNote(note, logs.flatMap(noteKey), crypto);
@@ -87,7 +87,7 @@ function verifyProof({ entry, proof, logs, at }: ProofClaim, { crypto }: Given):
   }
   const { size, rootHash: root } = checkpoint;
   const { index, hashes } = proof;
-  checkInclusion({ index, size, leafHash: hashLeaf(entry.body, crypto), proof: hashes, root }, crypto);
+  checkInclusion({ index, size, leafHash: opened.leafHash(entry), proof: hashes, root }, crypto);
   checkBeside(entry, proof, { size, root }, at);
   return { origin: log.origin, index, treeSize: size, leaf: entry.body, witnesses: 'none' };
 }
@@ -133,14 +133,17 @@ function checkBeside(
 }
 
 /** Every entry repeats the bundle's digest, signature, and certificate or key. */
-export const compareEntries: Step = ({ bundle: { entries, content, signature }, crypto }, learned) => {
+export const compareEntries: Step = (
+  { bundle: { entries, content, signature }, opened, crypto },
+  learned,
+) => {
   const signer = signerOf(learned);
   const verifier: EntryVerifier =
     signer.kind === 'certificate' ? { certificate: signer.certificate.der } : { publicKey: signer.publicKey };
   const subject =
     content.kind === 'dsse'
       ? {
-          signedDigest: envelopeDigest(content, crypto, learned),
+          signedDigest: opened.envelopeDigest(),
           payload: { digest: () => crypto.sha256(content.payload), type: content.payloadType },
         }
       : { signedDigest: content.digest, payload: undefined };

@@ -5,17 +5,18 @@
 import type { Crypto } from '../crypto.ts';
 import { hexEncode } from '../encoding/hex.ts';
 import { quote } from '../faults.ts';
-import type { EvidencePack, PackedBundle } from '../release/pack.ts';
-import { parseBundle, preAuthEncoding } from '../sigstore/bundle.ts';
+import type { EvidencePack } from '../release/pack.ts';
+import { readOwnForm } from '../sigstore/bundle.ts';
 import { formatHashedRekord } from '../tlog/hashed-rekord.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
-import { checkInclusion, hashLeaf } from '../tlog/merkle.ts';
+import { checkInclusion, hashLeaf, sameBytes } from '../tlog/merkle.ts';
 import { verifyWitnessedCheckpoint } from '../tlog/proof.ts';
 import { describeWitnesses, type Witnesses } from '../tlog/quorum.ts';
 import { PACK } from './faults.ts';
+import { OpenedBundle } from './opened-bundle.ts';
 
 /**
- * Checks the proof of every bundle in the pack's one checkpoint; returns a line for each, and who stands behind the checkpoint.
+ * Checks the proof of every bundle in the pack's one checkpoint; returns the bundles, a line for each, and who stands behind the checkpoint.
  * Signatures in the bundles are not verified here.
  * @throws PACK_SUMMARY_KEY, SIGSTORE_BUNDLE_MALFORMED, TLOG_INDEX_OUTSIDE_TREE, TLOG_INCLUSION_MISMATCH, and what
  *   `verifyWitnessedCheckpoint` throws
@@ -25,22 +26,27 @@ export function checkPackProofs(
   policy: LogPolicy,
   gateKey: Uint8Array,
   crypto: Crypto,
-): { readonly lines: readonly string[]; readonly witnesses: Witnesses } {
+): {
+  readonly bundles: readonly OpenedBundle[];
+  readonly lines: readonly string[];
+  readonly witnesses: Witnesses;
+} {
   const checkpoint = verifyWitnessedCheckpoint(pack.checkpoint, policy, crypto);
   const { origin, size, rootHash: root, witnesses } = checkpoint;
-  const lines = pack.bundles.map((packed) => {
-    const leafHash = hashLeaf(rebuildLeaf(packed, gateKey, crypto), crypto);
-    const { leafIndex: index, proof } = packed;
+  const lines: string[] = [];
+  const bundles = pack.bundles.map(({ bundle, leafIndex: index, proof }) => {
+    const opened = new OpenedBundle(bundle, crypto);
+    const leafHash = hashOfLeaf(opened, gateKey, crypto);
     checkInclusion({ index, size, leafHash, proof, root }, crypto);
-    return `leaf ${index} of ${size} in ${quote(origin)}, ${describeWitnesses(witnesses)}`;
+    lines.push(`leaf ${index} of ${size} in ${quote(origin)}, ${describeWitnesses(witnesses)}`);
+    return opened;
   });
-  return { lines, witnesses };
+  return { bundles, lines, witnesses };
 }
 
-/** The leaf that this bundle must have in the log. The only key that signs without a certificate is the gate's. */
-function rebuildLeaf({ bundle: bytes }: PackedBundle, gateKey: Uint8Array, crypto: Crypto): Uint8Array {
-  const bundle = parseBundle(bytes);
-  const { verifier } = bundle;
+/** Hash of the leaf that this bundle must have in the log. The only key that signs without a certificate is the gate's. */
+function hashOfLeaf(opened: OpenedBundle, gateKey: Uint8Array, crypto: Crypto): Uint8Array {
+  const { signature, verifier } = readOwnForm(opened.parts);
   const gateHint = hexEncode(crypto.sha256(gateKey));
   if ('keyHint' in verifier && verifier.keyHint !== gateHint) {
     throw PACK.reject(
@@ -48,10 +54,12 @@ function rebuildLeaf({ bundle: bytes }: PackedBundle, gateKey: Uint8Array, crypt
       `expected a certificate or the gate's key ${gateHint}, got a signature by key ${quote(verifier.keyHint)}`,
     );
   }
-  return formatHashedRekord({
-    digest: crypto.sha256(preAuthEncoding(bundle.payloadType, bundle.payload)),
-    signature: bundle.signature,
+  const leaf = formatHashedRekord({
+    digest: opened.envelopeDigest(),
+    signature,
     verifier: 'keyHint' in verifier ? { publicKey: gateKey } : verifier,
     keyDetails: 'PKIX_ECDSA_P256_SHA_256',
   });
+  const entry = opened.parts.entries.find(({ body }) => sameBytes(body, leaf));
+  return entry === undefined ? hashLeaf(leaf, crypto) : opened.leafHash(entry);
 }

@@ -10,6 +10,7 @@ import { checkWitnesses, type DevicePolicy } from '../release/device-policy.ts';
 import { type EvidencePack, type PackedBody, parsePack } from '../release/pack.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
 import { PACK } from './faults.ts';
+import type { OpenedBundle } from './opened-bundle.ts';
 import { checkPackProofs } from './pack-log.ts';
 import * as release from './release-checks.ts';
 import { checkSummary } from './summary-checks.ts';
@@ -82,19 +83,19 @@ export function proveEntries(
   pack: EvidencePack,
   { trust, nowMs }: PackQuestion,
   crypto: Crypto,
-): Finding<void> {
+): Finding<readonly OpenedBundle[]> {
   const { logPolicy, policy } = trust;
-  const { lines, witnesses } = checkPackProofs(pack, logPolicy, policy.gate.publicKey, crypto);
+  const { bundles, lines, witnesses } = checkPackProofs(pack, logPolicy, policy.gate.publicKey, crypto);
   checkWitnesses(policy, logPolicy, witnesses, nowMs);
-  return found(undefined, ...lines);
+  return found(bundles, ...lines);
 }
 
 /** Every bundle, against trusted root and gate key. @throws what the verifier throws, PACK_EVIDENCE_FROM_FUTURE */
 export function verifyBundles(
-  pack: EvidencePack,
+  opened: readonly OpenedBundle[],
   { trust, nowMs }: PackQuestion,
 ): Finding<readonly VerifiedBundle[]> {
-  const bundles = pack.bundles.map(({ bundle }) => trust.verifier.verify(bundle));
+  const bundles = opened.map((bundle) => trust.verifier.verify(bundle));
   checkClock(bundles, nowMs);
   return found(bundles, ...bundles.map(describeBundle));
 }

@@ -15,7 +15,7 @@ import { X509 } from '../x509/faults.ts';
 import { readIdentity } from '../x509/identity.ts';
 import { isWithin, verifyCertificate } from '../x509/path.ts';
 import { verifyScts } from '../x509/sct.ts';
-import { envelopeDigest, type Given, type Learned, type Step, signerOf, timesOf } from './evidence.ts';
+import { type Given, type Learned, type Step, signerOf, timesOf } from './evidence.ts';
 
 const MATERIAL = '/verificationMaterial';
 const CERTIFICATE = `${MATERIAL}/certificate`;
@@ -127,7 +127,7 @@ export const verifyCertificateLog: Step = ({ root, policy, crypto }, learned) =>
 
 /** The signature is that of the signer's key over the artifact, or over the envelope's type and payload. */
 export const verifyContentSignature: Step = (
-  { bundle: { content, signature }, artifact, crypto },
+  { bundle: { content, signature }, opened, artifact, crypto },
   learned,
 ) => {
   const { publicKey } = signerOf(learned);
@@ -136,7 +136,7 @@ export const verifyContentSignature: Step = (
     fits =
       crypto.verifyP256Digest === undefined
         ? crypto.verifyP256(publicKey, preAuthEncoding(content.payloadType, content.payload), signature)
-        : crypto.verifyP256Digest(publicKey, envelopeDigest(content, crypto, learned), signature);
+        : crypto.verifyP256Digest(publicKey, opened.envelopeDigest(), signature);
   } else if (artifact === undefined) {
     fits = false;
   } else if ('bytes' in artifact) {

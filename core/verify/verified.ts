@@ -2,6 +2,7 @@
 // Results of verification [docs/spec/verification.md §Results]: types that nothing outside a verifier can make.
 
 import type { Statement } from '../intoto/statement.ts';
+import type { OpenedBundle } from './opened-bundle.ts';
 import type { VerifiedSignature } from './verified-signature.ts';
 
 declare const verified: unique symbol;
@@ -44,5 +45,5 @@ export function asVerifiedBundle(facts: Omit<VerifiedBundle, typeof verified>): 
 /** Verifies one bundle in full. */
 export interface BundleVerifier {
   /** @throws Rejection with the code of the first broken link */
-  verify(bundle: Uint8Array): VerifiedBundle;
+  verify(bundle: Uint8Array | OpenedBundle): VerifiedBundle;
 }

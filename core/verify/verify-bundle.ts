@@ -2,8 +2,6 @@
 // The verifier of Sigstore bundles [docs/spec/verification.md §Bundle]: an ordered list of steps, one line each. The first that refuses says why.
 
 import type { Crypto } from '../crypto.ts';
-import { hexEncode } from '../encoding/hex.ts';
-import { parseAnyBundle } from '../sigstore/any-bundle.ts';
 import { SIGSTORE } from '../sigstore/faults.ts';
 import { parseTrustedRoot, type TrustedRoot } from '../sigstore/trusted-root.ts';
 import {
@@ -17,6 +15,7 @@ import {
   waivedBy,
 } from './evidence.ts';
 import { checkLogPeriods, compareEntries, requireEntries, verifyInclusion } from './log-steps.ts';
+import { OpenedBundle } from './opened-bundle.ts';
 import {
   findSigner,
   matchArtifact,
@@ -63,7 +62,11 @@ export interface SignatureVerifier {
    * Verifies one bundle, of a statement or, if the artifact is given, of that artifact. `begun` hears the name of each step before it.
    * @throws Rejection with the code of the first step that refuses
    */
-  verify(bundle: Uint8Array, artifact?: Artifact, begun?: (step: string) => void): VerifiedSignature;
+  verify(
+    bundle: Uint8Array | OpenedBundle,
+    artifact?: Artifact,
+    begun?: (step: string) => void,
+  ): VerifiedSignature;
 }
 
 /**
@@ -84,14 +87,15 @@ export function signatureVerifier(
   const root = parseTrustedRoot(trustedRoot);
   checkComplete(root, policy);
   return {
-    verify(bytes, artifact, begun) {
-      const given: Given = { bundle: parseAnyBundle(bytes), root, keys, policy, artifact, crypto };
+    verify(bundle, artifact, begun) {
+      const opened = OpenedBundle.of(bundle, crypto);
+      const given: Given = { bundle: opened.parts, opened, root, keys, policy, artifact, crypto };
       const learned: Learned = { times: [], certificateLogs: [], entries: [] };
       for (const [name, step] of steps) {
         begun?.(name);
         step(given, learned);
       }
-      return conclude(hexEncode(crypto.sha256(bytes)), given, learned);
+      return conclude(given, learned);
     },
   };
 }
@@ -118,13 +122,13 @@ function checkComplete(root: TrustedRoot, policy: EvidencePolicy): void {
   }
 }
 
-function conclude(sha256: string, { policy }: Given, learned: Learned): VerifiedSignature {
+function conclude({ opened, policy }: Given, learned: Learned): VerifiedSignature {
   const { times, entries, content, certificateLogs } = learned;
   if (content === undefined) throw new TypeError('no step has read the content');
   const signer = signerOf(learned);
   const certificate = signer.kind === 'key' ? undefined : { ...signer.identity, certificateLogs };
   return asVerifiedSignature({
-    sha256,
+    sha256: opened.sha256(),
     signer:
       certificate === undefined
         ? { kind: 'key', publicKey: signer.publicKey }

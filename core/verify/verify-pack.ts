@@ -53,8 +53,8 @@ export function verifyPack(
 ): VerifiedPack {
   const { trust } = question;
   const pack = run('pack', () => readPack(bytes, question));
-  run('log', () => proveEntries(pack, question, crypto));
-  const bundles = run('signature', () => verifyBundles(pack, question));
+  const opened = run('log', () => proveEntries(pack, question, crypto));
+  const bundles = run('signature', () => verifyBundles(opened, question));
   const summary = run('summary', () => believeGate(pack, bundles, trust));
   const evidence = run('builder', () => checkBuilders(bundles, trust));
   const chain = run('chain', () => checkChain(pack, evidence, trust));
