@@ -110,6 +110,17 @@ export const DEVICE = faultsOf({
     meaning: 'The evidence pack is not the one that the index of releases names.',
     remedy: 'Release again with `waybill release`.',
   },
+  UPDATE_CLOCK_BEHIND: {
+    class: 'rejection',
+    meaning: 'The clock stands before a time that evidence of the installed release was verified to have.',
+    remedy: 'Set the clock of the device.',
+  },
+  UPDATE_LOG_INCONSISTENT: {
+    class: 'rejection',
+    meaning:
+      'The log is smaller than it was when the installed release was verified, or another log of the same size.',
+    remedy: "Refuse, and tell the log's operator: a log only grows, so two histories of it were shown.",
+  },
   UPDATE_IMAGE_TOO_LONG: {
     class: 'rejection',
     meaning: 'The download of the image has more bytes than the signed metadata announces.',

@@ -8,6 +8,7 @@ import { isProductName, isVersion } from '../core/release/version.ts';
 import { DEVICE } from './faults.ts';
 import type { DeviceFiles } from './host.ts';
 import { readRecord, writeRecord } from './records.ts';
+import type { Seen } from './seen.ts';
 import { digestSlot } from './slot.ts';
 
 /** Fixed at `init`. */
@@ -38,6 +39,8 @@ export interface ActiveSlot {
   readonly versionFloor: string;
   /** Digest of the image before this one. */
   readonly previousSha256?: string;
+  /** Absent while no image was ever installed. */
+  readonly seen?: Seen;
   /** True once the report about this image is in the queue. */
   readonly reported: boolean;
 }
@@ -115,8 +118,12 @@ export async function readActive(files: DeviceFiles, folder: string): Promise<Ac
 
 /** The switch: everything about the active slot in one rename. @throws DEVICE_STATE_UNWRITABLE */
 export async function writeActive(files: DeviceFiles, folder: string, active: ActiveSlot): Promise<void> {
-  const { image, ...rest } = active;
-  const record: JsonObject = { ...rest, ...(image === undefined ? {} : { image: { ...image } }) };
+  const { image, seen, ...rest } = active;
+  const record: JsonObject = {
+    ...rest,
+    ...(image === undefined ? {} : { image: { ...image } }),
+    ...(seen === undefined ? {} : { seen: { log: { ...seen.log }, timeMs: seen.timeMs } }),
+  };
   await writeRecord(files, devicePaths(folder).active, record);
 }
 
@@ -167,9 +174,10 @@ function parseIdentity(node: DocumentNode): DeviceIdentity {
 }
 
 function parseActive(node: DocumentNode): ActiveSlot {
-  node.only('slot', 'image', 'versionFloor', 'previousSha256', 'reported');
+  node.only('slot', 'image', 'versionFloor', 'previousSha256', 'reported', 'seen');
   const image = node.optional('image')?.only('sha256', 'version', 'sizeBytes');
   const previous = node.optional('previousSha256');
+  const seen = node.optional('seen');
   return {
     slot: node.field('slot').word('a', 'b'),
     ...(image === undefined
@@ -184,6 +192,19 @@ function parseActive(node: DocumentNode): ActiveSlot {
     versionFloor: version(node.field('versionFloor')),
     ...(previous === undefined ? {} : { previousSha256: previous.sha256() }),
     reported: node.field('reported').boolean(),
+    ...(seen === undefined ? {} : { seen: parseSeen(seen) }),
+  };
+}
+
+function parseSeen(node: DocumentNode): Seen {
+  const log = node.only('log', 'timeMs').field('log').only('origin', 'size', 'rootHash');
+  return {
+    log: {
+      origin: log.field('origin').string(),
+      size: log.field('size').integer(),
+      rootHash: log.field('rootHash').sha256(),
+    },
+    timeMs: node.field('timeMs').integer(),
   };
 }
 

@@ -29,6 +29,7 @@ import {
   chooseRelease,
   newerDenials,
 } from './release-choice.ts';
+import { checkLogSeen, checkTimeFloor, seenIn } from './seen.ts';
 import { checkDownload, checkReadBack, digestSlot, emptySlot, writeSlot } from './slot.ts';
 import { type ActiveSlot, type DeviceIdentity, devicePaths, otherSlot, writeActive } from './state.ts';
 import { type TargetPlace, TufClient } from './tuf-client.ts';
@@ -61,6 +62,7 @@ export interface Goods {
 
 /** Link 1. */
 export async function refreshMetadata(device: Device): Promise<Finding<TufClient>> {
+  checkTimeFloor(device.nowMs, device.active.seen);
   const tuf = await TufClient.open({
     root: device.root,
     registryUrl: device.identity.registryUrl,
@@ -135,6 +137,11 @@ export function verifyGoods(
   return verifyPack(goods.packBytes, { trust, release, nowMs }, host.crypto, run);
 }
 
+/** Link 5, continued: the log is not older than what was seen of it. */
+export function checkLog({ active }: Device, verified: VerifiedPack): Finding<void> {
+  return found(undefined, ...checkLogSeen(verified, active.seen));
+}
+
 /** Link 10, continued: the SBOM itself. */
 export async function checkSbom(
   device: Device,
@@ -184,7 +191,8 @@ export async function orEmptySlot(device: Device, fill: () => Promise<void>): Pr
 }
 
 /** Link 13: one rename. */
-export async function switchSlot(device: Device, pack: EvidencePack): Promise<Finding<ActiveSlot>> {
+export async function switchSlot(device: Device, verified: VerifiedPack): Promise<Finding<ActiveSlot>> {
+  const { pack } = verified;
   const previous = device.active.image?.sha256;
   const active: ActiveSlot = {
     slot: otherSlot(device.active.slot),
@@ -192,6 +200,7 @@ export async function switchSlot(device: Device, pack: EvidencePack): Promise<Fi
     versionFloor: pack.version,
     ...(previous === undefined ? {} : { previousSha256: previous }),
     reported: false,
+    seen: seenIn(verified, device.active.seen),
   };
   await writeActive(device.host.files, device.folder, active);
   return found(active, `slot ${active.slot} is active, version floor ${active.versionFloor}`);

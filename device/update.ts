@@ -109,13 +109,14 @@ async function travel(road: Road, device: steps.Device): Promise<ActiveSlot | un
   const { release } = choice;
   const goods = await road.link('pack', () => steps.fetchPack(device, tuf, release));
   const verified = steps.verifyGoods(device, goods, trust, release, (link, check) => road.check(link, check));
+  road.check('log', () => steps.checkLog(device, verified));
   await road.link('sbom', () => steps.checkSbom(device, tuf, verified));
   await steps.orEmptySlot(device, async () => {
     await road.link('download', () => steps.fillSlot(device, goods, verified.pack));
     await road.link('slot', () => steps.readSlotBack(device, verified.pack));
     road.check('version', () => steps.checkVersion(device, release));
   });
-  return await road.link('switch', () => steps.switchSlot(device, verified.pack));
+  return await road.link('switch', () => steps.switchSlot(device, verified));
 }
 
 async function reportInstall({ folder, host, identity }: steps.Device, active: ActiveSlot) {

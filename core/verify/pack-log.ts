@@ -10,13 +10,13 @@ import { readOwnForm } from '../sigstore/bundle.ts';
 import { formatHashedRekord } from '../tlog/hashed-rekord.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
 import { checkInclusion, hashLeaf, sameBytes } from '../tlog/merkle.ts';
-import { verifyWitnessedCheckpoint } from '../tlog/proof.ts';
-import { describeWitnesses, type Witnesses } from '../tlog/quorum.ts';
+import { verifyWitnessedCheckpoint, type WitnessedCheckpoint } from '../tlog/proof.ts';
+import { describeWitnesses } from '../tlog/quorum.ts';
 import { PACK } from './faults.ts';
 import { OpenedBundle } from './opened-bundle.ts';
 
 /**
- * Checks the proof of every bundle in the pack's one checkpoint; returns the bundles, a line for each, and who stands behind the checkpoint.
+ * Checks the proof of every bundle in the pack's one checkpoint; returns the bundles, a line for each, and the checkpoint.
  * Signatures in the bundles are not verified here.
  * @throws PACK_SUMMARY_KEY, SIGSTORE_BUNDLE_MALFORMED, TLOG_INDEX_OUTSIDE_TREE, TLOG_INCLUSION_MISMATCH, and what
  *   `verifyWitnessedCheckpoint` throws
@@ -29,7 +29,7 @@ export function checkPackProofs(
 ): {
   readonly bundles: readonly OpenedBundle[];
   readonly lines: readonly string[];
-  readonly witnesses: Witnesses;
+  readonly checkpoint: WitnessedCheckpoint;
 } {
   const checkpoint = verifyWitnessedCheckpoint(pack.checkpoint, policy, crypto);
   const { origin, size, rootHash: root, witnesses } = checkpoint;
@@ -41,7 +41,7 @@ export function checkPackProofs(
     lines.push(`leaf ${index} of ${size} in ${quote(origin)}, ${describeWitnesses(witnesses)}`);
     return opened;
   });
-  return { bundles, lines, witnesses };
+  return { bundles, lines, checkpoint };
 }
 
 /** Hash of the leaf that this bundle must have in the log. The only key that signs without a certificate is the gate's. */

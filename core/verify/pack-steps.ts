@@ -9,6 +9,7 @@ import type { VerificationSummary } from '../intoto/vsa.ts';
 import { checkWitnesses, type DevicePolicy } from '../release/device-policy.ts';
 import { type EvidencePack, type PackedBody, parsePack } from '../release/pack.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
+import type { WitnessedCheckpoint } from '../tlog/proof.ts';
 import { PACK } from './faults.ts';
 import type { OpenedBundle } from './opened-bundle.ts';
 import { checkPackProofs } from './pack-log.ts';
@@ -78,16 +79,22 @@ export function readPack(bytes: Uint8Array, { trust, release: asked }: PackQuest
   return found(pack, `${product} ${version}, image sha256:${imageSha256}, ${bundles.length} bundles`);
 }
 
+/** Bundles whose entries are in the log, and the checkpoint that says so. */
+export interface ProvenBundles {
+  readonly bundles: readonly OpenedBundle[];
+  readonly checkpoint: WitnessedCheckpoint;
+}
+
 /** The log holds every bundle's entry, as the witnesses asked for have seen. @throws what `checkPackProofs` and `checkWitnesses` throw */
 export function proveEntries(
   pack: EvidencePack,
   { trust, nowMs }: PackQuestion,
   crypto: Crypto,
-): Finding<readonly OpenedBundle[]> {
+): Finding<ProvenBundles> {
   const { logPolicy, policy } = trust;
-  const { bundles, lines, witnesses } = checkPackProofs(pack, logPolicy, policy.gate.publicKey, crypto);
-  checkWitnesses(policy, logPolicy, witnesses, nowMs);
-  return found(bundles, ...lines);
+  const { bundles, lines, checkpoint } = checkPackProofs(pack, logPolicy, policy.gate.publicKey, crypto);
+  checkWitnesses(policy, logPolicy, checkpoint.witnesses, nowMs);
+  return found({ bundles, checkpoint }, ...lines);
 }
 
 /** Every bundle, against trusted root and gate key. @throws what the verifier throws, PACK_EVIDENCE_FROM_FUTURE */

@@ -6,6 +6,7 @@ import type { Crypto } from '../crypto.ts';
 import { hexEncode } from '../encoding/hex.ts';
 import type { VerificationSummary } from '../intoto/vsa.ts';
 import type { EvidencePack } from '../release/pack.ts';
+import type { WitnessedCheckpoint } from '../tlog/proof.ts';
 import { PACK } from './faults.ts';
 import {
   type BoundSbom,
@@ -34,6 +35,8 @@ export interface VerifiedPack {
   /** The steps from source to image, in order. */
   readonly chain: readonly StepEvidence[];
   readonly sbom: BoundSbom;
+  /** The log's, that every bundle's entry is under. */
+  readonly checkpoint: WitnessedCheckpoint;
 }
 
 export type PackLink = 'pack' | 'log' | 'signature' | 'summary' | 'builder' | 'chain' | 'sbom';
@@ -53,13 +56,16 @@ export function verifyPack(
 ): VerifiedPack {
   const { trust } = question;
   const pack = run('pack', () => readPack(bytes, question));
-  const opened = run('log', () => proveEntries(pack, question, crypto));
-  const bundles = run('signature', () => verifyBundles(opened, question));
+  const logged = run('log', () => proveEntries(pack, question, crypto));
+  const bundles = run('signature', () => verifyBundles(logged.bundles, question));
   const summary = run('summary', () => believeGate(pack, bundles, trust));
   const evidence = run('builder', () => checkBuilders(bundles, trust));
   const chain = run('chain', () => checkChain(pack, evidence, trust));
   const sbom = run('sbom', () => findSbom(pack, bundles, trust));
-  const facts: Omit<VerifiedPack, typeof verified> = { pack, bundles, summary, chain, sbom };
+  const facts: Omit<VerifiedPack, typeof verified> = {
+    ...{ pack, bundles, summary, chain, sbom },
+    checkpoint: logged.checkpoint,
+  };
   return facts as VerifiedPack;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attacks A44, A45, A47, A48 and A49 on a device whose attacker holds every key that comes before the link that refuses: proofs, trees,
-// documents that mean two things, and the clock. A46 is core's (test/core/tlog/merkle.test.ts), A50 is in tuf-power-cut.test.ts.
+// Attacks A44 to A49 on a device whose attacker holds every key that comes before the link that refuses: proofs, trees,
+// documents that mean two things, and the clock. A50 is in tuf-power-cut.test.ts.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { portableCrypto } from '../../core/crypto.ts';
@@ -111,8 +111,8 @@ function witnessed(rules: string): string {
   return policyText().replace('quorum none', lines);
 }
 
-/** A tree of nothing but the pack's own entries, by the attacker's log. */
-function forgeTree(pack: EvidencePack) {
+/** A tree of nothing but the pack's own entries, by a log whose key the attacker has. */
+function forgeTree(pack: EvidencePack, log = evil) {
   const hashes = pack.bundles.map(({ bundle }) => {
     const [entry] = JSON.parse(Buffer.from(bundle).toString()).verificationMaterial.tlogEntries;
     return hashLeaf(new Uint8Array(Buffer.from(entry.canonicalizedBody, 'base64')), portableCrypto);
@@ -127,7 +127,7 @@ function forgeTree(pack: EvidencePack) {
         );
   const size = BigInt(hashes.length);
   const rootHash = treeRoot(size, read, portableCrypto);
-  const text = formatCheckpoint({ origin: evil.key.name, size, rootHash, extensions: [] });
+  const text = formatCheckpoint({ origin: log.key.name, size, rootHash, extensions: [] });
   const bundles = pack.bundles.map(({ bundle }, i) => {
     const parts = inclusionParts(BigInt(i), size);
     return {
@@ -137,7 +137,7 @@ function forgeTree(pack: EvidencePack) {
     };
   });
   const signedWith = (...lines: NoteSignature[]) =>
-    formatNote({ text, signatures: [evil.sign(text), ...lines] });
+    formatNote({ text, signatures: [log.sign(text), ...lines] });
   return { text, pack: { ...pack, bundles }, signedWith };
 }
 
@@ -186,6 +186,23 @@ describe('A45, a tree for this device alone', () => {
     publish(house, sound, { ...soundPack, checkpoint: moved });
     await refused('log', 'TLOG_NOTE_SIGNATURE');
     await recovers();
+  });
+});
+
+describe('A46, a log that is not what it was', () => {
+  test('is refused by a device that has seen more of it, or another of the same size', async () => {
+    const { origin, size } = parseCheckpoint(parseNote(soundPack.checkpoint).text);
+    await recovers();
+    const stolen = noteSigner(origin);
+    house.trust({ 'tlog-policy': utf8(`log ${stolen.vkey}\n${policyText()}`) });
+    const next = await foundry.cast('8.2.0', utf8('the image of 8.2.0'));
+    const nextPack = await foundry.gated(next);
+    const { pack, signedWith } = forgeTree(nextPack, stolen);
+    expect(BigInt(pack.bundles.length)).toBeLessThanOrEqual(size);
+    publish(house, next, { ...pack, checkpoint: signedWith() });
+    await refused('log', 'UPDATE_LOG_INCONSISTENT');
+    publish(house, next, nextPack);
+    expect((await updateDevice(folder, nodeHost())).outcome).toBe('installed');
   });
 });
 
@@ -331,6 +348,7 @@ describe('A49, the clock', () => {
     const before = new Map(house.forge.files);
     await recovers();
     for (const [path, bytes] of before) house.forge.files.set(path, bytes);
-    await refused('metadata', 'TUF_VERSION_ROLLBACK', { ...nodeHost(), nowMs: () => 0 });
+    await refused('metadata', 'UPDATE_CLOCK_BEHIND', { ...nodeHost(), nowMs: () => 0 });
+    await refused('metadata', 'TUF_VERSION_ROLLBACK');
   });
 });

@@ -77,6 +77,14 @@ test('a sound release is verified link by link, installed, switched to and repor
     versionFloor: '8.1.0',
     previousSha256: sha256('factory image'),
     reported: true,
+    seen: {
+      log: {
+        origin: expect.any(String),
+        size: expect.any(Number),
+        rootHash: expect.stringMatching(/^[0-9a-f]{64}$/),
+      },
+      timeMs: expect.any(Number),
+    },
   });
   expect(await readFile(devicePaths(folder).slot('b'))).toEqual(Buffer.from(image));
   expect(await readFile(devicePaths(folder).slot('a'), 'utf8')).toBe('factory image');

@@ -54,7 +54,9 @@ function verdict(name: string, crypto: Crypto, blind?: 'log'): Expected {
       link = at;
       // The bundles without their proofs.
       if (at === blind)
-        return parsePack(read(name, 'pack.waybill')).bundles.map(({ bundle }) => bundle) as never;
+        return {
+          bundles: parsePack(read(name, 'pack.waybill')).bundles.map(({ bundle }) => bundle),
+        } as never;
       return check().value;
     });
     link = 'sbom file';
