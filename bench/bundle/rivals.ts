@@ -53,13 +53,13 @@ export async function coldWays(
     { name: '@sigstore/verify 4.1', once: inNode('library-once.mjs') },
   ];
   for (const [name, make] of [
-    ['sigstore-python 4.5.1', () => python(folder)],
+    ['sigstore-python', () => python(folder)],
     ['cosign', () => cosign()],
   ] as const) {
     try {
       const way = await make();
-      await way();
-      ways.push({ name, once: way });
+      await way.once();
+      ways.push(way);
     } catch (failure) {
       say(`without ${name}: ${(failure as Error).message.split('\n')[0]}`);
     }
@@ -68,7 +68,7 @@ export async function coldWays(
 }
 
 /** In an environment of its own beside Waybill's cache, made the first time. */
-async function python(folder: string): Promise<() => Promise<unknown>> {
+async function python(folder: string): Promise<ColdWay> {
   const place = join(benchFolder(), 'python');
   const command = join(place, 'bin/sigstore');
   if (!existsSync(command)) {
@@ -88,28 +88,23 @@ async function python(folder: string): Promise<() => Promise<unknown>> {
     }),
   );
   const who = ['--cert-identity', IDENTITY, '--cert-oidc-issuer', ISSUER];
-  return () =>
-    run(command, [
-      '--trust-config',
-      config,
-      'verify',
-      'identity',
-      '--offline',
-      '--bundle',
-      BUNDLE,
-      ...who,
-      ARTIFACT,
-    ]);
+  const what = ['--trust-config', config, 'verify', 'identity', '--offline', '--bundle', BUNDLE];
+  return {
+    name: PYTHON_PACKAGE.replace('==', '-python '),
+    once: () => run(command, [...what, ...who, ARTIFACT]),
+  };
 }
 
 /** From the path, or where `go install` with GOBIN in the bench's folder would put it; it is not built here, which takes a quarter of an hour. */
-async function cosign(): Promise<() => Promise<unknown>> {
+async function cosign(): Promise<ColdWay> {
   const own = join(benchFolder(), 'go/bin/cosign');
   const command = existsSync(own) ? own : 'cosign';
   const who = ['--certificate-identity', IDENTITY, '--certificate-oidc-issuer', ISSUER];
   const what = ['--type', 'slsaprovenance1', '--bundle', BUNDLE, '--trusted-root', TRUSTED_ROOT];
-  return () =>
-    run(command, ['verify-blob-attestation', ...who, ...what, '--use-signed-timestamps', ARTIFACT]);
+  const { stdout } = await run(command, ['version', '--json']);
+  const { gitVersion } = JSON.parse(stdout) as { gitVersion: string };
+  const words = ['verify-blob-attestation', ...who, ...what, '--use-signed-timestamps', ARTIFACT];
+  return { name: `cosign ${gitVersion}`, once: () => run(command, words) };
 }
 
 function benchFolder(): string {
