@@ -208,6 +208,8 @@ async function checkImage(
     return;
   }
   // A digest alone says nothing about the size.
-  const got = image.startsWith('sha256:') ? { sha256: readDigest(image), sizeBytes } : await readImage(image);
+  const got = image.startsWith('sha256:')
+    ? { sha256: readDigest(image), sizeBytes: undefined }
+    : await readImage(image);
   account.check('image', () => checkPackImage(verified, got));
 }

@@ -61,9 +61,11 @@ async function openRepository(
             : { stateFolder: scratch, host: { ...host, fetch: keepCopy(keep, host.fetch) } }),
         },
   );
-  const { version, expires } = trust.client.role('targets').signed;
+  const { client } = trust;
+  const { name, expires } = client.firstToExpire();
+  const { version } = client.role('targets').signed;
   return found(
     trust,
-    `targets version ${version}, good until ${expires}, from ${quote(tuf ?? registry ?? '')}`,
+    `targets version ${version}, good until ${expires} (${name}), from ${quote(tuf ?? registry ?? '')}`,
   );
 }

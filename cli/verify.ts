@@ -97,6 +97,7 @@ export async function verify(
   const nowMs = timeOf(options.at);
   const bytes = await readInput(file);
   const kind = kindOf(bytes);
+  refuseUnused(kind, options);
   const account = new ChainAccount();
   const given = { file, bytes, image, nowMs };
   const facts = { kind, links: account.links };
@@ -112,6 +113,33 @@ export async function verify(
       throw failure;
     const notChecked = account.skipped;
     return { verdict: 'refused', about: file, ...facts, notChecked, code: failure.code };
+  }
+}
+
+/** Options that nothing would look at, by the kind of file that they are not for. */
+const UNUSED = {
+  pack: {
+    identity: '--identity',
+    issuer: '--issuer',
+    key: '--key',
+    without: '--without',
+  },
+  bundle: { logPolicy: '--log-policy', devicePolicy: '--device-policy', sbom: '--sbom' },
+} as const;
+
+/** Whoever asks for something that is not checked must not read `verified`. @throws CLI_USAGE */
+function refuseUnused(kind: VerifyResult['kind'], options: VerifyOptions): void {
+  const given = options as Record<string, unknown>;
+  for (const [name, flag] of Object.entries(UNUSED[kind])) {
+    if (given[name] !== undefined) {
+      const other = kind === 'pack' ? 'bundle' : 'pack';
+      throw CLI.reject('CLI_USAGE', `expected ${flag} with a ${other} alone, got it with a ${kind}`);
+    }
+  }
+  for (const name of ['tuf', 'registry', 'keep'] as const) {
+    if (given[name] !== undefined && options.root === undefined) {
+      throw CLI.reject('CLI_USAGE', `expected --root with --${name}: whose metadata to trust`);
+    }
   }
 }
 

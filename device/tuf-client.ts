@@ -94,6 +94,15 @@ export class TufClient {
     return this.workflow.role(name);
   }
 
+  /** Until when root, targets, snapshot and timestamp all hold: which of them expires first, and when. */
+  firstToExpire(): { readonly name: string; readonly expires: string } {
+    const { root, snapshot, timestamp } = this.workflow;
+    const targets = this.role('targets');
+    return Object.entries({ root, targets, snapshot, timestamp })
+      .flatMap(([name, role]) => (role === undefined ? [] : [{ name, ...role.signed }]))
+      .reduce((first, next) => (next.expiresMs < first.expiresMs ? next : first));
+  }
+
   /** Who may sign a targets role, by the verified role above it; undefined for a role that nobody delegates to. */
   signersOf(name: string): RoleKeys | undefined {
     if (name === 'targets') return this.workflow.root.signed.roles.targets;

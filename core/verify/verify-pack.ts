@@ -81,16 +81,18 @@ export function checkPackSbom(
   return found(undefined, `sha256:${sha256} describes the image, ${count} components`);
 }
 
-/** The image is the one that the pack's evidence is about. @throws PACK_IMAGE_MISMATCH */
+/** The image is the one that the pack's evidence is about; its size is undefined where its digest alone is known. @throws PACK_IMAGE_MISMATCH */
 export function checkPackImage(
   { pack }: VerifiedPack,
-  got: { readonly sha256: string; readonly sizeBytes: number },
+  got: { readonly sha256: string; readonly sizeBytes: number | undefined },
 ): Finding<void> {
-  if (got.sha256 !== pack.imageSha256 || got.sizeBytes !== pack.imageSizeBytes) {
+  const { imageSha256, imageSizeBytes } = pack;
+  const size = got.sizeBytes === undefined ? '' : ` (${got.sizeBytes} bytes)`;
+  if (got.sha256 !== imageSha256 || (got.sizeBytes ?? imageSizeBytes) !== imageSizeBytes) {
     throw PACK.reject(
       'PACK_IMAGE_MISMATCH',
-      `expected sha256:${pack.imageSha256} (${pack.imageSizeBytes} bytes), got sha256:${got.sha256} (${got.sizeBytes} bytes)`,
+      `expected sha256:${imageSha256} (${imageSizeBytes} bytes), got sha256:${got.sha256}${size}`,
     );
   }
-  return found(undefined, `sha256:${got.sha256}, ${got.sizeBytes} bytes`);
+  return found(undefined, `sha256:${imageSha256}, ${imageSizeBytes} bytes`);
 }

@@ -29,6 +29,8 @@ beforeAll(async () => {
   sound = await foundry.cast('8.1.0', image);
   pack = await foundry.gated(sound);
   house.trust(foundry.trustMaterial());
+  // As in life, `timestamp` expires before the others.
+  Object.assign(house.forge.roles.get('timestamp') ?? {}, { expires: '2035-01-01T00:00:00Z' });
   publish(house, sound, pack);
   const files: Record<string, Uint8Array> = {
     'root.json': house.forge.files.get('1.root.json') as Uint8Array,
@@ -78,6 +80,7 @@ describe('a sound pack', () => {
     try {
       const offline = await run({ root: at('root.json'), tuf: at('copy') });
       expect(offline).toMatchObject(whole);
+      expect(offline.links[0]?.details[0]).toMatch(/, good until 2035-01-01T00:00:00Z \(timestamp\), from /);
       expect(offline.links.map(({ link }) => link)).toEqual([
         ...['metadata', 'form', 'trust', 'release'],
         ...['pack', 'log', 'signature', 'summary', 'builder', 'chain', 'sbom', 'sbom file', 'image'],
@@ -117,7 +120,9 @@ describe('a broken link is named, with what it means', () => {
     const other = await run(byFiles, at('other.bin'));
     expect(other).toMatchObject({ verdict: 'refused', code: 'PACK_IMAGE_MISMATCH' });
     const digest = `sha256:${'0'.repeat(64)}`;
-    expect(await run(byFiles, digest)).toMatchObject({ code: 'PACK_IMAGE_MISMATCH' });
+    const byDigest = await run(byFiles, digest);
+    expect(byDigest).toMatchObject({ code: 'PACK_IMAGE_MISMATCH' });
+    expect(byDigest.links.at(-1)?.details[0]).toMatch(/, got sha256:0{64}$/);
     expect(await run({ ...byFiles, sbom: at('other.bin') })).toMatchObject({ code: 'SBOM_DIGEST_MISMATCH' });
   });
 
@@ -227,6 +232,10 @@ describe('a bundle', () => {
     const check = await bundle(1);
     const other = await check({ ...ci(), identity: 'https://github.com/example/other' });
     expect(other.links.at(-1)).toMatchObject({ link: 'expected signer', code: 'SIGSTORE_SIGNER_UNEXPECTED' });
+    // What tells two workflows apart may stand at the end of a long name.
+    const long = `https://github.com/${'long/'.repeat(20)}build.yml@refs/tags/v1`;
+    const tagged = await check({ ...ci(), identity: long });
+    expect(tagged.links.at(-1)?.details[0]).toContain(`expected "${long}" of issuer`);
     const wrong = await check(ci(), at('other.bin'));
     expect(wrong.links.at(-1)).toMatchObject({ link: 'content', code: 'SIGSTORE_ARTIFACT_MISMATCH' });
     const early = await check({ ...ci(), at: '2020-01-01T00:00:00Z' });
@@ -263,12 +272,24 @@ test('a command line that does not say whom to trust, or whom to expect, is no v
     { root, tuf: at('copy'), keep: at('copy') },
     { ...byFiles, root, tuf: at('copy') },
     { ...byFiles, at: 'yesterday' },
+    // What nothing would look at.
+    { ...byFiles, key: at('gate.pub') },
+    { ...byFiles, identity: 'x', issuer: 'y' },
+    { ...byFiles, without: ['log'] },
+    { ...byFiles, registry: house.url },
+    { ...byFiles, tuf: at('copy') },
+    { ...byFiles, keep: at('copy') },
   ];
   for (const options of wrong) await expect(run(options), JSON.stringify(options)).rejects.toEqual(usage);
   await writeFile(at('one.sigstore.json'), pack.bundles[1]?.bundle ?? '');
   const trustedRoot = at('trusted_root.json');
   for (const options of [{ trustedRoot }, { trustedRoot, identity: 'x' }, { identity: 'x', issuer: 'y' }]) {
     await expect(verify(at('one.sigstore.json'), undefined, options)).rejects.toEqual(usage);
+  }
+  const whom = { identity: WORKFLOW, issuer: foundry.issuerUrl };
+  for (const name of ['logPolicy', 'devicePolicy', 'sbom']) {
+    const options = { trustedRoot, ...whom, [name]: at('optiboot.bin') };
+    await expect(verify(at('one.sigstore.json'), undefined, options), name).rejects.toEqual(usage);
   }
 });
 
