@@ -76,9 +76,9 @@ export function printable(foreign: string): string {
   });
 }
 
-/** Foreign text for a message: quoted, escaped, cut at 80 characters. */
+/** Foreign text for a message: quoted, escaped, cut at 256 characters: names of workflows have more than 80, and end in what tells one from another. */
 export function quote(foreign: string): string {
-  const cut = foreign.length > 80 ? `${foreign.slice(0, 80)}…` : foreign;
+  const cut = foreign.length > 256 ? `${foreign.slice(0, 256)}…` : foreign;
   return printable(JSON.stringify(cut));
 }
 
