@@ -108,7 +108,8 @@ export const DEVICE = faultsOf({
   UPDATE_PACK_DIGEST: {
     class: 'rejection',
     meaning: 'The evidence pack is not the one that the index of releases names.',
-    remedy: 'Release again with `waybill release`.',
+    remedy:
+      'Get the pack again, from the registry; if it is the registry that gives this one, release again with `waybill release`.',
   },
   UPDATE_CLOCK_BEHIND: {
     class: 'rejection',
