@@ -160,16 +160,38 @@ function printList(heading: string, none: string, images: readonly TracedImage[]
     printLine(none);
     return;
   }
-  const [first, ...more] = new Set(images.map((image) => image.imageSha256));
-  printLine(`${heading}: ${more.length + (first === undefined ? 0 : 1)} image(s)`);
-  for (const image of images) printImage(image);
+  const count = new Set(images.map((image) => image.imageSha256)).size;
+  printLine(`${heading}: ${count} ${count === 1 ? 'image' : 'images'}`);
+  for (const uses of usesOf(images)) printImage(uses);
 }
 
-function printImage(image: TracedImage): void {
-  printLine(
-    `  ${image.product} ${image.version}  sha256:${image.imageSha256.slice(0, 16)}…  ${image.component}`,
-  );
-  if (image.role !== undefined) printLine(`    as       ${image.role} of step ${image.usedIn?.step ?? '?'}`);
+/** What differs in the step alone is one block. */
+function usesOf(images: readonly TracedImage[]): readonly (readonly [TracedImage, ...TracedImage[]])[] {
+  const blocks = new Map<string, [TracedImage, ...TracedImage[]]>();
+  for (const image of images) {
+    const key = JSON.stringify({ ...image, usedIn: undefined });
+    const block = blocks.get(key);
+    if (block === undefined) blocks.set(key, [image]);
+    else block.push(image);
+  }
+  return [...blocks.values()];
+}
+
+/** What a device's last report with this image as its active one says [docs/spec/install-report.md]. */
+const OUTCOMES: Readonly<Record<string, string>> = {
+  installed: 'installed it',
+  refused: 'refused an update',
+  withdrawn: 'knew it to be withdrawn',
+};
+
+function printImage(uses: readonly [TracedImage, ...TracedImage[]]): void {
+  const [image] = uses;
+  printLine(`  ${image.product} ${image.version}  ${image.component}`);
+  printLine(`    image    sha256:${image.imageSha256}`);
+  if (image.role !== undefined) {
+    const steps = uses.map(({ usedIn }) => usedIn?.step ?? '?');
+    printLine(`    as       ${image.role} of ${steps.length === 1 ? 'step' : 'steps'} ${steps.join(', ')}`);
+  }
   const { build } = image;
   if (build !== undefined) {
     const who =
@@ -183,8 +205,9 @@ function printImage(image: TracedImage): void {
   }
   if (image.releases.length === 0) printLine('    release  none');
   for (const { deviceId, reportedAt, outcome, current } of image.devices) {
+    const last = OUTCOMES[outcome] ?? outcome;
     printLine(
-      `    device   ${deviceId}: ${outcome} ${reportedAt}${current ? '' : ', runs another image now'}`,
+      `    device   ${deviceId}: ${current ? 'runs it' : 'ran it, runs another now'}; ${last} ${reportedAt}`,
     );
   }
   if (image.devices.length === 0) printLine('    device   none');

@@ -47,7 +47,10 @@ const image = {
       withdrawn: { deniedAt: 'then', reason: 'bad' },
     },
   ],
-  devices: [{ deviceId: 'dev-1', reportedAt: 'now', outcome: 'installed', current: false }],
+  devices: [
+    { deviceId: 'dev-1', reportedAt: 'now', outcome: 'installed', current: false },
+    { deviceId: 'dev-2', reportedAt: 'now', outcome: 'refused', current: true },
+  ],
 };
 
 it('says whether to try again', async () => {
@@ -107,7 +110,9 @@ it('does not read an answer without end', async () => {
 });
 
 it('prints a table for people and JSON for programs', async () => {
-  const url = await answering(200, JSON.stringify({ purl: PURL, shipsIn: [], builtWith: [image] }));
+  // Two steps of one build: one block.
+  const builtWith = [image, { ...image, usedIn: { ...image.usedIn, step: 'image' } }];
+  const url = await answering(200, JSON.stringify({ purl: PURL, shipsIn: [], builtWith }));
   const printed: string[] = [];
   vi.spyOn(process.stdout, 'write').mockImplementation((text) => printed.push(String(text)) > 0);
   expect(await main(['node', 'waybill', 'trace', PURL, '--registry', url], '0')).toBe(0);
@@ -117,17 +122,19 @@ it('prints a table for people and JSON for programs', async () => {
       '',
       'ships in no image that the registry knows',
       '',
-      'built with: 1 image(s)',
-      '  optiboot 8.1.0  sha256:abababababababab…  pkg:deb/debian/gcc-avr@5.4',
-      '    as       toolchain of step compile',
+      'built with: 1 image',
+      '  optiboot 8.1.0  pkg:deb/debian/gcc-avr@5.4',
+      `    image    sha256:${'ab'.repeat(32)}`,
+      '    as       toolchain of steps compile, image',
       '    build    run-7, step image, log entry 3',
       '    signed   2026-11-22T00:00:00.000Z by https://github.com/example (https://issuer.example)',
       '    release  8.1.0 of 2026-11-22T00:00:00Z, withdrawn then: bad',
-      '    device   dev-1: installed now, runs another image now',
+      '    device   dev-1: ran it, runs another now; installed it now',
+      '    device   dev-2: runs it; refused an update now',
       '',
     ].join('\n'),
   );
   printed.length = 0;
   expect(await main(['node', 'waybill', 'trace', PURL, '--registry', url, '--json'], '0')).toBe(0);
-  expect(JSON.parse(printed.join(''))).toEqual({ purl: PURL, shipsIn: [], builtWith: [image] });
+  expect(JSON.parse(printed.join(''))).toEqual({ purl: PURL, shipsIn: [], builtWith });
 });
