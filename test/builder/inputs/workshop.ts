@@ -10,12 +10,14 @@ import {
   readdirSync,
   readFileSync,
   realpathSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { afterAll } from 'vitest';
 import { type BlobOptions, fetchBlobs } from '../../../builder/fetch.ts';
 import { wantedBlobs } from '../../../builder/inputs/blobs.ts';
 import type { MountedInput } from '../../../builder/inputs/declared.ts';
@@ -34,9 +36,16 @@ export const code = (promise: Promise<unknown>) =>
     (failure: { code?: string; message: string }) => failure.code ?? failure.message,
   );
 
-/** A temporary folder with files by path. */
+const folders: string[] = [];
+// Of each test file that uses them.
+afterAll(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A temporary folder with files by path; it goes when the test file has ended. */
 export function makeFolder(files: Readonly<Record<string, string>> = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'waybill-inputs-'));
+  folders.push(folder);
   putFiles(folder, files);
   return folder;
 }
