@@ -71,9 +71,12 @@ export function verifyVerb(program: Command): void {
     .addHelpText(
       'after',
       '\nExamples:\n' +
-        '  waybill verify optiboot-8.1.0.waybill optiboot.bin --root root.json --registry http://127.0.0.1:8410 --keep copy\n' +
-        '  waybill verify optiboot-8.1.0.waybill optiboot.bin --root root.json --tuf copy\n' +
-        '  waybill verify image.sigstore.json optiboot.bin --trusted-root trusted_root.json \\\n' +
+        '  waybill verify optiboot-8.1.0.waybill optiboot.bin --root root.json \\\n' +
+        '    --registry http://127.0.0.1:8410 --keep copy\n' +
+        '  waybill verify optiboot-8.1.0.waybill optiboot.bin --root root.json \\\n' +
+        '    --tuf copy\n' +
+        '  waybill verify image.sigstore.json optiboot.bin \\\n' +
+        '    --trusted-root trusted_root.json \\\n' +
         '    --identity https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main \\\n' +
         '    --issuer https://token.actions.githubusercontent.com',
     )
@@ -96,7 +99,7 @@ export async function verify(
 ): Promise<VerifyResult> {
   const nowMs = timeOf(options.at);
   const bytes = await readInput(file);
-  const kind = kindOf(bytes);
+  const kind = kindOf(file, bytes);
   refuseUnused(kind, options);
   const account = new ChainAccount();
   const given = { file, bytes, image, nowMs };
@@ -152,10 +155,11 @@ function timeOf(at: string | undefined): number {
   return nowMs;
 }
 
-/** By the media type alone; whether it is one is for the verifier to say. */
-function kindOf(bytes: Uint8Array): VerifyResult['kind'] {
+/** By the media type, or by the name where nothing can be read; whether it is one is for the verifier to say. */
+function kindOf(file: string, bytes: Uint8Array): VerifyResult['kind'] {
   const parsed = parseStrictJson(bytes);
-  const value = 'problem' in parsed ? undefined : parsed.value;
+  if ('problem' in parsed) return file.endsWith('.waybill') ? 'pack' : 'bundle';
+  const { value } = parsed;
   const isPack =
     typeof value === 'object' &&
     value !== null &&

@@ -81,7 +81,10 @@ function parseBundle(node: DocumentNode): PackedBundle {
     leafIndex: BigInt(node.field('leafIndex').integer()),
     proof: proof.map((hash) => {
       const decoded = base64Decode(hash.string());
-      if (decoded?.length !== 32) throw hash.wrong('expected 32 bytes in base64');
+      if (decoded?.length !== 32) {
+        const got = decoded === undefined ? 'other text' : `${decoded.length} bytes`;
+        throw hash.wrong(`expected 32 bytes in base64, got ${got}`);
+      }
       return decoded;
     }),
   };
