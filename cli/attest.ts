@@ -91,7 +91,8 @@ export function attestVerb(program: Command): void {
     .addHelpText(
       'after',
       '\nExamples:\n  waybill attest out --registry https://registry.example --root root.json\n' +
-        '  waybill attest out --registry https://registry.example --root root.json --archive-inputs',
+        '  waybill attest out --registry https://registry.example --root root.json \\\n' +
+        '    --archive-inputs',
     )
     .action(async (folder: string, options: Options) => {
       if (options.archive !== undefined && options.archiveInputs !== true) {

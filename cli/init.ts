@@ -238,7 +238,8 @@ export function initVerb(program: Command): void {
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
-      '\nExample:\n  waybill init registry --offline /media/usb/waybill --url http://127.0.0.1:8410 --org acme.example',
+      '\nExample:\n  waybill init registry --offline /media/usb/waybill \\\n' +
+        '    --url http://127.0.0.1:8410 --org acme.example',
     )
     .action(async (folder: string, options: Options) => {
       const url = baseUrl(options.url);

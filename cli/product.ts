@@ -77,7 +77,8 @@ export function productVerb(program: Command): void {
       .addHelpText(
         'after',
         `\nExample:\n  waybill product ${verb} optiboot --device-policy device-policy.yaml \\\n` +
-          '    --releases-key releases.pub --offline offline --registry http://127.0.0.1:8410 --root root.json',
+          '    --releases-key releases.pub --offline offline \\\n' +
+          '    --registry http://127.0.0.1:8410 --root root.json',
       );
     const [policy, key] = [
       ['--device-policy <file>', 'YAML of docs/spec/device-policy.md'],

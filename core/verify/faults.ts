@@ -57,7 +57,8 @@ export const PACK = faultsOf({
   PACK_EVIDENCE_FROM_FUTURE: {
     class: 'rejection',
     meaning: "Evidence was signed later than the device's clock says that it is now.",
-    remedy: 'Set the clock of the device; if it is right, the timestamp authority is wrong.',
+    remedy:
+      'Set the clock of the device, or ask `--at` a later time; if it is right, the timestamp authority is wrong.',
   },
   PACK_SBOM_MISSING: {
     class: 'rejection',
