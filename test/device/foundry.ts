@@ -245,7 +245,7 @@ export function stepsOf(version: string, image: Uint8Array): [StepProvenance, St
       clock: 'host' as const,
       cpus: 1,
     },
-    invocationId: 'run-1',
+    invocationId: 'urn:uuid:3f1a2b9c-7d8e-4f60-9a1b-2c3d4e5f6071',
   };
   const source = {
     uri: 'pkg:deb/debian/arduino-core-avr@1.8.6?arch=all',
@@ -258,7 +258,14 @@ export function stepsOf(version: string, image: Uint8Array): [StepProvenance, St
       ...both,
       step: 'image',
       products: [{ name: 'optiboot.bin', sha256: sha256(image) }],
-      resolvedDependencies: [{ ...elf, annotations: { role: 'material', step: 'compile' } }, lock],
+      resolvedDependencies: [
+        {
+          ...elf,
+          uri: 'waybill:step/compile/optiboot.elf',
+          annotations: { role: 'material', step: 'compile' },
+        },
+        lock,
+      ],
     },
   ];
 }

@@ -7,13 +7,20 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { formatInstant } from '../../../core/encoding/document.ts';
 import { utf8 } from '../../../core/encoding/utf8.ts';
-import { buildStepProvenance, type StepProvenance } from '../../../core/intoto/provenance.ts';
-import type { UnsignedStatement } from '../../../core/intoto/statement.ts';
+import {
+  buildStepProvenance,
+  HERMETIC_STEP_BUILD_TYPE,
+  PROVENANCE_TYPE,
+  type StepProvenance,
+} from '../../../core/intoto/provenance.ts';
+import { formatStatement, type UnsignedStatement } from '../../../core/intoto/statement.ts';
+import { VSA_TYPE } from '../../../core/intoto/vsa.ts';
 import { type EvidencePack, formatPack, type PackedBundle } from '../../../core/release/pack.ts';
 import { formatCheckpoint, parseCheckpoint } from '../../../core/tlog/checkpoint.ts';
-import { formatNote, parseNote } from '../../../core/tlog/note.ts';
+import { formatNote, type NoteSignature, parseNote } from '../../../core/tlog/note.ts';
 import { type Casting, Foundry, referenceOf, stepsOf } from '../../device/foundry.ts';
 import { sbomOf } from '../../policy/evidence.ts';
+import { seededKey, witnessSigner } from '../tlog/note-signers.ts';
 
 const FOLDER = fileURLToPath(new URL('../../vectors/packs/', import.meta.url));
 const SEVENS = '7'.repeat(64);
@@ -28,8 +35,9 @@ const [first, ...rest] = pack.bundles as [PackedBundle];
 /** What a case has besides its pack; what it has not is that of the folder. */
 interface Case {
   readonly pack: EvidencePack | Uint8Array;
-  readonly link: string;
-  readonly code: string;
+  /** Absent where the pack is sound. */
+  readonly link?: string;
+  readonly code?: string;
   readonly question?: Record<string, unknown>;
   readonly files?: Readonly<Record<string, Uint8Array>>;
 }
@@ -67,6 +75,10 @@ async function formCases(): Promise<Record<string, Case>> {
     question: { release: { ...release, ...change } },
   });
   return {
+    // No form of the JSON is asked for: the digest in update metadata holds the octets.
+    'sound-with-white-space': {
+      pack: utf8(JSON.stringify(JSON.parse(Buffer.from(bytes).toString()), null, 1)),
+    },
     'pack-with-unknown-member': malformed(bodyBent(bytes, '{', '{"extra":1,')),
     'pack-with-name-twice': malformed(bodyBent(bytes, '{', '{"product":"other",')),
     'pack-with-bundle-twice': malformed(formatPack({ ...pack, bundles: [first, first, ...rest] })),
@@ -163,6 +175,14 @@ async function summaryCases(): Promise<Record<string, Case>> {
       link: 'summary',
       code: 'PACK_SUMMARY_KEY',
     },
+    'summary-malformed': {
+      pack: await foundry.pack(sound, [
+        ...sound.evidence,
+        await foundry.asGate({ ...strange, predicateType: VSA_TYPE }),
+      ]),
+      link: 'summary',
+      code: 'INTOTO_STATEMENT_MALFORMED',
+    },
     'summary-of-other-verifier': await summary(
       { verifierId: 'https://waybill.example/gates/other' },
       'PACK_SUMMARY_VERIFIER',
@@ -197,6 +217,14 @@ async function chainCases(): Promise<Record<string, Case>> {
     link: 'chain',
     code,
   });
+  const subjects = [{ name: 'optiboot.bin', sha256: pack.imageSha256 }];
+  const malformedProvenance: UnsignedStatement = { subjects, predicateType: PROVENANCE_TYPE, predicate: {} };
+  const otherBuildType = bodyBent(
+    formatStatement(buildStepProvenance(compile)),
+    HERMETIC_STEP_BUILD_TYPE,
+    'https://example.com/other/v1',
+  );
+  const foreign = { name: 'other.elf', sha256: SEVENS, annotations: { role: 'material', step: 'nobody' } };
   const hermetic = { sandbox: { ...compile.sandbox, hermetic: false } };
   const withoutSource = compile.resolvedDependencies.filter(
     ({ annotations }) => annotations?.role !== 'source',
@@ -205,6 +233,22 @@ async function chainCases(): Promise<Record<string, Case>> {
     input.name === 'waybill.lock' ? { ...input, sha256: SEVENS } : input,
   );
   return {
+    'builder-provenance-malformed': {
+      pack: await evidenced(compiled, linked, await foundry.asCi(malformedProvenance), referred),
+      link: 'builder',
+      code: 'INTOTO_STATEMENT_MALFORMED',
+    },
+    'builder-of-other-build-type': {
+      pack: await evidenced(compiled, linked, await foundry.asCi(otherBuildType), referred),
+      link: 'builder',
+      code: 'INTOTO_STATEMENT_MALFORMED',
+    },
+    'chain-first-step-with-material': await chain(
+      'CHAIN_MATERIAL_MISMATCH',
+      await step(compile, { resolvedDependencies: [...compile.resolvedDependencies, foreign] }),
+      linked,
+      referred,
+    ),
     'builder-not-hermetic': {
       pack: await evidenced(await step(compile, hermetic), linked, referred),
       link: 'builder',
@@ -299,6 +343,12 @@ async function sbomCases(): Promise<Record<string, Case>> {
       code: 'SBOM_DIGEST_MISMATCH',
       files: { 'sbom.cdx.json': other },
     },
+    'sbom-malformed': {
+      pack: await evidencedWithSbom(utf8('{}')),
+      link: 'sbom file',
+      code: 'SBOM_MALFORMED',
+      files: { 'sbom.cdx.json': utf8('{}') },
+    },
     'sbom-of-other-image': {
       pack: await evidencedWithSbom(other),
       link: 'sbom file',
@@ -320,10 +370,54 @@ async function evidencedWithSbom(sbom: Uint8Array): Promise<EvidencePack> {
   return foundry.gated(casting);
 }
 
+/** The trusted root with one kind of authority exchanged for a stranger's. */
+function otherTrust(stranger: Record<string, unknown>): Record<string, Case> {
+  const own = JSON.parse(Buffer.from(foundry.trustMaterial()['trusted_root.json'] as Uint8Array).toString());
+  const exchanged = (kind: string, code: string): Case => ({
+    pack,
+    link: 'signature',
+    code,
+    files: { 'trusted_root.json': utf8(JSON.stringify({ ...own, [kind]: stranger[kind] })) },
+  });
+  return {
+    'signature-of-other-authority': exchanged('certificateAuthorities', 'X509_ISSUER_UNKNOWN'),
+    'signature-of-other-certificate-log': exchanged('ctlogs', 'X509_SCT_LOG_UNKNOWN'),
+    'signature-of-other-log': exchanged('tlogs', 'SIGSTORE_LOG_UNKNOWN'),
+  };
+}
+
+/** The log policy asks for one of two witnesses. */
+function witnessCases(): Record<string, Case> {
+  const w1 = witnessSigner('w1.example', seededKey('w1.example'));
+  const w2 = witnessSigner('w2.example', seededKey('w2.example'));
+  const own = Buffer.from(foundry.trustMaterial()['tlog-policy'] as Uint8Array).toString();
+  const lines = `witness w1 ${w1.vkey}\nwitness w2 ${w2.vkey}\ngroup either any w1 w2\nquorum either`;
+  const files = { 'tlog-policy': utf8(own.replace('quorum none', lines)) };
+  const note = parseNote(pack.checkpoint);
+  const at = Math.floor(Date.now() / 1000);
+  const cosigned = (line: NoteSignature) =>
+    ({
+      ...pack,
+      checkpoint: formatNote({ ...note, signatures: [...note.signatures, line] }),
+    }) as EvidencePack;
+  const bent = {
+    ...w2.cosign(note.text, at),
+    signature: w2.cosign(note.text, at).signature.map((octet, i) => (i === 20 ? octet ^ 1 : octet)),
+  };
+  return {
+    'sound-with-witness': { pack: cosigned(w1.cosign(note.text, at)), files },
+    'log-without-witness': { pack, link: 'log', code: 'TLOG_QUORUM_UNMET', files },
+    'log-with-false-witness': { pack: cosigned(bent), link: 'log', code: 'TLOG_NOTE_SIGNATURE', files },
+  };
+}
+
 async function signatureCases(): Promise<Record<string, Case>> {
   const other = await Foundry.build();
   try {
     return {
+      ...otherTrust(
+        JSON.parse(Buffer.from(other.trustMaterial()['trusted_root.json'] as Uint8Array).toString()),
+      ),
       'signature-after-now': {
         pack,
         link: 'signature',
@@ -345,6 +439,7 @@ async function signatureCases(): Promise<Record<string, Case>> {
 const cases: Record<string, Case> = {
   ...(await formCases()),
   ...(await logCases()),
+  ...witnessCases(),
   ...(await signatureCases()),
   ...(await summaryCases()),
   ...(await chainCases()),
@@ -379,7 +474,7 @@ lay(`${FOLDER}/sound`, { 'pack.waybill': formatPack(pack), 'expected.json': json
 for (const [name, { pack: bent, link: at, code, question, files }] of Object.entries(cases)) {
   lay(`${FOLDER}/${name}`, {
     'pack.waybill': bent instanceof Uint8Array ? bent : formatPack(bent),
-    'expected.json': json({ link: at, code }),
+    'expected.json': json(code === undefined ? { verdict: 'verified' } : { link: at, code }),
     ...(question === undefined
       ? {}
       : { 'question.json': json({ now: '2100-01-01T00:00:00Z', ...question }) }),
