@@ -200,7 +200,7 @@ function printStatus(status: DeviceStatus): void {
   const image =
     active.version === undefined
       ? 'nothing installed yet'
-      : `${active.version} sha256:${active.sha256} ${active.intact ? '(intact)' : '(DAMAGED: the slot holds something else)'}`;
+      : `${active.version} sha256:${active.sha256} ${active.intact ? '(intact)' : '(SLOT_ACTIVE_DAMAGED: it holds something else)'}`;
   for (const [name, value] of [
     ['device', `${status.device} (${status.enrolled ? 'enrolled' : 'not enrolled'})`],
     ['product', `${status.product} on ${status.hardwareId}`],

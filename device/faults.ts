@@ -70,6 +70,12 @@ export const DEVICE = faultsOf({
     meaning: 'The inactive slot could not be written or read; the active one was not touched.',
     remedy: 'Check free space and the medium, then run the update again.',
   },
+  SLOT_ACTIVE_DAMAGED: {
+    class: 'rejection',
+    meaning: 'The active slot does not hold the image that was installed in it.',
+    remedy:
+      'Release a higher version, which goes to the other slot; then find out whether the storage is faulty or somebody wrote to it.',
+  },
   SLOT_READBACK_MISMATCH: {
     class: 'rejection',
     meaning: 'The slot does not hold the bytes that were verified while they were written.',

@@ -82,6 +82,16 @@ export function checkReadBack(held: SlotDigest, imageSha256: string): void {
   }
 }
 
+/** The active slot still holds the installed image. @throws SLOT_ACTIVE_DAMAGED */
+export function checkActive(held: SlotDigest, imageSha256: string): void {
+  if (held.sha256 !== imageSha256) {
+    throw DEVICE.reject(
+      'SLOT_ACTIVE_DAMAGED',
+      `expected sha256:${imageSha256} in the active slot, it holds ${describe(held)}`,
+    );
+  }
+}
+
 function describe({ sha256, sizeBytes }: SlotDigest): string {
   return `sha256:${sha256} (${sizeBytes} bytes)`;
 }

@@ -30,7 +30,7 @@ import {
   newerDenials,
 } from './release-choice.ts';
 import { checkLogSeen, checkTimeFloor, seenIn } from './seen.ts';
-import { checkDownload, checkReadBack, digestSlot, emptySlot, writeSlot } from './slot.ts';
+import { checkActive, checkDownload, checkReadBack, digestSlot, emptySlot, writeSlot } from './slot.ts';
 import { type ActiveSlot, type DeviceIdentity, devicePaths, otherSlot, writeActive } from './state.ts';
 import { type TargetPlace, TufClient } from './tuf-client.ts';
 
@@ -111,6 +111,14 @@ export function choose(device: Device, index: ReleaseIndex): Finding<Choice> {
   if (choice.kind === 'current') return found(choice, `up to date: ${choice.reason}`, ...denied);
   const { version, releasedAt } = choice.release;
   return found(choice, `${version} of ${releasedAt} for ${device.identity.hardwareId}`, ...denied);
+}
+
+/** Nothing newer is there: then what is installed must be whole. */
+export async function checkActiveSlot({ host, folder, active }: Device): Promise<Finding<void>> {
+  if (active.image === undefined) return found(undefined);
+  const held = await digestSlot(host.files, devicePaths(folder).slot(active.slot));
+  checkActive(held, active.image.sha256);
+  return found(undefined, `slot ${active.slot} holds it, sha256:${held.sha256}`);
 }
 
 /** Link 3c: pack and image are targets of the delegation as the index says; the pack is fetched. */

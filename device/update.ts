@@ -105,7 +105,10 @@ async function travel(road: Road, device: steps.Device): Promise<ActiveSlot | un
   const trust = await road.link('trust', () => steps.readTrust(device, tuf));
   const index = await road.link('index', () => steps.readIndex(device, tuf));
   const choice = road.check('release', () => steps.choose(device, index));
-  if (choice.kind === 'current') return undefined;
+  if (choice.kind === 'current') {
+    await road.link('slot', () => steps.checkActiveSlot(device));
+    return undefined;
+  }
   const { release } = choice;
   const goods = await road.link('pack', () => steps.fetchPack(device, tuf, release));
   const verified = steps.verifyGoods(device, goods, trust, release, (link, check) => road.check(link, check));

@@ -51,6 +51,13 @@ function offer(pack: Uint8Array, change: Partial<ReturnType<typeof listed>> = {}
 }
 
 describe('an update', () => {
+  test('with nothing newer says so if the active slot is damaged, and reports it', async () => {
+    house.offer({});
+    const folder = await house.device();
+    await writeFile(devicePaths(folder).slot('a'), 'not the factory image');
+    await refused(folder, 'slot', 'SLOT_ACTIVE_DAMAGED');
+  });
+
   test('with nothing released says so, and reports nothing', async () => {
     house.offer({});
     const folder = await house.device();
@@ -58,7 +65,7 @@ describe('an update', () => {
     const result = await updateDevice(folder, nodeHost(), { known: (link) => known.push(link) });
     expect(result).toMatchObject({ outcome: 'current', active: { slot: 'a' } });
     expect(known).toEqual(result.links);
-    expect(known.map(({ link }) => link)).toEqual(['metadata', 'trust', 'index', 'release']);
+    expect(known.map(({ link }) => link)).toEqual(['metadata', 'trust', 'index', 'release', 'slot']);
     expect((await house.known()).lastReport).toBeUndefined();
     expect(await readdir(devicePaths(folder).agents)).toEqual([]);
   });
