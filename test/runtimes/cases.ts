@@ -3,6 +3,7 @@
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { STRICT_POLICY } from '../../core/verify/evidence.ts';
+import { signatureCases } from '../core/curve/signature-cases.ts';
 import { CASE_POLICY, CASES } from '../core/sigstore/cases.ts';
 import type { Octets, Question } from './replay.ts';
 
@@ -164,6 +165,15 @@ export function witnessCases(): Case[] {
     const question = { ask: 'witnessed', note: file('checkpoint'), policy: file('tlog-policy') } as const;
     return { name: `tlog-cosignature/${name}`, question, expected: JSON.parse(file('expected.json')).code };
   });
+}
+
+/** Signatures of Project Wycheproof. */
+export function curveCases(): Case[] {
+  return signatureCases().map(({ name, scheme, key, message, signature, valid }) => ({
+    name,
+    question: { ask: 'signature', scheme, key: b64(key), message: b64(message), signature: b64(signature) },
+    expected: valid ? 'accepted' : 'refused',
+  }));
 }
 
 /** Evidence packs. */

@@ -2,6 +2,7 @@
 // What runs inside each engine: cases in, answers out, both as JSON text, so that nothing of one engine reaches another. It asks the
 // verifier that was built, by its global, and nothing of a host.
 
+import type { Crypto } from '../../core/crypto.ts';
 import type * as Verifier from '../../core/portable.ts';
 import type { TufRequest, TufSteps } from '../../core/tuf/workflow.ts';
 import type { EvidencePolicy } from '../../core/verify/evidence.ts';
@@ -71,6 +72,13 @@ export type Question =
       readonly kept: Readonly<Record<string, Octets>>;
       readonly nowMs: number;
       readonly target: string;
+    }
+  | {
+      readonly ask: 'signature';
+      readonly scheme: Parameters<Crypto['verifyEcdsa']>[0] | 'Ed25519';
+      readonly key: Octets;
+      readonly message: Octets;
+      readonly signature: Octets;
     }
   | { readonly ask: 'json'; readonly text: Octets }
   | { readonly ask: 'base64'; readonly text: string }
@@ -160,6 +168,19 @@ function answer(question: Question): unknown {
     }
     case 'update':
       return update(question);
+    case 'signature': {
+      const { scheme } = question;
+      const [key, message, signature] = [question.key, question.message, question.signature].map(octets) as [
+        Uint8Array,
+        Uint8Array,
+        Uint8Array,
+      ];
+      const fits =
+        scheme === 'Ed25519'
+          ? crypto.verifyEd25519(key, message, signature)
+          : crypto.verifyEcdsa(scheme, key, message, signature);
+      return fits ? undefined : refused();
+    }
     case 'json': {
       const read = v.parseStrictJson(octets(question.text));
       if ('problem' in read) throw new Refused(read.problem, `at ${read.offset}`);

@@ -9,6 +9,7 @@ import { bundleVerifier, VERIFIER_SIZE_BYTES_MAX } from '../../scripts/bundle-de
 import {
   type Case,
   conformanceCases,
+  curveCases,
   differenceCases,
   logProofCases,
   merkleCases,
@@ -31,6 +32,7 @@ const CASES: readonly Case[] = [
   ...packCases(),
   ...updateCases(),
   ...textCases(),
+  ...curveCases(),
 ];
 
 let verifier: { bytes: Uint8Array; inputs: readonly string[] };
