@@ -83,6 +83,9 @@ function addInit(device: Command): void {
     });
 }
 
+/** It is held in memory while it is written. */
+const INITIAL_IMAGE_SIZE_BYTES_MAX = 1024 * 1024 * 1024;
+
 async function factoryImage(
   options: InitOptions,
 ): Promise<{ bytes: Uint8Array; version: string } | undefined> {
@@ -91,7 +94,7 @@ async function factoryImage(
   if (initialImage === undefined || initialVersion === undefined) {
     throw CLI.reject('CLI_USAGE', 'expected --initial-image and --initial-version together, got one of them');
   }
-  return { bytes: await readInput(initialImage), version: initialVersion };
+  return { bytes: await readInput(initialImage, INITIAL_IMAGE_SIZE_BYTES_MAX), version: initialVersion };
 }
 
 function addEnrol(device: Command): void {

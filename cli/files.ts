@@ -2,8 +2,10 @@
 // Reading and writing the files that a command names.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import {
   type Document,
   isMap,
@@ -18,18 +20,84 @@ import { DocumentNode } from '../core/encoding/document.ts';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { utf8, utf8Decode } from '../core/encoding/utf8.ts';
 import { quote, type Rejection } from '../core/faults.ts';
+import { LIMITS } from '../core/limits.ts';
 import { CLI } from './faults.ts';
 
-/** Reads a file; `origin` says in the message what makes it. @throws CLI_FILE_UNREADABLE */
-export async function readInput(path: string): Promise<Uint8Array> {
-  try {
-    return new Uint8Array(await readFile(path));
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${reason}`, {
-      cause,
-    });
+/** What a file is read in. */
+const PIECE_SIZE_BYTES = 1024 * 1024;
+/** How often a pipe is asked whether there is more. */
+const PIPE_WAIT_MS = 5;
+
+/** Reads a file of at most that many bytes, as long as any document here; more is not taken into memory. @throws CLI_FILE_UNREADABLE */
+export async function readInput(
+  path: string,
+  sizeBytesMax: number = LIMITS.jsonSizeBytes,
+): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const piece of readPieces(path)) {
+    pieces.push(piece);
+    sizeBytes += piece.length;
+    if (sizeBytes > sizeBytesMax) {
+      throw CLI.reject(
+        'CLI_FILE_UNREADABLE',
+        `expected a file of at most ${sizeBytesMax} bytes, ${quote(path)} has more`,
+      );
+    }
   }
+  return new Uint8Array(Buffer.concat(pieces));
+}
+
+/** The same for a name that came from elsewhere: undefined unless there is a file of that name, and no device, pipe or folder. @throws CLI_FILE_UNREADABLE */
+export async function readIfThere(path: string): Promise<Uint8Array | undefined> {
+  try {
+    if (!(await stat(path)).isFile()) return undefined;
+  } catch (cause) {
+    const { code = '' } = cause as NodeJS.ErrnoException;
+    if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE'].includes(code)) return undefined;
+    throw unreadable(path, cause);
+  }
+  return readInput(path);
+}
+
+/**
+ * Reads a file of any size, piece by piece. A pipe is asked again and again: waiting for one that nobody writes to would hold the
+ * process beyond every interrupt. One without a writer is empty.
+ * @throws CLI_FILE_UNREADABLE
+ */
+export async function* readPieces(path: string): AsyncGenerator<Uint8Array> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    for (;;) {
+      const buffer = Buffer.allocUnsafeSlow(PIECE_SIZE_BYTES);
+      const bytesRead = await readSome(file, buffer);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } catch (cause) {
+    throw unreadable(path, cause);
+  } finally {
+    await file?.close();
+  }
+}
+
+async function readSome(file: FileHandle, buffer: Buffer): Promise<number> {
+  for (;;) {
+    try {
+      return (await file.read(buffer, 0, buffer.length, null)).bytesRead;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EAGAIN') throw cause;
+      await wait(PIPE_WAIT_MS);
+    }
+  }
+}
+
+function unreadable(path: string, cause: unknown): Rejection {
+  const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+  return CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${reason}`, {
+    cause,
+  });
 }
 
 /**

@@ -2,10 +2,11 @@
 // The image that a command is about: a file, hashed as it is read, or a digest alone.
 
 import { createHash } from 'node:crypto';
-import { createReadStream, openAsBlob } from 'node:fs';
+import { openAsBlob } from 'node:fs';
 import { hexDecode } from '../core/encoding/hex.ts';
 import { quote } from '../core/faults.ts';
 import { CLI } from './faults.ts';
+import { readPieces } from './files.ts';
 
 /** An image file by digest and size; the body is read again when it is sent. */
 export interface ImageFile {
@@ -27,11 +28,11 @@ export function readDigest(text: string): string {
 export async function readImage(path: string): Promise<ImageFile> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
+  for await (const piece of readPieces(path)) {
+    hash.update(piece);
+    sizeBytes += piece.length;
+  }
   try {
-    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
-      hash.update(chunk);
-      sizeBytes += chunk.length;
-    }
     return { sha256: hash.digest('hex'), sizeBytes, body: await openAsBlob(path) };
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';

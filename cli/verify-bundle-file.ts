@@ -136,7 +136,7 @@ async function openArtifact(image: string): Promise<Artifact> {
       `expected a file of at most 1 GiB, got ${size} bytes; give its digest as sha256:…`,
     );
   }
-  return { bytes: await readInput(image) };
+  return { bytes: await readInput(image, ARTIFACT_SIZE_BYTES_MAX) };
 }
 
 function describe(verified: VerifiedSignature, account: ChainAccount): void {

@@ -18,7 +18,7 @@ import { bothVerifiers } from '../peers/both-verifiers.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { ChainAccount } from './chain-account.ts';
 import { CLI } from './faults.ts';
-import { readInput } from './files.ts';
+import { readIfThere, readInput } from './files.ts';
 import { readDigest, readImage } from './image.ts';
 import type { Trust } from './trust.ts';
 import { type RepositoryPlace, withRepository } from './verify-trust.ts';
@@ -187,7 +187,7 @@ async function checkSbom(
 ): Promise<void> {
   const { name } = verified.sbom.body;
   const beside = join(dirname(file), basename(name));
-  const bytes = path === undefined ? await readInput(beside).catch(() => undefined) : await readInput(path);
+  const bytes = path === undefined ? await readIfThere(beside) : await readInput(path);
   if (bytes === undefined && fetchSbom === undefined) {
     account.skip('sbom file', `${quote(basename(name))} is not beside the pack; give it with --sbom`);
     return;

@@ -10,7 +10,7 @@ import { nodeHost } from '../device/node-host.ts';
 import type { ChainAccount } from './chain-account.ts';
 import { CLI } from './faults.ts';
 import { COPY_URL, keepCopy, readCopy } from './repository-copy.ts';
-import { openTrust, type Trust } from './trust.ts';
+import { openTrust, registryUrl, type Trust } from './trust.ts';
 
 /** Where update metadata comes from, as the command line says. */
 export interface RepositoryPlace {
@@ -34,11 +34,21 @@ export async function withRepository<T>(
   if (tuf !== undefined && (await stat(tuf).catch(() => undefined))?.isDirectory() !== true) {
     throw CLI.reject('CLI_FILE_UNREADABLE', `expected --tuf to be a folder, ${quote(tuf)} is none`);
   }
-  const scratch = await mkdtemp(join(tmpdir(), 'waybill-verify-'));
+  const scratch = await makeScratch();
   try {
     return await work(await account.await('metadata', () => openRepository(place, nowMs, scratch)));
   } finally {
     await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function makeScratch(): Promise<string> {
+  const place = join(tmpdir(), 'waybill-verify-');
+  try {
+    return await mkdtemp(place);
+  } catch (cause) {
+    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+    throw CLI.unavailable('CLI_FILE_UNWRITABLE', `could not write ${quote(place)}: ${code}`, { cause });
   }
 }
 
@@ -58,7 +68,10 @@ async function openRepository(
           // A whole copy begins at the root that is given.
           ...(keep === undefined
             ? { host }
-            : { stateFolder: scratch, host: { ...host, fetch: keepCopy(keep, host.fetch) } }),
+            : {
+                stateFolder: scratch,
+                host: { ...host, fetch: keepCopy(keep, registryUrl(registry ?? ''), host.fetch) },
+              }),
         },
   );
   const { client } = trust;

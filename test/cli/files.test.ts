@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that a command reads and writes: whole or not at all, and mistakes shown where they are.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openYaml, readInput, writeOutput } from '../../cli/files.ts';
+import { openYaml, readIfThere, readInput, readPieces, writeOutput } from '../../cli/files.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 
 let folder: string;
@@ -17,6 +18,48 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 test('a file that cannot be read is named, with the reason', async () => {
   await expect(readInput(join(folder, 'gone'))).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
   await expect(readInput(folder)).rejects.toThrow(/EISDIR/);
+});
+
+test('what has no end, or more than is asked for, is not taken into memory', async () => {
+  const path = join(folder, 'ten');
+  writeFileSync(path, '0123456789');
+  expect(await readInput(path, 10)).toHaveLength(10);
+  await expect(readInput(path, 9)).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
+  await expect(readInput('/dev/zero')).rejects.toThrow(/at most 16777216 bytes/);
+  rmSync(path);
+});
+
+test('a pipe is read to its end; one that nobody writes to is empty, and nobody waits for it', async () => {
+  const pipe = join(folder, 'pipe');
+  expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+  expect(await readInput(pipe)).toHaveLength(0);
+  const writer = spawn('sh', ['-c', 'exec 3<>"$0"; sleep 0.3; echo late >&3', pipe]);
+  const pieces: Uint8Array[] = [];
+  // The writer holds the pipe open for a moment without a word.
+  while (pieces.length === 0) for await (const piece of readPieces(pipe)) pieces.push(piece);
+  expect(Buffer.concat(pieces).toString()).toBe('late\n');
+  if (writer.exitCode === null) await new Promise((resolve) => writer.on('close', resolve));
+  rmSync(pipe);
+});
+
+test('a name that came from elsewhere leads to a file or to nothing', async () => {
+  const pipe = join(folder, 'pipe');
+  spawnSync('mkfifo', [pipe]);
+  mkdirSync(join(folder, 'sub'));
+  writeFileSync(join(folder, 'file'), 'x');
+  const names = [
+    'pipe',
+    'sub',
+    'gone',
+    'file/below',
+    '..',
+    'a\0b',
+    'n'.repeat(300),
+    '/../../../../../../dev/zero',
+  ];
+  for (const name of names) expect(await readIfThere(join(folder, name)), name).toBeUndefined();
+  expect(await readIfThere(join(folder, 'file'))).toHaveLength(1);
+  for (const name of ['pipe', 'sub', 'file']) rmSync(join(folder, name), { recursive: true });
 });
 
 test('a file is written whole, with its mode, and nothing lies beside it', async () => {
