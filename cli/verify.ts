@@ -41,7 +41,8 @@ export function verifyVerb(program: Command): void {
     .description(
       'Verifies an evidence pack link by link as a device does, or one Sigstore bundle, and prints what was checked, who signed, when, ' +
         'and where it was logged. At the first link that does not hold it says what was expected, what was found and what that ' +
-        'means, and the exit code is 1. Nothing is fetched, unless --registry is given.',
+        'means, and the exit code is 1. Options that are for one of the two say which of them is expected. Nothing is fetched, unless ' +
+        '--registry is given.',
     )
     .argument('<file>', 'an evidence pack (*.waybill) or a Sigstore bundle (*.sigstore.json)')
     .argument('[image]', 'the file that it is about, or its digest as sha256:…')
@@ -99,8 +100,8 @@ export async function verify(
 ): Promise<VerifyResult> {
   const nowMs = timeOf(options.at);
   const bytes = await readInput(file);
-  const kind = kindOf(file, bytes);
-  refuseUnused(kind, options);
+  const kind = askedKind(options) ?? kindOf(file, bytes);
+  refuseRootless(options);
   const account = new ChainAccount();
   const given = { file, bytes, image, nowMs };
   const facts = { kind, links: account.links };
@@ -119,28 +120,10 @@ export async function verify(
   }
 }
 
-/** Options that nothing would look at, by the kind of file that they are not for. */
-const UNUSED = {
-  pack: {
-    identity: '--identity',
-    issuer: '--issuer',
-    key: '--key',
-    without: '--without',
-  },
-  bundle: { logPolicy: '--log-policy', devicePolicy: '--device-policy', sbom: '--sbom' },
-} as const;
-
-/** Whoever asks for something that is not checked must not read `verified`. @throws CLI_USAGE */
-function refuseUnused(kind: VerifyResult['kind'], options: VerifyOptions): void {
-  const given = options as Record<string, unknown>;
-  for (const [name, flag] of Object.entries(UNUSED[kind])) {
-    if (given[name] !== undefined) {
-      const other = kind === 'pack' ? 'bundle' : 'pack';
-      throw CLI.reject('CLI_USAGE', `expected ${flag} with a ${other} alone, got it with a ${kind}`);
-    }
-  }
+/** Update metadata is nothing without a root to trust. @throws CLI_USAGE */
+function refuseRootless(options: VerifyOptions): void {
   for (const name of ['tuf', 'registry', 'keep'] as const) {
-    if (given[name] !== undefined && options.root === undefined) {
+    if (options[name] !== undefined && options.root === undefined) {
       throw CLI.reject('CLI_USAGE', `expected --root with --${name}: whose metadata to trust`);
     }
   }
@@ -153,6 +136,21 @@ function timeOf(at: string | undefined): number {
     throw CLI.reject('CLI_USAGE', `expected --at to be a time like 2026-01-31T12:00:00Z, got ${quote(at)}`);
   }
   return nowMs;
+}
+
+/**
+ * What is expected, where an option is of one kind alone: whoever names a signer must not get the verdict on a pack, of whatever signers.
+ * @throws CLI_USAGE
+ */
+function askedKind(options: VerifyOptions): VerifyResult['kind'] | undefined {
+  const { identity, issuer, key, without, logPolicy, devicePolicy, sbom } = options;
+  const isGiven = (option: unknown) => option !== undefined;
+  const bundle = [identity, issuer, key, without].some(isGiven);
+  const pack = [logPolicy, devicePolicy, sbom].some(isGiven);
+  if (bundle && pack) {
+    throw CLI.reject('CLI_USAGE', 'expected options for a pack or for a bundle, got some of both');
+  }
+  return bundle ? 'bundle' : pack ? 'pack' : undefined;
 }
 
 /** By the media type, or by the name where nothing can be read; whether it is one is for the verifier to say. */

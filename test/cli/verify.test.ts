@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill verify` on a whole release: by a copy of the repository without a network, by files, and with every link broken once.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { createPublicKey } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { keepCopy } from '../../cli/repository-copy.ts';
 import { type VerifyOptions, verify } from '../../cli/verify.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { type EvidencePack, formatPack } from '../../core/release/pack.ts';
@@ -203,6 +204,46 @@ describe('a copy of a repository', () => {
     await expect(run(copy)).rejects.toMatchObject({ code: 'TUF_UNREACHABLE' });
     const none = { root: at('root.json'), tuf: at('nowhere') };
     await expect(run(none)).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
+  });
+
+  test('holds files; a pipe in it is none, and nobody waits for it', async () => {
+    const copy = { root: at('root.json'), tuf: at('copy-with-pipe') };
+    await run({ root: at('root.json'), registry: house.url, keep: at('copy-with-pipe') });
+    await rm(at('copy-with-pipe/timestamp.json'));
+    spawnSync('mkfifo', [at('copy-with-pipe/timestamp.json')]);
+    await expect(run(copy)).rejects.toMatchObject({ code: 'TUF_UNREACHABLE' });
+  });
+
+  test('lies in its folder whatever the path of the registry is', async () => {
+    const fetched = keepCopy(at('copy-named'), 'http://registry.example/tuf', async () => new Response('x'));
+    await fetched('http://registry.example/tuf/tuf/targets/a%20b', {});
+    expect(await readFile(at('copy-named/targets/a b'), 'utf8')).toBe('x');
+    for (const path of ['tuf/a', 'tuf/tuf/..%2fa', 'tuf/tuf/%00', 'tuf/tuf/a//b', 'tuf/tuf/']) {
+      const answer = fetched(`http://registry.example/${path}`, {});
+      await expect(answer, path).rejects.toMatchObject({ code: 'CLI_USAGE' });
+    }
+  });
+});
+
+describe('whoever asks about one kind gets no verdict on the other', () => {
+  test('a pack is no bundle of a signer, a bundle is no pack', async () => {
+    const signer = { identity: 'https://example.com/me', issuer: 'https://example.com' };
+    const trustedRoot = at('trusted_root.json');
+    for (const options of [signer, { ...signer, without: ['log'] }, { key: at('gate-of-pack.pub') }]) {
+      await writeFile(
+        at('gate-of-pack.pub'),
+        createPublicKey(foundry.gateKey).export({ type: 'spki', format: 'pem' }),
+      );
+      const result = await run({ trustedRoot, ...options } as VerifyOptions);
+      expect(result).toMatchObject({ verdict: 'refused', code: 'SIGSTORE_BUNDLE_MALFORMED' });
+      const byRoot = run({ root: at('root.json'), registry: house.url, ...options } as VerifyOptions);
+      expect(await byRoot).toMatchObject({ verdict: 'refused', code: 'SIGSTORE_BUNDLE_MALFORMED' });
+    }
+    await writeFile(at('one.sigstore.json'), pack.bundles[1]?.bundle ?? '');
+    const asPack = await run(byFiles, undefined, 'one.sigstore.json');
+    expect(asPack).toMatchObject({ verdict: 'refused', code: 'PACK_MALFORMED' });
+    const both = run({ ...byFiles, ...signer });
+    await expect(both).rejects.toMatchObject({ code: 'CLI_USAGE' });
   });
 });
 
