@@ -44,6 +44,18 @@ export function registryUrl(text: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
+/** @throws CLI_USAGE for a user whom the system does not know, as containers have them */
+function stateHome(): string {
+  if (process.env.XDG_STATE_HOME) return process.env.XDG_STATE_HOME;
+  try {
+    return join(homedir(), '.local', 'state');
+  } catch (cause) {
+    throw CLI.reject('CLI_USAGE', 'expected XDG_STATE_HOME or HOME to name a folder, found neither', {
+      cause,
+    });
+  }
+}
+
 /**
  * Opens the trust of a command and brings it up to date. Verified metadata is kept under XDG_STATE_HOME, one folder for
  * each pair of root and registry, so that a later command notices a rollback.
@@ -62,8 +74,7 @@ export async function openTrust(options: {
   const root = await readInput(options.rootPath);
   const url = registryUrl(options.registryUrl);
   const id = createHash('sha256').update(root).update(url).digest('hex').slice(0, 32);
-  const state = process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
-  const { stateFolder = join(state, 'waybill', 'tuf', id), host = nodeHost() } = options;
+  const { stateFolder = join(stateHome(), 'waybill', 'tuf', id), host = nodeHost() } = options;
   const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: host.nowMs(), host });
   await client.refresh(options);
   const trustedRoot = () => client.trustMaterial('trusted_root.json');

@@ -17,7 +17,7 @@ if (!supported) {
 }
 // Compiled code is kept beside what builds keep, where any was made, so that a command starts at once; without it all works the same.
 const caches = process.env.XDG_CACHE_HOME ?? '';
-const cache = join(isAbsolute(caches) ? caches : join(homedir(), '.cache'), 'waybill');
+const cache = join(isAbsolute(caches) ? caches : join(home(), '.cache'), 'waybill');
 // An older Node has no such function, and would say that before it says its age.
 if (isAbsolute(cache) && existsSync(cache))
   (await import('node:module')).enableCompileCache(join(cache, 'code'));
@@ -25,3 +25,12 @@ const built = new URL('../dist/cli/main.js', import.meta.url);
 const { main } = await import(existsSync(built) ? built.href : new URL('./main.ts', import.meta.url).href);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 process.exitCode = await main(process.argv, version);
+
+/** A container may run as a user whom its system does not know. */
+function home() {
+  try {
+    return homedir();
+  } catch {
+    return '';
+  }
+}

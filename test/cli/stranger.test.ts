@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// A user whom the system does not know and who has no HOME, as containers run commands: what needs no home works, what does says so.
+
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const COMMAND = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
+const ROOT_KEY = fileURLToPath(new URL('../vectors/packs/trusted_root.json', import.meta.url));
+const { HOME: _, XDG_CACHE_HOME: __, XDG_STATE_HOME: ___, ...env } = process.env;
+
+const asStranger = (...args: readonly string[]) =>
+  spawnSync(process.execPath, args, { uid: 54321, gid: 54321, env, cwd: '/', encoding: 'utf8' });
+
+test('runs, and is told which variable is missing', (context) => {
+  if (process.getuid?.() !== 0) context.skip('only root may run a command as somebody else');
+  const reads = asStranger('-e', `require('node:fs').accessSync(${JSON.stringify(COMMAND)})`);
+  if (reads.status !== 0) context.skip('this checkout is not readable to others');
+  expect(asStranger(COMMAND, 'verify', '--help')).toMatchObject({ status: 0, stderr: '' });
+  const registry = ['--root', ROOT_KEY, '--registry', 'http://127.0.0.1:1'];
+  const asked = asStranger(COMMAND, 'verify', ROOT_KEY, ...registry, '--identity', 'x', '--issuer', 'y');
+  expect(asked).toMatchObject({ status: 2, stderr: expect.stringContaining('XDG_STATE_HOME') });
+});
