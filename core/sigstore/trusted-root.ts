@@ -114,7 +114,7 @@ function readSignatureLog(node: DocumentNode): SignatureLog {
 function readKey(node: DocumentNode): PublicKey {
   const details = node.field('keyDetails').string();
   const raw = decode(node.field('rawBytes'));
-  const isKind = KEY_KINDS[details];
+  const isKind = Object.hasOwn(KEY_KINDS, details) ? KEY_KINDS[details] : undefined;
   if (isKind === undefined) return { kind: 'other', spki: raw, name: details };
   const refuse = (message: string, at: string) => node.field('rawBytes').wrong(`${message} (${at})`);
   const key = parsePublicKey(raw, refuse);

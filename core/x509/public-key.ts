@@ -3,6 +3,7 @@
 // certificates, and the check of a signature with both. RSA is verified where the host gives it.
 
 import { type Crypto, type EcdsaCurve, ecdsaCurveOf, type HashName } from '../crypto.ts';
+import { quote } from '../faults.ts';
 import { type DerMembers, type DerNode, parseDer, type RefuseDer, TAG } from './der.ts';
 import { X509 } from './faults.ts';
 
@@ -111,10 +112,10 @@ export function verifySignature({ key, algorithm, data, signature }: SignedData,
   if (key.kind === 'rsa' && algorithm.kind === 'rsa' && crypto.verifyRsaPkcs1 !== undefined) {
     return crypto.verifyRsaPkcs1(algorithm.hash, key.spki, data, signature);
   }
-  const name = algorithm.kind === 'other' ? algorithm.name : algorithm.kind;
+  const inWords = (one: SignatureAlgorithm | PublicKey) =>
+    one.kind === 'other' ? quote(one.name) : one.kind;
   throw X509.reject(
     'X509_ALGORITHM_UNSUPPORTED',
-    `expected a signature that can be checked here, got ${name} under a key of the kind ` +
-      (key.kind === 'other' ? key.name : key.kind),
+    `expected a signature that can be checked here, got ${inWords(algorithm)} under a key of the kind ${inWords(key)}`,
   );
 }
