@@ -3,7 +3,6 @@
 
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
-import { LIMITS } from '../core/limits.ts';
 import type { DeviceHost } from '../device/host.ts';
 import { CLI } from './faults.ts';
 import { readIfThere, writeOutput } from './files.ts';
@@ -21,22 +20,35 @@ export function readCopy(folder: string): Fetch {
   };
 }
 
-/** Fetches, and keeps every answer that was there. The client verifies what it gets; so does whoever reads the copy. */
-export function keepCopy(folder: string, registryUrl: string, fetchFrom: Fetch): Fetch {
-  return async (url, init) => {
-    const response = await fetchFrom(url, init);
-    if (!response.ok || response.body === null) return response;
-    const chunks: Uint8Array[] = [];
-    let sizeBytes = 0;
-    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-      chunks.push(chunk);
-      sizeBytes += chunk.length;
-      // What is longer than any metadata is refused by the client, which then sees that there is more than it asked for.
-      if (sizeBytes > LIMITS.jsonSizeBytes) break;
-    }
-    const bytes = Buffer.concat(chunks);
-    await writeOutput(pathIn(folder, registryUrl, url), bytes);
-    return new Response(bytes, { status: response.status });
+/** Answers of a repository, which become a copy once whoever asked has found that they hold: nothing unverified takes the place of a copy that is good. */
+export interface KeptAnswers {
+  /** Fetches, and keeps every answer that was read to its end. */
+  readonly fetch: Fetch;
+  /** Writes the copy. @throws CLI_FILE_UNWRITABLE */
+  write(): Promise<void>;
+}
+
+/** Keeps what is fetched from a registry for a copy in a folder. */
+export function keepCopy(folder: string, registryUrl: string, fetchFrom: Fetch): KeptAnswers {
+  const answers = new Map<string, Uint8Array>();
+  return {
+    async fetch(url, init) {
+      const path = pathIn(folder, registryUrl, url);
+      const response = await fetchFrom(url, init);
+      if (!response.ok || response.body === null) return response;
+      const chunks: Uint8Array[] = [];
+      const passing = new TransformStream<Uint8Array, Uint8Array>({
+        transform(chunk, next) {
+          chunks.push(chunk);
+          next.enqueue(chunk);
+        },
+        flush: () => void answers.set(path, Buffer.concat(chunks)),
+      });
+      return new Response(response.body.pipeThrough(passing), { status: response.status });
+    },
+    async write() {
+      for (const [path, bytes] of answers) await writeOutput(path, bytes);
+    },
   };
 }
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import { type Finding, found } from '../core/verify/pack-steps.ts';
+import type { DeviceHost } from '../device/host.ts';
 import { nodeHost } from '../device/node-host.ts';
 import type { ChainAccount } from './chain-account.ts';
 import { CLI } from './faults.ts';
@@ -34,9 +35,18 @@ export async function withRepository<T>(
   if (tuf !== undefined && (await stat(tuf).catch(() => undefined))?.isDirectory() !== true) {
     throw CLI.reject('CLI_FILE_UNREADABLE', `expected --tuf to be a folder, ${quote(tuf)} is none`);
   }
+  const host = { ...nodeHost(), nowMs: () => nowMs };
+  const kept =
+    keep === undefined || registry === undefined
+      ? undefined
+      : keepCopy(keep, registryUrl(registry), host.fetch);
+  const fetch = tuf === undefined ? (kept?.fetch ?? host.fetch) : readCopy(tuf);
   const scratch = await makeScratch();
   try {
-    return await work(await account.await('metadata', () => openRepository(place, nowMs, scratch)));
+    const repository = () => openRepository(place, { ...host, fetch }, scratch);
+    const result = await work(await account.await('metadata', repository));
+    await kept?.write();
+    return result;
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
@@ -55,25 +65,17 @@ async function makeScratch(): Promise<string> {
 /** Update metadata from the root that the user trusts. A copy is judged by itself: what other copies said before does not count. */
 async function openRepository(
   { root: rootPath, tuf, registry, keep }: RepositoryPlace & { readonly root: string },
-  nowMs: number,
+  host: DeviceHost,
   scratch: string,
 ): Promise<Finding<Trust>> {
-  const host = { ...nodeHost(), nowMs: () => nowMs };
-  const trust = await openTrust(
-    tuf !== undefined
-      ? { registryUrl: COPY_URL, rootPath, stateFolder: scratch, host: { ...host, fetch: readCopy(tuf) } }
-      : {
-          registryUrl: registry ?? '',
-          rootPath,
-          // A whole copy begins at the root that is given.
-          ...(keep === undefined
-            ? { host }
-            : {
-                stateFolder: scratch,
-                host: { ...host, fetch: keepCopy(keep, registryUrl(registry ?? ''), host.fetch) },
-              }),
-        },
-  );
+  // A whole copy begins at the root that is given.
+  const stateFolder = tuf === undefined && keep === undefined ? {} : { stateFolder: scratch };
+  const trust = await openTrust({
+    registryUrl: tuf === undefined ? (registry ?? '') : COPY_URL,
+    rootPath,
+    host,
+    ...stateFolder,
+  });
   const { client } = trust;
   const { name, expires } = client.firstToExpire();
   const { version } = client.role('targets').signed;

@@ -50,7 +50,7 @@ export function verifyVerb(program: Command): void {
     .option('--root <file>', 'TUF root.json that you trust; with --tuf or --registry')
     .option('--tuf <folder>', "a copy of the repository's metadata and trust material, made with --keep")
     .option('--registry <url>', 'fetch them from `waybill serve`')
-    .option('--keep <folder>', 'with --registry: keep what was fetched as a copy for --tuf')
+    .option('--keep <folder>', 'with --registry: keep what was fetched, once all holds, as a copy for --tuf')
     .optionsGroup('Or by files that you have checked yourself:')
     .option('--trusted-root <file>', "Sigstore's trusted_root.json")
     .option('--log-policy <file>', 'pack: the tlog-policy')

@@ -3,7 +3,10 @@
 
 import { execFile, spawnSync } from 'node:child_process';
 import { createPublicKey } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -214,9 +217,36 @@ describe('a copy of a repository', () => {
     await expect(run(copy)).rejects.toMatchObject({ code: 'TUF_UNREACHABLE' });
   });
 
+  test('that is good stays as it is where the registry says what does not hold, or the pack does not', async () => {
+    const online = { root: at('root.json'), registry: house.url, keep: at('copy-good') };
+    const names = async () => (await readdir(at('copy-good'), { recursive: true })).sort();
+    await run(online);
+    const good = await names();
+    const stray = createServer((_, response) => response.end('no metadata')).listen(0, '127.0.0.1');
+    await once(stray, 'listening');
+    const { port } = stray.address() as AddressInfo;
+    const hostile = { ...online, registry: `http://127.0.0.1:${port}` };
+    expect(await run(hostile)).toMatchObject({ verdict: 'refused', code: 'TUF_METADATA_MALFORMED' });
+    stray.close();
+    expect(await names()).toEqual(good);
+    const elsewhere = { ...online, keep: at('copy-of-refused') };
+    expect(await run(elsewhere, at('other.bin'))).toMatchObject({ verdict: 'refused' });
+    await expect(stat(at('copy-of-refused'))).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await run({ root: at('root.json'), tuf: at('copy-good') })).toMatchObject({ verdict: 'verified' });
+    await writeFile(at('in-the-way'), '');
+    const blocked = run({ ...online, keep: at('in-the-way') });
+    await expect(blocked).rejects.toMatchObject({ code: 'CLI_FILE_UNWRITABLE' });
+  });
+
   test('lies in its folder whatever the path of the registry is', async () => {
-    const fetched = keepCopy(at('copy-named'), 'http://registry.example/tuf', async () => new Response('x'));
-    await fetched('http://registry.example/tuf/tuf/targets/a%20b', {});
+    const { fetch: fetched, write } = keepCopy(
+      at('copy-named'),
+      'http://registry.example/tuf',
+      async () => new Response('x'),
+    );
+    expect(await (await fetched('http://registry.example/tuf/tuf/targets/a%20b', {})).text()).toBe('x');
+    await expect(stat(at('copy-named'))).rejects.toMatchObject({ code: 'ENOENT' });
+    await write();
     expect(await readFile(at('copy-named/targets/a b'), 'utf8')).toBe('x');
     for (const path of ['tuf/a', 'tuf/tuf/..%2fa', 'tuf/tuf/%00', 'tuf/tuf/a//b', 'tuf/tuf/']) {
       const answer = fetched(`http://registry.example/${path}`, {});
