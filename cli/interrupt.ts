@@ -2,7 +2,7 @@
 // Ctrl-C: work is told to stop, the command says that it was cancelled, and the process ends soon whatever still hangs.
 
 import { CLI } from './faults.ts';
-import { EXIT } from './terminal.ts';
+import { printFailure } from './terminal.ts';
 
 /** How long a request under way may still hold the process. */
 const GRACE_MS = 1000;
@@ -11,8 +11,11 @@ const GRACE_MS = 1000;
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const cancel = (): void => {
-    controller.abort(CLI.unavailable('CLI_CANCELLED', 'expected to finish, got an interrupt'));
-    setTimeout(() => process.exit(EXIT.retry), GRACE_MS).unref();
+    const reason = CLI.unavailable('CLI_CANCELLED', 'expected to finish, got an interrupt');
+    controller.abort(reason);
+    // Work that does not listen ends without a word of its own.
+    const end = () => process.exit(printFailure(reason, process.argv.includes('--json')));
+    setTimeout(end, GRACE_MS).unref();
   };
   process.once('SIGINT', cancel);
   process.once('SIGTERM', cancel);

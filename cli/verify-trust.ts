@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The trust of `waybill verify` by update metadata: from a copy of a repository, or from the registry itself.
 
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
@@ -42,13 +43,17 @@ export async function withRepository<T>(
       : keepCopy(keep, registryUrl(registry), host.fetch);
   const fetch = tuf === undefined ? (kept?.fetch ?? host.fetch) : readCopy(tuf);
   const scratch = await makeScratch();
+  // An interrupt may end the process while something still hangs.
+  const clear = () => rmSync(scratch, { recursive: true, force: true });
+  process.once('exit', clear);
   try {
     const repository = () => openRepository(place, { ...host, fetch }, scratch);
     const result = await work(await account.await('metadata', repository));
     await kept?.write();
     return result;
   } finally {
-    await rm(scratch, { recursive: true, force: true });
+    process.off('exit', clear);
+    clear();
   }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill verify` on a whole release: by a copy of the repository without a network, by files, and with every link broken once.
 
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createPublicKey } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -338,6 +338,29 @@ describe('a bundle', () => {
     const waived = await verify(file, join(vectors, 'a.txt'), { ...options, without: ['timestamps'] });
     expect(waived).toMatchObject({ verdict: 'verified', notChecked: ['timestamps'] });
   });
+});
+
+test('an interrupt ends a command that waits for a registry; it says so and leaves nothing behind', async () => {
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  await mkdir(at('scratch'));
+  const registry = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  const waybill = new URL('../../cli/waybill.js', import.meta.url).pathname;
+  const args = ['optiboot-8.1.0.waybill', '--root', 'root.json', '--registry', registry, '--keep', 'never'];
+  const env = { ...process.env, TMPDIR: at('scratch') };
+  const child = spawn(process.execPath, [waybill, 'verify', ...args], { cwd: folder, env });
+  let said = '';
+  child.stderr.on('data', (chunk) => {
+    said += chunk;
+  });
+  await once(silent, 'request');
+  expect(await readdir(at('scratch'))).toHaveLength(1);
+  child.kill('SIGINT');
+  const [code] = await once(child, 'close');
+  silent.closeAllConnections();
+  silent.close();
+  expect({ code, said }).toEqual({ code: 75, said: expect.stringContaining('CLI_CANCELLED') });
+  expect(await readdir(at('scratch'))).toEqual([]);
 });
 
 test('a command line that does not say whom to trust, or whom to expect, is no verdict', async () => {
