@@ -36,7 +36,7 @@ export async function readInput(
   const pieces: Uint8Array[] = [];
   let sizeBytes = 0;
   for await (const piece of readPieces(path)) {
-    pieces.push(piece);
+    pieces.push(piece.slice());
     sizeBytes += piece.length;
     if (sizeBytes > sizeBytesMax) {
       throw CLI.reject(
@@ -61,7 +61,7 @@ export async function readIfThere(path: string): Promise<Uint8Array | undefined>
 }
 
 /**
- * Reads a file of any size, piece by piece. A pipe is asked again and again: waiting for one that nobody writes to would hold the
+ * Reads a file of any size, piece by piece; a piece holds until the next is asked for. A pipe is asked again and again: waiting for one that nobody writes to would hold the
  * process beyond every interrupt. One without a writer is empty.
  * @throws CLI_FILE_UNREADABLE
  */
@@ -69,11 +69,11 @@ export async function* readPieces(path: string): AsyncGenerator<Uint8Array> {
   let file: FileHandle | undefined;
   try {
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const buffer = Buffer.allocUnsafeSlow(PIECE_SIZE_BYTES);
     for (;;) {
-      const buffer = Buffer.allocUnsafeSlow(PIECE_SIZE_BYTES);
       const bytesRead = await readSome(file, buffer);
       if (bytesRead === 0) return;
-      yield buffer.subarray(0, bytesRead);
+      yield new Uint8Array(buffer.buffer, 0, bytesRead);
     }
   } catch (cause) {
     throw unreadable(path, cause);

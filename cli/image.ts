@@ -24,13 +24,20 @@ export function readDigest(text: string): string {
   return digest;
 }
 
+/** How often it is said how far the reading of an image is. */
+const PROGRESS_MS = 1000;
+
 /** Hashes an image file of any size. @throws CLI_FILE_UNREADABLE */
-export async function readImage(path: string): Promise<ImageFile> {
+export async function readImage(path: string, progress?: (text: string) => void): Promise<ImageFile> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
+  let saidMs = performance.now();
   for await (const piece of readPieces(path)) {
     hash.update(piece);
     sizeBytes += piece.length;
+    if (performance.now() - saidMs < PROGRESS_MS) continue;
+    saidMs = performance.now();
+    progress?.(`read ${Math.floor(sizeBytes / 2 ** 20)} MiB of ${quote(path)}`);
   }
   try {
     return { sha256: hash.digest('hex'), sizeBytes, body: await openAsBlob(path) };

@@ -20,6 +20,7 @@ import type { ChainAccount } from './chain-account.ts';
 import { CLI } from './faults.ts';
 import { readIfThere, readInput } from './files.ts';
 import { readDigest, readImage } from './image.ts';
+import { printProgress } from './terminal.ts';
 import type { Trust } from './trust.ts';
 import { type RepositoryPlace, withRepository } from './verify-trust.ts';
 
@@ -208,7 +209,7 @@ async function checkImage(
     return;
   }
   if (!image.startsWith('sha256:')) {
-    const got = await readImage(image);
+    const got = await readImage(image, printProgress);
     account.check('image', () => checkPackImage(verified, got));
     return;
   }

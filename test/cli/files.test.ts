@@ -2,11 +2,13 @@
 // Files that a command reads and writes: whole or not at all, and mistakes shown where they are.
 
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openYaml, readIfThere, readInput, readPieces, writeOutput } from '../../cli/files.ts';
+import { readImage } from '../../cli/image.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 
 let folder: string;
@@ -22,6 +24,9 @@ test('a file that cannot be read is named, with the reason', async () => {
 
 test('what has no end, or more than is asked for, is not taken into memory', async () => {
   const path = join(folder, 'ten');
+  const large = Buffer.alloc(2_500_000, 'piece after piece');
+  writeFileSync(path, large);
+  expect(Buffer.compare(await readInput(path), large)).toBe(0);
   writeFileSync(path, '0123456789');
   expect(await readInput(path, 10)).toHaveLength(10);
   await expect(readInput(path, 9)).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
@@ -36,9 +41,20 @@ test('a pipe is read to its end; one that nobody writes to is empty, and nobody 
   const writer = spawn('sh', ['-c', 'exec 3<>"$0"; sleep 0.3; echo late >&3', pipe]);
   const pieces: Uint8Array[] = [];
   // The writer holds the pipe open for a moment without a word.
-  while (pieces.length === 0) for await (const piece of readPieces(pipe)) pieces.push(piece);
+  while (pieces.length === 0) for await (const piece of readPieces(pipe)) pieces.push(piece.slice());
   expect(Buffer.concat(pieces).toString()).toBe('late\n');
   if (writer.exitCode === null) await new Promise((resolve) => writer.on('close', resolve));
+  rmSync(pipe);
+});
+
+test('an image that takes long says how far it is', async () => {
+  const pipe = join(folder, 'pipe');
+  spawnSync('mkfifo', [pipe]);
+  const writer = spawn('sh', ['-c', 'exec 3<>"$0"; echo ready; sleep 1.2; echo late >&3', pipe]);
+  await once(writer.stdout, 'data');
+  const said: string[] = [];
+  expect(await readImage(pipe, (text) => said.push(text))).toMatchObject({ sizeBytes: 5 });
+  expect(said).toEqual([`read 0 MiB of "${pipe}"`]);
   rmSync(pipe);
 });
 
