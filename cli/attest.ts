@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill attest`: hashes a build output again, signs its statements as the CI's identity and submits them.
 
-import { homedir } from 'node:os';
 import type { Command } from 'commander';
 import type { InputFinder } from '../attest/archive-inputs.ts';
 import { type AttestedBuild, type AttestedStatement, attestBuildOutput } from '../attest/attest.ts';
 import { findIdentity } from '../attest/identity/token.ts';
 import { parseRegistryUrl } from '../attest/submit.ts';
-import { ContentStore, cacheFolder } from '../builder/store.ts';
+import { ContentStore } from '../builder/store.ts';
 import { hostOption } from './definition-file.ts';
 import { CLI } from './faults.ts';
 import { writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
 import { openTrust } from './trust.ts';
+import { userCache } from './user-folders.ts';
 
 /** The inputs of `attest`, the same for the command and for the GitHub action. */
 export interface AttestInputs {
@@ -53,7 +53,7 @@ function inputFinder(option: string | undefined): InputFinder {
   const archive = hostOption(option, 'WAYBILL_ARCHIVE');
   const stores = [
     ...(archive === undefined ? [] : [ContentStore.archive(archive)]),
-    new ContentStore(cacheFolder(process.env, homedir())),
+    new ContentStore(userCache()),
   ];
   return async (input) => {
     for (const store of stores) if (await store.holds(input)) return store.path(input.sha256);

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill build`: runs the steps of a definition in their sandboxes and writes outputs, SBOM and unsigned statements.
 
-import { homedir } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { AuditSummary } from '../builder/audited-build.ts';
 import type { BuildRequest } from '../builder/build.ts';
 import type { CheckReport } from '../builder/check.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import type { BuildSummary } from '../builder/output-folder.ts';
-import { cacheFolder } from '../builder/store.ts';
 import { quote } from '../core/faults.ts';
 import { showEvents } from './build-events.ts';
 import { hostOption, mirrorOption, readDefinition, readLockFile } from './definition-file.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
+import { userCache } from './user-folders.ts';
 
 const LOCAL_BUILDER = 'https://waybill.example/builders/local';
 
@@ -69,7 +68,7 @@ async function requestOf(inputs: BuildInputs): Promise<BuildRequest> {
     out: inputs.out,
     replace: inputs.force,
     ...(inputs.audit === true ? { audit: true as const } : {}),
-    cache: cacheFolder(process.env, homedir()),
+    cache: userCache(),
     builderId: inputs.builderId,
     toolVersion: inputs.toolVersion,
     folder: opened.folder,

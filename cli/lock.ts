@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill lock`: pins every input of a definition by digest, or says whether the lock still fits.
 
-import { homedir } from 'node:os';
 import type { Command } from 'commander';
 import { checkFolders } from '../builder/build-inputs.ts';
 import { lockInputs, type LockOptions as Resolving, upgradeLock } from '../builder/lock.ts';
@@ -13,11 +12,12 @@ import {
   type LockedInput,
   parseLock,
 } from '../builder/lock-file.ts';
-import { ContentStore, cacheFolder } from '../builder/store.ts';
+import { ContentStore } from '../builder/store.ts';
 import { type DefinitionFile, mirrorOption, readDefinition, readLockFile } from './definition-file.ts';
 import { writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
+import { userCache } from './user-folders.ts';
 
 interface LockOptions {
   readonly check?: true;
@@ -79,7 +79,7 @@ async function readLock(opened: DefinitionFile): Promise<Lock> {
 function resolving(opened: DefinitionFile, options: LockOptions, signal: AbortSignal): Resolving {
   return {
     folder: opened.folder,
-    store: new ContentStore(cacheFolder(process.env, homedir())),
+    store: new ContentStore(userCache()),
     mirror: mirrorOption(options.mirror),
     onProgress: printProgress,
     signal,

@@ -2,7 +2,7 @@
 // `waybill rebuild`: builds an image again from the registry's evidence alone, and signs what came out.
 
 import { mkdtemp } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { openManagedKey } from '../attest/identity/key.ts';
@@ -12,7 +12,6 @@ import { submitBundle } from '../attest/submit.ts';
 import { parseDefinition, refuseDefinition } from '../builder/definition.ts';
 import { parseLock } from '../builder/lock-file.ts';
 import { removeTree } from '../builder/remove-tree.ts';
-import { cacheFolder } from '../builder/store.ts';
 import { buildRebuildReport, type RebuildReport } from '../core/intoto/rebuild.ts';
 import { formatStatement } from '../core/intoto/statement.ts';
 import type { VerifiedBundle } from '../core/verify/verified.ts';
@@ -26,6 +25,7 @@ import { readDigest } from './image.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 import { openTrust, registryUrl, type Trust } from './trust.ts';
+import { userCache } from './user-folders.ts';
 
 export interface RebuildInputs {
   /** Lower-case hex. */
@@ -122,7 +122,7 @@ async function buildAgain(
     lockBytes,
     out,
     replace: false,
-    cache: cacheFolder(process.env, homedir()),
+    cache: userCache(),
     builderId: rebuilderId,
     toolVersion,
     mirror: mirrorOption(mirror),

@@ -2,7 +2,6 @@
 // The trust of a command: a TUF root that the user names leads to trusted_root.json, signing configuration and log policy.
 
 import { createHash } from 'node:crypto';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
@@ -12,6 +11,7 @@ import { TufClient } from '../device/tuf-client.ts';
 import { bothVerifiers } from '../peers/both-verifiers.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
+import { userState } from './user-folders.ts';
 
 /** Trust material as top-level targets names it, fetched and verified when asked for. */
 export interface Trust {
@@ -44,18 +44,6 @@ export function registryUrl(text: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-/** @throws CLI_USAGE for a user whom the system does not know, as containers have them */
-function stateHome(): string {
-  if (process.env.XDG_STATE_HOME) return process.env.XDG_STATE_HOME;
-  try {
-    return join(homedir(), '.local', 'state');
-  } catch (cause) {
-    throw CLI.reject('CLI_USAGE', 'expected XDG_STATE_HOME or HOME to name a folder, found neither', {
-      cause,
-    });
-  }
-}
-
 /**
  * Opens the trust of a command and brings it up to date. Verified metadata is kept under XDG_STATE_HOME, one folder for
  * each pair of root and registry, so that a later command notices a rollback.
@@ -74,7 +62,7 @@ export async function openTrust(options: {
   const root = await readInput(options.rootPath);
   const url = registryUrl(options.registryUrl);
   const id = createHash('sha256').update(root).update(url).digest('hex').slice(0, 32);
-  const { stateFolder = join(stateHome(), 'waybill', 'tuf', id), host = nodeHost() } = options;
+  const { stateFolder = join(userState(), 'waybill', 'tuf', id), host = nodeHost() } = options;
   const client = await TufClient.open({ root, registryUrl: url, stateFolder, nowMs: host.nowMs(), host });
   await client.refresh(options);
   const trustedRoot = () => client.trustMaterial('trusted_root.json');

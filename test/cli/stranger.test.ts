@@ -20,4 +20,7 @@ test('runs, and is told which variable is missing', (context) => {
   const registry = ['--root', ROOT_KEY, '--registry', 'http://127.0.0.1:1'];
   const asked = asStranger(COMMAND, 'verify', ROOT_KEY, ...registry, '--identity', 'x', '--issuer', 'y');
   expect(asked).toMatchObject({ status: 2, stderr: expect.stringContaining('XDG_STATE_HOME') });
+  const lock = fileURLToPath(new URL('../../examples/optiboot/waybill.yaml', import.meta.url));
+  const built = asStranger(COMMAND, 'build', lock, '--out', '/tmp/nobody');
+  expect(built).toMatchObject({ status: 75, stderr: expect.stringContaining('XDG_CACHE_HOME') });
 });
