@@ -5,13 +5,12 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
 import { type RegistryConfig, readConfig } from '../registry/config.ts';
-import { buildServer, listen, openRegistry } from '../registry/server.ts';
+import { listen } from '../registry/listen.ts';
+import { buildServer, openRegistry } from '../registry/server.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { openYaml, readInput } from './files.ts';
-import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
-
-/** How long requests under way may still take after a signal. */
-const GRACE_MS = 10_000;
+import { serveUntilStopped } from './serving.ts';
+import { printJson, printLine } from './terminal.ts';
 
 /** Reads config.yaml of a data folder. @throws REGISTRY_DATA_MISSING, REGISTRY_CONFIG_MALFORMED, OIDC_CONFIG_*, REGISTRY_KEY_UNSUITABLE */
 export async function readConfigFile(dataFolder: string): Promise<RegistryConfig> {
@@ -44,33 +43,13 @@ export function serveVerb(program: Command): void {
       const config = await readConfigFile(folder);
       const registry = await openRegistry({ dataFolder: folder, config, clock: Date.now });
       const app = await buildServer(registry);
-      try {
+      await serveUntilStopped(app, async () => {
         const address = await listen(app, config.listen);
         if (options.json === true) printJson({ address, url: config.url, pid: process.pid });
         else {
           const same = address === config.url;
           printLine(`waybill serve: ready at ${address}${same ? '' : ` (clients use ${config.url})`}`);
         }
-        await stopped();
-        printProgress('stopping: finishing requests under way');
-      } finally {
-        // Whoever holds a connection open longer than that is not waited for.
-        const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
-        await app.close();
-        clearTimeout(cut);
-      }
+      });
     });
-}
-
-/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
-function stopped(): Promise<void> {
-  return new Promise((resolve) => {
-    let asked = 0;
-    const stop = (): void => {
-      if (asked++ === 0) resolve();
-      else process.exit(EXIT.retry);
-    };
-    process.on('SIGINT', stop);
-    process.on('SIGTERM', stop);
-  });
 }

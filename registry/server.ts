@@ -231,25 +231,6 @@ function setHeaders(request: FastifyRequest, reply: FastifyReply): void {
   });
 }
 
-/** Listens on the configured address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
-export async function listen(
-  app: FastifyInstance,
-  { host, port }: RegistryConfig['listen'],
-): Promise<string> {
-  try {
-    return await app.listen({ host, port });
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? '';
-    if (!/^E(ADDRINUSE|ADDRNOTAVAIL|ACCES|NOTFOUND|AFNOSUPPORT|INVAL)$/.test(code)) throw cause;
-    const reason = code === 'EADDRINUSE' ? 'another process listens there' : code;
-    throw STORE.unavailable(
-      'REGISTRY_ADDRESS_UNAVAILABLE',
-      `expected ${quote(host)} port ${port} to be free: ${reason}`,
-      { cause },
-    );
-  }
-}
-
 async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {
   const { services, ctLog, log, clock, config, tokens, trust, tuf, blobs, observer } = registry;
   const ca = { authority: services.ca, ctLog, clock, issuers: config.issuers, tokens };

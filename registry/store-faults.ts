@@ -41,8 +41,9 @@ export const STORE = faultsOf({
   },
   REGISTRY_ADDRESS_UNAVAILABLE: {
     class: 'unavailable',
-    meaning: 'The registry cannot listen on the configured address.',
-    remedy: 'Stop the process that holds the port, or set another `listen` in config.yaml.',
+    meaning: 'A registry or witness cannot listen on its address.',
+    remedy:
+      'Stop the process that holds the port, or choose another address: `listen` in config.yaml, `--port` of a witness.',
   },
   REGISTRY_REQUEST_MALFORMED: {
     class: 'rejection',

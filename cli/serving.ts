@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every server of the command line does once it listens: runs until it is told to stop, then finishes what is under way.
+
+import type { Server } from 'node:http';
+import { EXIT, printProgress } from './terminal.ts';
+
+/** How long requests under way may still take after a signal. */
+const GRACE_MS = 10_000;
+
+interface Closable {
+  readonly server: Server;
+  close(): Promise<void>;
+}
+
+/** Runs `start`, which listens and says so, then waits for SIGINT or SIGTERM; the server is closed however it ends. */
+export async function serveUntilStopped(app: Closable, start: () => Promise<void>): Promise<void> {
+  try {
+    await start();
+    await stopped();
+    printProgress('stopping: finishing requests under way');
+  } finally {
+    // Whoever holds a connection open longer than that is not waited for.
+    const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+    await app.close();
+    clearTimeout(cut);
+  }
+}
+
+/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
+function stopped(): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = 0;
+    const stop = (): void => {
+      if (asked++ === 0) resolve();
+      else process.exit(EXIT.retry);
+    };
+    process.on('SIGINT', stop);
+    process.on('SIGTERM', stop);
+  });
+}
