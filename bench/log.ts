@@ -10,6 +10,7 @@ import { text } from 'node:stream/consumers';
 import Fastify from 'fastify';
 import { Level } from 'level';
 import { verifyP256Digest } from '../core/crypto.ts';
+import { Cosigning } from '../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../registry/log/log-key.ts';
 import { rekorRoutes } from '../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../registry/log/signature-log.ts';
@@ -120,7 +121,8 @@ async function openHouse(folder: string): Promise<House> {
   });
   const app = Fastify({ logger: false });
   const writers = { authorities: [ca.chain], isListedKey: () => false, clock: Date.now };
-  await app.register(rekorRoutes, { prefix: '/log', log, writers });
+  const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => undefined });
+  await app.register(rekorRoutes, { prefix: '/log', log, cosigning, writers });
   const url = `${await app.listen({ host: '127.0.0.1', port: 0 })}/log`;
   return {
     url,

@@ -10,7 +10,7 @@ import { stringify } from 'yaml';
 import { portableCrypto } from '../core/crypto.ts';
 import type { DocumentNode } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
-import { formatLogPolicy } from '../core/tlog/log-policy.ts';
+import { formatLogPolicy, type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { parseVerifierKey } from '../core/tlog/note.ts';
 import { readIssuers } from '../registry/ca/issuers.ts';
 import { createLogKey, logVerifierKey } from '../registry/log/log-key.ts';
@@ -39,6 +39,8 @@ export interface InitInputs {
   readonly rootThreshold: number;
   /** A YAML file with a list of issuers, as `issuers` of config.yaml. */
   readonly issuers?: string | undefined;
+  /** A C2SP log policy without logs: witnesses with their addresses, groups, quorum. `quorum none` by default. */
+  readonly witnesses?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -48,12 +50,14 @@ export interface InitResult {
   readonly offline: string;
   readonly url: string;
   readonly rootPath: string;
+  /** The log's verifier key, which its witnesses must be told. */
+  readonly logKey: string;
   readonly offlineKeys: readonly string[];
 }
 
 /**
  * Makes a registry. @throws REGISTRY_FOLDER_NOT_EMPTY, REGISTRY_FOLDERS_NESTED, CLI_USAGE, CLI_FILE_UNWRITABLE, CEREMONY_*, CA_FILES_*,
- * REGISTRY_STORE_FAILED, and for --issuers CLI_DOCUMENT_MALFORMED, OIDC_CONFIG_*
+ * REGISTRY_STORE_FAILED, for --issuers CLI_DOCUMENT_MALFORMED, OIDC_CONFIG_*, and for --witnesses TLOG_POLICY_MALFORMED
  */
 export async function init(inputs: InitInputs): Promise<InitResult> {
   const [folder, offline] = [resolve(inputs.folder), resolve(inputs.offline)];
@@ -66,14 +70,15 @@ export async function init(inputs: InitInputs): Promise<InitResult> {
   await checkEmpty(folder);
   await checkEmpty(offline);
   const config = await formatConfig(inputs);
+  const witnesses = inputs.witnesses === undefined ? NO_WITNESSES : await readWitnesses(inputs.witnesses);
   const id = randomBytes(4).toString('hex');
   const made = { folder: `${folder}.${id}.new`, offline: `${offline}.${id}.new` };
   try {
-    await build({ ...inputs, ...made }, config);
+    const logKey = await build({ ...inputs, ...made }, config, witnesses);
     inputs.signal?.throwIfAborted();
     const offlineKeys = (await readdir(made.offline)).sort().map((name) => join(offline, name));
     await moveBoth(made, { folder, offline });
-    return { folder, offline, url: inputs.url, rootPath: join(folder, 'root.json'), offlineKeys };
+    return { folder, offline, url: inputs.url, rootPath: join(folder, 'root.json'), logKey, offlineKeys };
   } finally {
     await rm(made.folder, { recursive: true, force: true });
     await rm(made.offline, { recursive: true, force: true });
@@ -101,7 +106,32 @@ async function checkEmpty(folder: string): Promise<void> {
   }
 }
 
-async function build(inputs: InitInputs, config: string): Promise<void> {
+/** What a log policy says besides its logs. */
+type PolicyWitnesses = Omit<LogPolicy, 'logs'>;
+
+const NO_WITNESSES: PolicyWitnesses = { witnesses: [], groups: [], quorum: 'none' };
+
+/** Reads --witnesses. @throws CLI_FILE_UNREADABLE, TLOG_POLICY_MALFORMED, CLI_USAGE */
+async function readWitnesses(path: string): Promise<PolicyWitnesses> {
+  const policy = parseLogPolicy(await readInput(path), portableCrypto);
+  if (policy.logs.length > 0) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      'expected --witnesses without `log` lines: init adds the one of the new log',
+    );
+  }
+  const silent = policy.witnesses.find(({ url }) => url === undefined || !/^https?:\/\//.test(url));
+  if (silent !== undefined) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected an http or https address behind the key of each witness, got none for ${quote(silent.name)}`,
+    );
+  }
+  return policy;
+}
+
+/** Returns the verifier key of the log. */
+async function build(inputs: InitInputs, config: string, witnesses: PolicyWitnesses): Promise<string> {
   const { folder, offline, org, url, signal } = inputs;
   const now = Date.now();
   await makeFolders(join(folder, 'keys'), join(folder, 'trust'), join(folder, 'state'), offline);
@@ -110,13 +140,9 @@ async function build(inputs: InitInputs, config: string): Promise<void> {
   const onlineKeys = await createTufOnlineKeys({ folder: join(folder, 'keys') });
   signal?.throwIfAborted();
   const { names, startMs } = material;
-  const verifierKey = parseVerifierKey(logVerifierKey(names.log, logKey), portableCrypto);
-  const policy = {
-    logs: [{ key: verifierKey, url: `${url}/log` }],
-    witnesses: [],
-    groups: [],
-    quorum: 'none',
-  };
+  const logVkey = logVerifierKey(names.log, logKey);
+  const verifierKey = parseVerifierKey(logVkey, portableCrypto);
+  const policy = { ...witnesses, logs: [{ key: verifierKey, url: `${url}/log` }] };
   const targetFiles = [
     {
       name: 'trusted_root.json',
@@ -145,6 +171,7 @@ async function build(inputs: InitInputs, config: string): Promise<void> {
   );
   await writeOutput(join(folder, 'root.json'), signed.root);
   await writeOutput(join(folder, 'config.yaml'), config);
+  return logVkey;
 }
 
 async function makeFolders(...folders: readonly string[]): Promise<void> {
@@ -235,18 +262,25 @@ export function initVerb(program: Command): void {
     .option('--root-keys <n>', 'number of TUF root keys', wholeNumber, 3)
     .option('--root-threshold <k>', 'signatures of them that a new root needs', wholeNumber, 2)
     .option('--issuers <file>', 'YAML list of the token issuers to accept')
+    .option(
+      '--witnesses <file>',
+      'log policy of `witness`, `group` and `quorum` lines: who must cosign the log; nobody by default',
+    )
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
-      '\nExample:\n  waybill init registry --offline /media/usb/waybill \\\n' +
-        '    --url http://127.0.0.1:8410 --org acme.example',
+      '\nExamples:\n' +
+        '  waybill init registry --offline /media/usb/waybill \\\n' +
+        '    --url http://127.0.0.1:8410 --org acme.example\n' +
+        '  waybill init registry --offline /media/usb/waybill \\\n' +
+        '    --url https://waybill.acme.example --witnesses witnesses',
     )
     .action(async (folder: string, options: Options) => {
       const url = baseUrl(options.url);
       const org = organization(options.org);
       const done = await interruptible((signal) => init({ ...options, folder, url, org, signal }));
       if (options.json === true) printJson(done);
-      else print(done, options.issuers === undefined);
+      else print(done, options);
     });
 }
 
@@ -279,7 +313,7 @@ function baseUrl(text: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-function print(done: InitResult, needsIssuer: boolean): void {
+function print(done: InitResult, { issuers, witnesses }: Options): void {
   printLine(`Registry made in ${done.folder}`);
   printLine('  config.yaml   where to listen, whose tokens count; read at start');
   printLine('  keys/         online keys, mode 0600, and enrolment.token for devices');
@@ -294,6 +328,9 @@ function print(done: InitResult, needsIssuer: boolean): void {
   );
   printLine('  of them can replace every other key.');
   printLine();
-  const first = needsIssuer ? "list your CI's token issuer in config.yaml, then " : '';
+  if (witnesses !== undefined) {
+    printLine(`Each witness must be told of the log: waybill witness add <its folder> ${done.logKey}`);
+  }
+  const first = issuers === undefined ? "list your CI's token issuer in config.yaml, then " : '';
   printLine(`Next: ${first}run: waybill serve ${done.folder}`);
 }

@@ -50,6 +50,13 @@ export const LOG = faultsOf({
     meaning: 'A proof is asked for a tree size that the log has not published.',
     remedy: 'Ask for a size for which there is a checkpoint.',
   },
+  LOG_QUORUM_PENDING: {
+    class: 'unavailable',
+    meaning:
+      'The witnesses that the log policy asks for have not cosigned a checkpoint that covers the entry yet.',
+    remedy:
+      'Ask again after a moment; if it stays so, the log of the server says which witness does not answer, and why.',
+  },
   LOG_ENTRY_SIZE: {
     class: 'rejection',
     meaning: 'A log entry is larger than 65,535 bytes, or empty.',

@@ -18,6 +18,7 @@ import { ctRoutes } from './ct/routes.ts';
 import { DeviceRegister } from './devices/device-register.ts';
 import { handleError } from './http-errors.ts';
 import { Ingest } from './ingest.ts';
+import { Cosigning, type WitnessReport } from './log/cosigning.ts';
 import { openLogKey } from './log/log-key.ts';
 import { rekorRoutes } from './log/rekor-routes.ts';
 import { SignatureLog } from './log/signature-log.ts';
@@ -54,6 +55,7 @@ export interface Registry extends ApiDeps {
   readonly tokens: TokenVerifier;
   readonly ctLog: CtLog;
   readonly log: SignatureLog;
+  readonly cosigning: Cosigning;
   /** Finishes what was promised and frees the folder. */
   close(): Promise<void>;
 }
@@ -101,6 +103,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     // What was published just before a crash may not have been recorded.
     for (const role of tuf.roles()) await releases.record(role, tuf.targets(role));
     const trust = await TrustInForce.open(blobs, config.keys, tuf.targets('targets'));
+    const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy });
     const devices = new DeviceRegister({ database, token, clock });
     const ingest = new Ingest({
       database,
@@ -126,7 +129,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       tokens: tokenVerifier(config.issuers, clock),
       ctLog,
       log,
+      cosigning,
       async close() {
+        await cosigning.close();
         await log.close();
         await ctLog.close();
         await database.close();
@@ -217,6 +222,7 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   });
   await mountServices(app, registry);
   keepFresh(app, registry);
+  app.addHook('onReady', async () => registry.cosigning.start((what) => reportWitness(app, what)));
   app.addHook('onClose', () => registry.close());
   return app;
 }
@@ -232,19 +238,24 @@ function setHeaders(request: FastifyRequest, reply: FastifyReply): void {
 }
 
 async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {
-  const { services, ctLog, log, clock, config, tokens, trust, tuf, blobs, observer } = registry;
+  const { services, ctLog, log, cosigning, clock, config, tokens, trust, tuf, blobs, observer } = registry;
   const ca = { authority: services.ca, ctLog, clock, issuers: config.issuers, tokens };
   const isListedKey = (spki: Uint8Array) => trust.keys.some((key) => Buffer.compare(key, spki) === 0);
   const writers = { authorities: [services.ca.chain], isListedKey, clock };
   await app.register(caRoutes, { prefix: '/ca', ...ca });
   await app.register(ctRoutes, { prefix: '/ct', ctLog });
   await app.register(tsaRoutes, { prefix: '/tsa', authority: services.tsa, clock });
-  await app.register(rekorRoutes, { prefix: '/log', log, writers });
+  await app.register(rekorRoutes, { prefix: '/log', log, cosigning, writers });
   await app.register(tufReadRoutes, { prefix: '/tuf', tuf, blobs, observer });
   await app.register(tufWriteRoutes, { prefix: '/api/v1', tuf, blobs, observer });
   for (const routes of [attestationRoutes, blobRoutes, deviceRoutes, traceRoutes]) {
     await app.register(routes, { prefix: '/api/v1', ...registry });
   }
+}
+
+function reportWitness(app: FastifyInstance, what: Parameters<WitnessReport>[0]): void {
+  if (what.failure === undefined) app.log.info(what, 'cosigned again');
+  else app.log.warn(what, 'not cosigned');
 }
 
 /** Signs the online TUF roles again in time, and says early when people must sign the offline ones. */

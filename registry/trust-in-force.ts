@@ -6,8 +6,10 @@ import { createPublicKey } from 'node:crypto';
 import { parseDocument } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
 import { parseDevicePolicy } from '../core/release/device-policy.ts';
+import { type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
 import { bothVerifiers } from '../peers/both-verifiers.ts';
+import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { Blobs } from './store/blobs.ts';
 import { STORE } from './store-faults.ts';
 import type { NamedTarget } from './tuf/role-document.ts';
@@ -15,6 +17,7 @@ import type { NamedTarget } from './tuf/role-document.ts';
 interface Trust {
   readonly verifier: BundleVerifier;
   readonly keys: readonly Uint8Array[];
+  readonly logPolicy: LogPolicy | undefined;
 }
 
 export class TrustInForce {
@@ -47,9 +50,15 @@ export class TrustInForce {
     return this.#trust.keys;
   }
 
+  /** Which witnesses must have cosigned a checkpoint now; undefined if no log policy is published. */
+  get logPolicy(): LogPolicy | undefined {
+    return this.#trust.logPolicy;
+  }
+
   /**
    * Refuses top-level targets whose trust material cannot be used.
-   * @throws TUF_REPOSITORY_TRUST_MISSING, SIGSTORE_TRUSTED_ROOT_MALFORMED, DEVICE_POLICY_MALFORMED, REGISTRY_KEY_UNSUITABLE
+   * @throws TUF_REPOSITORY_TRUST_MISSING, SIGSTORE_TRUSTED_ROOT_MALFORMED, DEVICE_POLICY_MALFORMED, TLOG_POLICY_MALFORMED,
+   *   REGISTRY_KEY_UNSUITABLE
    */
   async check(targets: readonly NamedTarget[]): Promise<void> {
     await readTrust(this.#blobs, this.#configured, targets);
@@ -88,7 +97,10 @@ async function readTrust(
     checkListedKey(gate.publicKey, `${name}: /gate/publicKey`);
     keys.push(gate.publicKey);
   }
-  return { verifier: bothVerifiers({ trustedRoot, keys }), keys };
+  const policy = targets.find((target) => target.name === 'tlog-policy');
+  const logPolicy =
+    policy === undefined ? undefined : parseLogPolicy(await blobs.read(policy.sha256), nodeCrypto);
+  return { verifier: bothVerifiers({ trustedRoot, keys }), keys, logPolicy };
 }
 
 /** A trusted root without one of its parts is valid, and refuses everything from then on. */

@@ -15,6 +15,7 @@ import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { parseTilePath } from '../../core/tlog/tile-path.ts';
 import { handleError, sendFault } from '../http-errors.ts';
 import { LOG } from '../log-faults.ts';
+import type { Cosigning } from './cosigning.ts';
 import { formatEntry, REQUEST_SIZE_BYTES_MAX, verifyRequest } from './rekor-request.ts';
 import type { SignatureLog } from './signature-log.ts';
 import { type WriterRules, Writers } from './writers.ts';
@@ -22,6 +23,7 @@ import { type WriterRules, Writers } from './writers.ts';
 /** What the routes need. */
 export interface LogDeps {
   readonly log: SignatureLog;
+  readonly cosigning: Cosigning;
   readonly writers: WriterRules;
 }
 
@@ -29,7 +31,7 @@ const compress = promisify(gzip);
 const FOREVER = 'public, max-age=31536000, immutable';
 
 /** `POST /api/v2/log/entries`; reads at the prefix and, for Rekor's clients, below `/api/v2`; `GET /api/v2/proof`. */
-export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, writers: rules }) => {
+export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, cosigning, writers: rules }) => {
   const writers = new Writers(rules);
   app.setErrorHandler(answerFault);
   app.removeAllContentTypeParsers();
@@ -52,9 +54,9 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, write
   app.get('/api/v2/proof', async (request, reply) => {
     const query = request.query as Record<string, unknown>;
     const index = naturalNumber(query, 'index');
-    const size = query.size === undefined ? log.tiles.checkpoint().size : naturalNumber(query, 'size');
+    const size = query.size === undefined ? await sizeCovering(index) : naturalNumber(query, 'size');
     const hashes = await log.tiles.inclusionProof(index, size);
-    const checkpoint = await log.tiles.checkpointNote(size);
+    const checkpoint = await cosigning.noteOf(size);
     if (checkpoint === undefined) {
       throw LOG.reject('LOG_SIZE_UNPUBLISHED', `expected the size of a published checkpoint, got ${size}`);
     }
@@ -66,16 +68,22 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, write
     });
   });
 
-  readRoutes(app, log, '');
-  readRoutes(app, log, '/api/v2');
+  /** No witness is waited for where there is no entry. */
+  async function sizeCovering(index: bigint): Promise<bigint> {
+    const { size } = log.tiles.checkpoint();
+    return index < size ? (await cosigning.covering(index)).size : size;
+  }
+
+  readRoutes(app, log, cosigning, '');
+  readRoutes(app, log, cosigning, '/api/v2');
 };
 
-function readRoutes(app: FastifyInstance, log: SignatureLog, below: string): void {
+function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosigning, below: string): void {
   app.get(`${below}/checkpoint`, async (_request, reply) =>
     reply
       .header('content-type', 'text/plain; charset=utf-8')
       .header('cache-control', 'no-cache')
-      .send(log.tiles.checkpoint().note),
+      .send(cosigning.newest().note),
   );
 
   app.get(`${below}/tile/*`, async (request, reply) => {

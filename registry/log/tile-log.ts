@@ -103,6 +103,7 @@ export class TileLog {
   private published: PublishedCheckpoint;
   private lastTimeMs: number;
   private stopped: unknown;
+  private watcher: () => void = () => undefined;
 
   private constructor(
     options: TileLogOptions,
@@ -206,6 +207,21 @@ export class TileLog {
     return size === this.published.size ? this.published.note : this.store.checkpoint(size);
   }
 
+  /** Calls back after each new checkpoint, once it is durable. */
+  watch(watcher: () => void): void {
+    this.watcher = watcher;
+  }
+
+  /** The note that `keepCosignedNote` kept last. */
+  cosignedNote(): Promise<string | undefined> {
+    return this.store.cosigned();
+  }
+
+  /** Keeps a checkpoint with the lines of witnesses for the next start. @throws what the database throws */
+  keepCosignedNote(note: string): Promise<void> {
+    return this.store.commit([{ key: rowKey.cosigned, value: new TextEncoder().encode(note) }]);
+  }
+
   /**
    * Appends an entry, or finds the one with the same identity. Resolves when the entry and a checkpoint that covers it
    * are durable and the proof between them was checked.
@@ -281,7 +297,9 @@ export class TileLog {
       const next = size > this.published.size ? this.sign(size, this.tree.root(), rows) : this.published;
       const appended = await Promise.all(placed.map((each) => this.prove(each, next)));
       if (rows.length > 0) await this.store.commit(rows);
+      const grown = next !== this.published;
       this.published = next;
+      if (grown) this.watcher();
       placed.forEach(({ pending }, i) => {
         pending.resolve(appended[i] as Appended);
       });

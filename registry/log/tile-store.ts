@@ -33,6 +33,7 @@ export const rowKey = {
   identity: (identity: string) => `identity/${identity}`,
   tile: (level: number, index: bigint) => `tile/${level.toString(16).padStart(2, '0')}/${wide(index)}`,
   clock: 'clock',
+  cosigned: 'cosigned',
 };
 
 const LAST = 'f'.repeat(17);
@@ -100,6 +101,12 @@ export class TileStore {
   async leaf(index: bigint): Promise<Uint8Array | undefined> {
     const [leaf, entry] = await this.rows.getMany([rowKey.leaf(index), rowKey.entry(index)]);
     return leaf ?? entry;
+  }
+
+  /** The last note that witnesses cosigned. */
+  async cosigned(): Promise<string | undefined> {
+    const note = await this.rows.get(rowKey.cosigned);
+    return note === undefined ? undefined : text.decode(note);
   }
 
   /** The note of the largest published tree. */

@@ -10,6 +10,7 @@ import { main } from '../../cli/main.ts';
 import { readConfigFile } from '../../cli/serve.ts';
 import { portableCrypto } from '../../core/crypto.ts';
 import { parseLogPolicy } from '../../core/tlog/log-policy.ts';
+import { noteSigner, witnessSigner } from '../core/tlog/note-signers.ts';
 
 const homes: string[] = [];
 let home: string;
@@ -81,6 +82,25 @@ describe('init', () => {
     expect(behindTls.listen).toEqual({ host: '127.0.0.1', port: 8410 });
     await init(inputs({ folder: join(home, 'six'), offline: join(home, 'off6'), url: 'http://[::1]:8410' }));
     expect((await readConfigFile(join(home, 'six'))).listen).toEqual({ host: '::1', port: 8410 });
+  });
+
+  it('takes witnesses from a file into the log policy, each with its address, and logs from nowhere', async () => {
+    const { vkey } = witnessSigner('w.example/1');
+    const file = join(home, 'witnesses');
+    const refused = async (text: string, code: string) => {
+      await writeFile(file, text);
+      await expect(init(inputs({ witnesses: file }))).rejects.toMatchObject({ code });
+      expect(await readdir(home)).toEqual(['witnesses']);
+    };
+    await refused(`witness w1 ${vkey}\nquorum w1\n`, 'CLI_USAGE');
+    await refused(`witness w1 ${vkey} ftp://w.example\nquorum w1\n`, 'CLI_USAGE');
+    await refused(`log ${noteSigner('log.example').vkey}\nquorum none\n`, 'CLI_USAGE');
+    await refused(`witness w1 ${vkey} http://w.example\n`, 'TLOG_POLICY_MALFORMED');
+    const text = `witness w1 ${vkey} https://w.example/1\ngroup g any w1\nquorum g\n`;
+    await writeFile(file, text);
+    const { logKey } = await init(inputs({ witnesses: file }));
+    const policy = await readFile(join(home, 'data', 'trust', 'tlog-policy'), 'utf8');
+    expect(policy).toBe(`log ${logKey} http://127.0.0.1:8410/log\n${text.replace('any', '1')}`);
   });
 
   it('takes issuers from a file, and refuses those that would let in anybody', async () => {

@@ -18,6 +18,7 @@ import { releaseUri } from '../../core/release/version.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { issueCertificate } from '../../registry/ca/certificate-authority.ts';
 import type { Identity } from '../../registry/ca/github-identity.ts';
+import { Cosigning } from '../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../registry/log/signature-log.ts';
@@ -78,7 +79,8 @@ export class Foundry {
     const log = await SignatureLog.open({ db: level, origin: trust.material.names.log, key, clock });
     const app = fastify();
     const writers = { authorities: [trust.material.caChain], isListedKey: () => true, clock };
-    await app.register(rekorRoutes, { prefix: '/log', log, writers });
+    const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => undefined });
+    await app.register(rekorRoutes, { prefix: '/log', log, cosigning, writers });
     const foundry = new Foundry({ trust, app, log, level, logFolder, logPublicKey });
     foundry.logUrl = await app.listen({ port: 0, host: '127.0.0.1' });
     return foundry;

@@ -33,6 +33,7 @@ export async function freePort(): Promise<number> {
 export async function makeDataFolder(
   issuerUrl: string,
   config: Record<string, unknown> = {},
+  witnesses?: string,
 ): Promise<{
   readonly home: string;
   readonly dataFolder: string;
@@ -42,7 +43,7 @@ export async function makeDataFolder(
   const home = await mkdtemp(join(tmpdir(), 'waybill-registry-'));
   const [dataFolder, offline] = [join(home, 'data'), join(home, 'offline')];
   const url = `http://127.0.0.1:${await freePort()}`;
-  await init({ folder: dataFolder, offline, url, org: 'example', rootKeys: 3, rootThreshold: 2 });
+  await init({ folder: dataFolder, offline, url, org: 'example', rootKeys: 3, rootThreshold: 2, witnesses });
   const path = join(dataFolder, 'config.yaml');
   const settings = stringify({ issuers: [entryFor(issuerUrl)], logLevel: 'silent', ...config });
   await writeFile(path, `${await readFile(path, 'utf8')}${settings}`);

@@ -6,6 +6,7 @@ import Fastify from 'fastify';
 import { Level } from 'level';
 import { onTestFinished } from 'vitest';
 import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
+import { Cosigning, type CosigningOptions } from '../../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../../registry/log/signature-log.ts';
@@ -121,6 +122,7 @@ export const keyed = (spki: Uint8Array) => ({ publicKey: { rawBytes: base64(spki
 export interface LogServer {
   readonly url: string;
   readonly log: SignatureLog;
+  readonly cosigning: Cosigning;
   readonly authority: TestAuthority;
   readonly listed: LocalSigner;
   /** `skewMs`: milliseconds that the server's clock is ahead. */
@@ -144,6 +146,7 @@ export interface Reply {
 /** Starts a log at `<url>/log`; all of it goes with the test. */
 export async function startLogServer(
   authorities: readonly (readonly Uint8Array[])[] = [],
+  witnessing: Omit<CosigningOptions, 'tiles'> = { policy: () => undefined },
 ): Promise<LogServer> {
   const folder = await newFolder();
   await createLogKey({ folder });
@@ -153,10 +156,12 @@ export async function startLogServer(
   const log = await SignatureLog.open({ db, origin: ORIGIN, key: await openLogKey({ folder }), clock });
   const authority = await TestAuthority.make('ours');
   const listed = newSigner().signer;
+  const cosigning = await Cosigning.open({ tiles: log.tiles, ...witnessing });
   const app = Fastify({ logger: false });
   await app.register(rekorRoutes, {
     prefix: '/log',
     log,
+    cosigning,
     writers: {
       authorities: [authority.chain, ...authorities],
       isListedKey: (spki) => Buffer.compare(spki, listed.spki) === 0,
@@ -165,6 +170,7 @@ export async function startLogServer(
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   onTestFinished(async () => {
+    await cosigning.close();
     await app.close();
     await log.close();
     await db.close();
@@ -177,5 +183,5 @@ export async function startLogServer(
     });
     return { status: reply.status, body: (await reply.json()) as Reply };
   };
-  return { url, log, authority, listed, time, post };
+  return { url, log, cosigning, authority, listed, time, post };
 }

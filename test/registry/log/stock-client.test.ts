@@ -12,6 +12,7 @@ import { Level } from 'level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseBundle, preAuthEncoding } from '../../../core/sigstore/bundle.ts';
 import { formatHashedRekord } from '../../../core/tlog/hashed-rekord.ts';
+import { Cosigning } from '../../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../../registry/log/signature-log.ts';
@@ -43,6 +44,7 @@ beforeAll(async () => {
   await app.register(rekorRoutes, {
     prefix: '/log',
     log,
+    cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => undefined }),
     writers: {
       authorities: [trust.material.caChain],
       isListedKey: (spki) => Buffer.compare(spki, managed.signer.spki) === 0,

@@ -39,6 +39,7 @@ export async function witnessFolder(
 export async function runWitness(
   made: { readonly folder: string; readonly vkey: string },
   files?: DurableFiles,
+  port = 0,
 ) {
   const clock = { ms: NOW_MS };
   const witness = await Witness.open({
@@ -47,7 +48,7 @@ export async function runWitness(
     ...(files === undefined ? {} : { files }),
   });
   const app = await buildWitnessServer(witness, { logLevel: 'silent' });
-  const url = await listen(app, { host: '127.0.0.1', port: 0 });
+  const url = await listen(app, { host: '127.0.0.1', port });
   onTestFinished(() => app.close());
   const answer = async (response: Response) => ({
     status: response.status,

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// The witnesses of the signature log [docs/spec/log.md §Witnesses]: asked in parallel for every checkpoint that is the newest when the
+// last round ends; what has the quorum of the log policy behind it is published.
+
+import { quote } from '../../core/faults.ts';
+import type { LogPolicy } from '../../core/tlog/log-policy.ts';
+import {
+  ED25519_COSIGNATURE,
+  formatNote,
+  formatVerifierKey,
+  type NoteSignature,
+  parseNote,
+} from '../../core/tlog/note.ts';
+import { verifyWitnessedCheckpoint } from '../../core/tlog/proof.ts';
+import { nodeCrypto } from '../../peers/node-crypto.ts';
+import { LOG } from '../log-faults.ts';
+import type { PublishedCheckpoint, TileLog } from './tile-log.ts';
+import { type AskableWitness, WitnessClient } from './witness-client.ts';
+
+/** When witnesses are asked, and how long they are waited for. */
+export interface CosigningTimes {
+  /** How long a round waits for the slowest witness; who is later cosigns a later checkpoint. */
+  readonly roundMs: number;
+  /** Without a quorum, and without new entries, how soon the witnesses are asked again. */
+  readonly retryMs: number;
+  /** How soon they are asked again for newer cosignatures of the same checkpoint. */
+  readonly refreshMs: number;
+  /** How long a reader waits for a checkpoint that covers an entry. */
+  readonly waitMs: number;
+}
+
+const TIMES: CosigningTimes = { roundMs: 2000, retryMs: 1000, refreshMs: 600_000, waitMs: 5000 };
+
+/** Tells the operator once that a witness, or the quorum, begins to fail, and once that it does no more (no failure). */
+export type WitnessReport = (what: { readonly from: string; readonly failure?: string }) => void;
+
+export interface CosigningOptions {
+  readonly tiles: TileLog;
+  /** The log policy in force; undefined is as `quorum none`. */
+  readonly policy: () => LogPolicy | undefined;
+  readonly times?: CosigningTimes;
+}
+
+export class Cosigning {
+  readonly #tiles: TileLog;
+  readonly #policy: () => LogPolicy | undefined;
+  readonly #times: CosigningTimes;
+  readonly #clients = new Map<string, WitnessClient>();
+  readonly #failures = new Map<string, string>();
+  readonly #closing = new AbortController();
+  #report: WitnessReport = () => undefined;
+  /** The last note that had a quorum, and the policy that was asked. */
+  #newest: { readonly checkpoint: PublishedCheckpoint; readonly policy: LogPolicy } | undefined;
+  #waiting: (() => void)[] = [];
+  #running: Promise<void> | undefined;
+  #again = false;
+  /** The policy of the last round. */
+  #asked: LogPolicy | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  private constructor({ tiles, policy, times = TIMES }: CosigningOptions) {
+    this.#times = times;
+    this.#tiles = tiles;
+    this.#policy = policy;
+  }
+
+  /** Takes up what was cosigned before the last stop; nobody is asked before `start`. */
+  static async open(options: CosigningOptions): Promise<Cosigning> {
+    const cosigning = new Cosigning(options);
+    const policy = options.policy();
+    const note = await options.tiles.cosignedNote();
+    if (note !== undefined && policy !== undefined) cosigning.#accept(note, policy);
+    return cosigning;
+  }
+
+  /** Begins to ask. */
+  start(report: WitnessReport): void {
+    this.#report = report;
+    this.#tiles.watch(() => this.#poke());
+    this.#poke();
+  }
+
+  /** Asks no more; what is under way is broken off. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    clearTimeout(this.#timer);
+    await this.#running;
+    this.#wake();
+  }
+
+  /** The newest checkpoint to publish: with the quorum of the policy, or any under `quorum none`. @throws LOG_QUORUM_PENDING */
+  newest(): PublishedCheckpoint {
+    const policy = this.#policy();
+    if (policy === undefined || policy.quorum === 'none') return this.#tiles.checkpoint();
+    // A new policy may ask for more than the old one did.
+    const newest = this.#newest;
+    if (newest !== undefined && newest.policy !== policy) {
+      this.#newest = undefined;
+      this.#accept(newest.checkpoint.note, policy);
+    }
+    if (this.#asked !== policy) this.#poke();
+    if (this.#newest === undefined) throw pending('expected a checkpoint with the quorum, got none yet');
+    return this.#newest.checkpoint;
+  }
+
+  /** The newest checkpoint to publish that covers an entry of the log; waits for it a while. @throws LOG_QUORUM_PENDING */
+  async covering(index: bigint): Promise<PublishedCheckpoint> {
+    const endMs = performance.now() + this.#times.waitMs;
+    for (;;) {
+      const newest = this.#newestOrNone();
+      if (newest !== undefined && newest.size > index) return newest;
+      const leftMs = endMs - performance.now();
+      if (leftMs <= 0 || this.#closing.signal.aborted) {
+        throw pending(`expected a checkpoint with the quorum that covers index ${index}, got none in time`);
+      }
+      await this.#roundEnd(leftMs);
+    }
+  }
+
+  /** The note to give for a size: with cosignatures where they are at hand. */
+  async noteOf(size: bigint): Promise<string | undefined> {
+    const newest = this.#newestOrNone();
+    return newest?.size === size ? newest.note : this.#tiles.checkpointNote(size);
+  }
+
+  #newestOrNone(): PublishedCheckpoint | undefined {
+    try {
+      return this.newest();
+    } catch {
+      return undefined;
+    }
+  }
+
+  #poke(): void {
+    if (this.#closing.signal.aborted) return;
+    this.#again = true;
+    if (this.#running !== undefined) return;
+    this.#running = this.#rounds().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #rounds(): Promise<void> {
+    const { retryMs, refreshMs } = this.#times;
+    let delayMs = refreshMs;
+    while (this.#again && !this.#closing.signal.aborted) {
+      this.#again = false;
+      delayMs = (await this.#round()) ? refreshMs : retryMs;
+      this.#wake();
+    }
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#poke(), delayMs);
+    this.#timer.unref();
+  }
+
+  /** True if the newest checkpoint needs no more. */
+  async #round(): Promise<boolean> {
+    const policy = this.#policy();
+    this.#asked = policy;
+    if (policy === undefined || policy.quorum === 'none') return true;
+    const checkpoint = this.#tiles.checkpoint();
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(this.#times.roundMs)]);
+    const asked = policy.witnesses.map((witness) => this.#ask(witness, checkpoint, signal));
+    const lines = (await Promise.all(asked)).filter((line) => line !== undefined);
+    const { text, signatures } = parseNote(checkpoint.note);
+    const note = formatNote({ text, signatures: [...signatures, ...lines] });
+    const failure = this.#accept(note, policy);
+    this.#tell('the quorum', failure);
+    if (failure !== undefined) return false;
+    // Only a convenience for the next start: what failed here fails the log's own writes too.
+    await this.#tiles.keepCosignedNote(note).catch(() => undefined);
+    return true;
+  }
+
+  async #ask(
+    witness: LogPolicy['witnesses'][number],
+    checkpoint: PublishedCheckpoint,
+    signal: AbortSignal,
+  ): Promise<NoteSignature | undefined> {
+    const { name, key, url } = witness;
+    let failure: string | undefined;
+    try {
+      if (url === undefined || key.type !== ED25519_COSIGNATURE) {
+        failure = 'expected an address and an Ed25519 key in the log policy';
+      } else return await this.#client({ ...witness, url }).cosign(checkpoint, signal);
+    } catch (cause) {
+      failure = signal.aborted ? `no answer within ${this.#times.roundMs} ms` : describe(cause);
+    } finally {
+      this.#tell(`witness ${quote(name)}`, failure);
+    }
+    return undefined;
+  }
+
+  /** Once when it begins and once when it ends, not in every round. */
+  #tell(from: string, failure: string | undefined): void {
+    if (this.#closing.signal.aborted || this.#failures.get(from) === failure) return;
+    this.#report(failure === undefined ? { from } : { from, failure });
+    if (failure === undefined) this.#failures.delete(from);
+    else this.#failures.set(from, failure);
+  }
+
+  #client(witness: AskableWitness): WitnessClient {
+    const id = `${formatVerifierKey(witness.key)} ${witness.url}`;
+    const client = this.#clients.get(id) ?? new WitnessClient(witness, this.#tiles);
+    this.#clients.set(id, client);
+    return client;
+  }
+
+  /** Takes a note as the newest if it is a checkpoint with the quorum behind it, judged as its readers will; else says why not. */
+  #accept(note: string, policy: LogPolicy): string | undefined {
+    try {
+      const { size, rootHash } = verifyWitnessedCheckpoint(note, policy, nodeCrypto);
+      this.#newest = { checkpoint: { size, rootHash, note }, policy };
+      return undefined;
+    } catch (cause) {
+      return (cause as Error).message;
+    }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Resolves when a round ends, or the time is over. */
+  #roundEnd(timeMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeMs);
+      this.#waiting.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}
+
+function pending(message: string): Error {
+  return LOG.unavailable('LOG_QUORUM_PENDING', message);
+}
+
+function describe(cause: unknown): string {
+  const { message, cause: inner } = cause as Error & { cause?: { code?: string } };
+  return inner?.code === undefined ? message : `${message}: ${quote(inner.code)}`;
+}
