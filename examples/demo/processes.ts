@@ -14,9 +14,31 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+type Env = Record<string, string>;
+
 /** Starts `waybill serve` and waits until it answers. */
-export async function serve(cli: CommandLine, dataFolder: string, url: string): Promise<ChildProcess> {
-  const server = cli.start(['serve', dataFolder]);
+export function serve(
+  cli: CommandLine,
+  dataFolder: string,
+  url: string,
+  env: Env = {},
+): Promise<ChildProcess> {
+  return startServer(cli, ['serve', dataFolder], url, env);
+}
+
+/** Starts `waybill witness serve` and waits until it answers. */
+export function serveWitness(cli: CommandLine, folder: string, url: string): Promise<ChildProcess> {
+  return startServer(cli, ['witness', 'serve', folder, '--port', new URL(url).port], url, {});
+}
+
+async function startServer(
+  cli: CommandLine,
+  args: readonly string[],
+  url: string,
+  env: Env,
+): Promise<ChildProcess> {
+  const what = `waybill ${args.join(' ')}`;
+  const server = cli.start(args, { env });
   let said = '';
   server.stderr?.on('data', (chunk) => {
     said += chunk;
@@ -24,7 +46,7 @@ export async function serve(cli: CommandLine, dataFolder: string, url: string): 
   // Its log is read to the end, or the pipe would fill and stop it.
   server.stdout?.resume();
   for (let i = 0; i < 400; i++) {
-    if (server.exitCode !== null) throw new Error(`waybill serve ended with ${server.exitCode}:\n${said}`);
+    if (server.exitCode !== null) throw new Error(`${what} ended with ${server.exitCode}:\n${said}`);
     const answers = await fetch(`${url}/healthz`).then(
       (response) => response.ok,
       () => false,
@@ -33,7 +55,7 @@ export async function serve(cli: CommandLine, dataFolder: string, url: string): 
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await stop(server);
-  throw new Error(`waybill serve did not answer at ${url} within 20 s:\n${said}`);
+  throw new Error(`${what} did not answer at ${url} within 20 s:\n${said}`);
 }
 
 /** Ends a process that this demo started, and waits for it. */

@@ -10,12 +10,16 @@ import type { BuildSummary } from '../../builder/output-folder.ts';
 import { CommandLine, type Outcome } from './command-line.ts';
 import { type DemoIssuer, startIssuer } from './oidc-issuer.ts';
 import { freePort, serve, stop } from './processes.ts';
+import { DemoWitnesses } from './witnesses.ts';
 
 const EXAMPLE = fileURLToPath(new URL('../optiboot/', import.meta.url));
 export const PRODUCT = 'optiboot';
 export const OTHER_PRODUCT = 'otherboot';
 export const HARDWARE = 'atmega328p';
 const BUILDER_ID = 'https://waybill.example/builders/github-hermetic';
+
+/** In the device policy, in place of no witness at all. The gate's policy knows no other word than `none`. */
+const DEVICES_ASK = 'witnesses: { checkpointAgeMaxDays: 90 }';
 
 /** One version of a product, built. */
 export interface Built {
@@ -44,6 +48,7 @@ export class Road {
   readonly releases: Built[] = [];
   private reporter: Reporter;
   private issuerInUse: DemoIssuer | undefined;
+  private witnessesInUse: DemoWitnesses | undefined;
   private server: ChildProcess | undefined;
   private url = '';
   private readonly builds = new Map<string, Promise<Built>>();
@@ -74,7 +79,9 @@ export class Road {
     await this.show(['lock', this.at('source', 'waybill.yaml')]);
     this.stage('2. Build: hermetic steps, image, SBOM, one statement a step');
     const first = await this.build(PRODUCT, '8.0.0');
-    this.stage('3. Serve: a private Sigstore, log, timestamps, TUF and store in one process');
+    this.stage(
+      '3. Serve: a private Sigstore, log, timestamps, TUF and store in one process, and two witnesses of its log',
+    );
     await this.startRegistry();
     this.stage("   Product: the release managers' keys, gate policy, device policy");
     await this.addProduct(PRODUCT);
@@ -101,6 +108,7 @@ export class Road {
   /** Ends every process that the road started. */
   async close(): Promise<void> {
     if (this.server !== undefined) await stop(this.server);
+    await this.witnessesInUse?.close();
     await this.issuerInUse?.close();
   }
 
@@ -110,6 +118,11 @@ export class Road {
   get issuer(): DemoIssuer {
     if (this.issuerInUse === undefined) throw new Error('the issuer is not running yet');
     return this.issuerInUse;
+  }
+  /** The log policy asks for both. */
+  get witnesses(): DemoWitnesses {
+    if (this.witnessesInUse === undefined) throw new Error('the witnesses are not made yet');
+    return this.witnessesInUse;
   }
   get dataFolder(): string {
     return this.at('registry');
@@ -169,7 +182,10 @@ export class Road {
     this.issuerInUse = await startIssuer({});
     this.url = `http://127.0.0.1:${await freePort()}`;
     const where = [this.dataFolder, '--offline', this.offlineFolder];
-    await this.show(['init', ...where, '--url', this.url, '--org', 'waybill']);
+    this.witnessesInUse = await DemoWitnesses.make(this.cli, this.folder);
+    const witnesses = ['--witnesses', this.witnesses.policyPath];
+    await this.show(['init', ...where, '--url', this.url, '--org', 'waybill', ...witnesses]);
+    await this.witnesses.start(this.cli, join(this.dataFolder, 'trust', 'tlog-policy'));
     await trustIssuer(this.dataFolder, this.issuer.url);
     this.server = await serve(this.cli, this.dataFolder, this.url);
   }
@@ -190,7 +206,10 @@ export class Road {
     await cp(this.at('keys', 'gate.pub'), join(folder, 'gate.pub'));
     for (const name of ['policy.yaml', 'device-policy.yaml']) {
       const text = await readFile(join(EXAMPLE, name), 'utf8');
-      const own = text.replaceAll('http://127.0.0.1:7070', this.issuer.url).replaceAll(PRODUCT, product);
+      const own = text
+        .replaceAll('http://127.0.0.1:7070', this.issuer.url)
+        .replaceAll(PRODUCT, product)
+        .replace(/^witnesses: none$/m, name === 'policy.yaml' ? '$&' : DEVICES_ASK);
       await writeFile(join(folder, name), own);
     }
     const keys = ['--releases-key', join(folder, 'releases.pub'), '--offline', this.offlineFolder];

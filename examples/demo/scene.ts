@@ -245,7 +245,8 @@ export class Scene {
       return JSON.parse(answer) as { size: number; hashes: string[]; checkpoint: string };
     };
     const indexes = bundles.map((bundle) => parseBundle(bundle).leafIndex);
-    const { size, checkpoint } = await proof(indexes[0] ?? 0n);
+    // The checkpoint must cover all: the log waits for one that witnesses cosigned and that covers the youngest.
+    const { size, checkpoint } = await proof(indexes.reduce((a, b) => (a > b ? a : b)));
     const packed = await Promise.all(
       bundles.map(async (bundle, i) => {
         const leafIndex = indexes[i] as bigint;
