@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { utf8Decode } from '../../core/encoding/utf8.ts';
+import { parseNote } from '../../core/tlog/note.ts';
 import { ATTACKS } from '../../examples/demo/attacks/all.ts';
 import { DEMO_CLAIMS } from '../../examples/demo/oidc-issuer.ts';
 import { Road } from '../../examples/demo/road.ts';
@@ -126,6 +127,13 @@ describe('the honest road', () => {
     const { pack } = await scene.offer('8.0.0');
     expect(pack.bundles).toHaveLength(4);
     expect(pack.bodies).toHaveLength(1);
+  });
+
+  test("both witnesses stand behind the pack's checkpoint, and whoever verifies it says so", async () => {
+    const { pack } = await scene.offer('8.0.0');
+    const { signatures } = parseNote(pack.checkpoint);
+    expect(signatures.map(({ name }) => name).slice(1)).toEqual(['w1', 'w2']);
+    expect(shown.join('\n')).toMatch(/leaf \d+ of \d+ in "log\.waybill\.example", witnesses "w1", "w2"/);
   });
 });
 
