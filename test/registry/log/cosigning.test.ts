@@ -112,13 +112,17 @@ describe('with a quorum of two', () => {
     expect((await house.proved(last, policy)).size).toBe(last + 1n);
     const { text } = await house.get('/checkpoint');
     expect(verifyWitnessedCheckpoint(text, policy, nodeCrypto).size).toBe(last + 1n);
-    expect((await house.get('/api/v2/checkpoint')).text).toBe(text);
+    // A round that was still to come may have renewed the cosignatures.
+    const tree = parseNote(text).text;
+    const other = await house.get('/api/v2/checkpoint');
+    expect(parseNote(other.text).text).toBe(tree);
     expect(house.reports).toEqual([]);
     await house.cosigning.close();
 
     // What is known of the witnesses is not kept: the first question of a new start is answered with 409.
     const again = await Cosigning.open({ tiles: house.log.tiles, policy: () => policy });
-    expect(again.newest().note).toBe(text);
+    expect(parseNote(again.newest().note).text).toBe(tree);
+    expect(verifyWitnessedCheckpoint(again.newest().note, policy, nodeCrypto).size).toBe(last + 1n);
     await house.append();
     again.start((what) => house.reports.push(JSON.stringify(what)));
     const next = await again.covering(last + 1n);
