@@ -66,6 +66,6 @@ test('the page leads from an empty folder to an installed image', async () => {
   }
   const last = printed.at(-1) ?? '';
   expect(last).toContain('installed 1.0.0 in slot b\n');
-  expect(last).toMatch(/built with: 1 image\(s\)\n.*hello 1\.0\.0/);
+  expect(last).toMatch(/built with: 1 image\n.*hello 1\.0\.0/);
   expect(last).toMatch(/\nhello, device\n$/);
 }, 180_000);
