@@ -59,7 +59,8 @@ async function startHouse(count: number, times = TIMES) {
     expect(BigInt(body.size)).toBe(size);
     checkInclusion({ index, size, leafHash: hashLeaf(leaf, nodeCrypto), proof, root }, nodeCrypto);
     const sized = await get(`/api/v2/proof?index=${index}&size=${size}`);
-    expect(JSON.parse(sized.text).checkpoint).toBe(body.checkpoint);
+    // By its size it has the lines of witnesses only as long as no newer one has them.
+    expect(parseNote(JSON.parse(sized.text).checkpoint).text).toBe(parseNote(body.checkpoint).text);
     const names = checkpoint.witnesses === 'none' ? [] : checkpoint.witnesses.map(({ name }) => name);
     return { size, names };
   };
