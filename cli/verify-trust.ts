@@ -36,6 +36,12 @@ export async function withRepository<T>(
   if (tuf !== undefined && (await stat(tuf).catch(() => undefined))?.isDirectory() !== true) {
     throw CLI.reject('CLI_FILE_UNREADABLE', `expected --tuf to be a folder, ${quote(tuf)} is none`);
   }
+  if (tuf !== undefined && (await stat(join(tuf, 'timestamp.json')).catch(() => undefined)) === undefined) {
+    throw CLI.reject(
+      'CLI_FILE_UNREADABLE',
+      `expected --tuf to be a copy as --keep makes it, ${quote(tuf)} holds no timestamp.json`,
+    );
+  }
   const host = { ...nodeHost(), nowMs: () => nowMs };
   const kept =
     keep === undefined || registry === undefined

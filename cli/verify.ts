@@ -153,16 +153,20 @@ function askedKind(options: VerifyOptions): VerifyResult['kind'] | undefined {
   return bundle ? 'bundle' : pack ? 'pack' : undefined;
 }
 
-/** By the media type, or by the name where nothing can be read; whether it is one is for the verifier to say. */
+/**
+ * By the media type, or by the name where nothing can be read; whether it is one is for the verifier to say.
+ * @throws CLI_USAGE for a file that is neither by its content nor by its name
+ */
 function kindOf(file: string, bytes: Uint8Array): VerifyResult['kind'] {
   const parsed = parseStrictJson(bytes);
-  if ('problem' in parsed) return file.endsWith('.waybill') ? 'pack' : 'bundle';
-  const { value } = parsed;
-  const isPack =
-    typeof value === 'object' &&
-    value !== null &&
-    (value as { mediaType?: unknown }).mediaType === PACK_MEDIA_TYPE;
-  return isPack ? 'pack' : 'bundle';
+  const value = 'problem' in parsed ? undefined : parsed.value;
+  const type = (value as { readonly mediaType?: unknown } | null | undefined)?.mediaType;
+  if (type === PACK_MEDIA_TYPE || (type === undefined && file.endsWith('.waybill'))) return 'pack';
+  if (typeof type === 'string' || /\.sigstore(\.json)?$/.test(file)) return 'bundle';
+  throw CLI.reject(
+    'CLI_USAGE',
+    `expected an evidence pack or a Sigstore bundle first, and the image after it, got ${quote(file)}, which is neither`,
+  );
 }
 
 function print(file: string, { verdict, about, links, notChecked }: VerifyResult): void {

@@ -49,6 +49,8 @@ export const LIMITS = {
   tufKeyCharacters: 4096,
   /** A role's name in a URL and as a file: file systems end at 255. */
   tufRoleNameCharacters: 200,
+  /** How far two honest clocks may be apart: those of a timestamp authority, a witness, a host. Milliseconds. */
+  clockSkewMs: 5 * 60_000,
 } as const;
 
 // A bundle holds its statement in base64, which adds a third.

@@ -3,6 +3,7 @@
 
 import { hexEncode } from '../core/encoding/hex.ts';
 import { quote } from '../core/faults.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { VerifiedPack } from '../core/verify/verify-pack.ts';
 import { DEVICE } from './faults.ts';
 
@@ -18,9 +19,6 @@ export interface Seen {
   readonly timeMs: number;
 }
 
-/** Clocks may differ by this much. */
-const CLOCK_SKEW_MS = 5 * 60_000;
-
 /** What a device has seen once it installs the release of a pack. */
 export function seenIn({ bundles, checkpoint }: VerifiedPack, before: Seen | undefined): Seen {
   const { origin, size, rootHash, witnesses } = checkpoint;
@@ -35,7 +33,7 @@ export function seenIn({ bundles, checkpoint }: VerifiedPack, before: Seen | und
 /** The clock is not before what was verified earlier: it would take expired metadata for good. @throws UPDATE_CLOCK_BEHIND */
 export function checkTimeFloor(nowMs: number, seen: Seen | undefined): void {
   // Not a number compares false with everything: asked this way round, it fails.
-  if (seen === undefined || nowMs + CLOCK_SKEW_MS >= seen.timeMs) return;
+  if (seen === undefined || nowMs + LIMITS.clockSkewMs >= seen.timeMs) return;
   throw DEVICE.reject(
     'UPDATE_CLOCK_BEHIND',
     `expected a time after ${new Date(seen.timeMs).toISOString()}, when evidence of the installed release was signed, got ` +

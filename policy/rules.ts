@@ -5,6 +5,7 @@
 import { CORE, quote } from '../core/faults.ts';
 import { PROVENANCE_TYPE } from '../core/intoto/provenance.ts';
 import { REFERENCE_TYPE } from '../core/intoto/reference.ts';
+import { LIMITS } from '../core/limits.ts';
 import { compareVersions } from '../core/release/version.ts';
 import {
   checkBuilders,
@@ -26,8 +27,6 @@ import type { RuleId } from './policy.ts';
 import { checkRebuilds, type RebuildEvidence, selectRebuilds } from './rebuilds.ts';
 import { type Selection, selectReferences, selectSteps, withoutNoise } from './select.ts';
 
-/** A timestamp authority's clock and ours may differ by this much. */
-const CLOCK_SKEW_MS = 5 * 60_000;
 const DAY_MS = 86_400_000;
 
 /** The case with its evidence sorted by kind. Reading throws if a statement of a judged kind cannot be read. */
@@ -118,7 +117,7 @@ function evidenceFresh(given: Weighed): string {
   if (times.length === 0)
     throw POLICY.reject('POLICY_EVIDENCE_EMPTY', 'expected signed evidence, found none');
   // Not a number compares false with everything: asked this way round, it fails.
-  if (!times.every((signedAtMs) => signedAtMs <= given.nowMs + CLOCK_SKEW_MS)) {
+  if (!times.every((signedAtMs) => signedAtMs <= given.nowMs + LIMITS.clockSkewMs)) {
     throw POLICY.reject(
       'POLICY_EVIDENCE_FROM_FUTURE',
       `expected signatures of now or before, got one ${seconds(Math.max(...times) - given.nowMs)} s ahead`,

@@ -4,13 +4,12 @@
 
 import { formatInstant } from '../encoding/document.ts';
 import { quote, several } from '../faults.ts';
+import { LIMITS } from '../limits.ts';
 import type { VerifiedCosignature } from './cosignature.ts';
 import { TLOG } from './faults.ts';
 import type { LogPolicy, PolicyWitness } from './log-policy.ts';
 import { ED25519_COSIGNATURE } from './note.ts';
 
-/** How far the clock of a witness may be ahead of the verifier's. */
-const CLOCK_SKEW_MS = 5 * 60_000;
 const DAY_MS = 86_400_000;
 
 /** Who stands behind a checkpoint. `none`: the log policy says so explicitly; printed in every verdict. */
@@ -54,7 +53,7 @@ export function checkFreshness(
     );
   }
   // Not a number compares false with everything: asked this way round, it fails.
-  const early = witnesses.find(({ timeMs }) => !(timeMs <= nowMs + CLOCK_SKEW_MS));
+  const early = witnesses.find(({ timeMs }) => !(timeMs <= nowMs + LIMITS.clockSkewMs));
   if (early !== undefined) {
     throw TLOG.reject(
       'TLOG_COSIGNATURE_FUTURE',

@@ -6,6 +6,7 @@ import { formatInstant } from '../encoding/document.ts';
 import { quote } from '../faults.ts';
 import { CYCLONEDX_MEDIA_TYPE } from '../intoto/reference.ts';
 import type { VerificationSummary } from '../intoto/vsa.ts';
+import { LIMITS } from '../limits.ts';
 import { checkWitnesses, type DevicePolicy } from '../release/device-policy.ts';
 import { type EvidencePack, type PackedBody, parsePack } from '../release/pack.ts';
 import type { LogPolicy } from '../tlog/log-policy.ts';
@@ -16,9 +17,6 @@ import { checkPackProofs } from './pack-log.ts';
 import * as release from './release-checks.ts';
 import { checkSummary } from './summary-checks.ts';
 import type { BundleVerifier, VerifiedBundle } from './verified.ts';
-
-/** A timestamp authority's clock and that of the host may differ by this much. */
-const CLOCK_SKEW_MS = 5 * 60_000;
 
 /** Whom to believe about packs of one product. */
 export interface PackTrust {
@@ -122,7 +120,7 @@ export function checkClock(
   nowMs: number,
 ): void {
   // Not a number compares false with everything: asked this way round, it fails.
-  const early = bundles.find(({ signedAtMs }) => !(signedAtMs <= nowMs + CLOCK_SKEW_MS));
+  const early = bundles.find(({ signedAtMs }) => !(signedAtMs <= nowMs + LIMITS.clockSkewMs));
   if (early === undefined) return;
   throw PACK.reject(
     'PACK_EVIDENCE_FROM_FUTURE',

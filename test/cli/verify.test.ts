@@ -206,8 +206,11 @@ describe('a copy of a repository', () => {
     const text = await readFile(timestamp, 'utf8');
     await writeFile(timestamp, text.replace(/"version":\d+/, '"version":99'));
     expect(await run(copy)).toMatchObject({ verdict: 'refused', code: 'TUF_SIGNATURE_THRESHOLD' });
-    await rm(timestamp);
+    await writeFile(timestamp, text);
+    await rm(at('copy-bent/targets'), { recursive: true });
     await expect(run(copy)).rejects.toMatchObject({ code: 'TUF_UNREACHABLE' });
+    await rm(timestamp);
+    await expect(run(copy)).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
     const none = { root: at('root.json'), tuf: at('nowhere') };
     await expect(run(none)).rejects.toMatchObject({ code: 'CLI_FILE_UNREADABLE' });
   });
@@ -364,6 +367,13 @@ test('an interrupt ends a command that waits for a registry; it says so and leav
   silent.close();
   expect({ code, said }).toEqual({ code: 75, said: expect.stringContaining('CLI_CANCELLED') });
   expect(await readdir(at('scratch'))).toEqual([]);
+});
+
+test('a file that is neither pack nor bundle, as where the image comes first, is told so', async () => {
+  const neither = expect.objectContaining({ code: 'CLI_USAGE', message: expect.stringContaining('neither') });
+  for (const options of [{}, { root: at('root.json'), registry: house.url }]) {
+    await expect(run(options, at('optiboot-8.1.0.waybill'), 'optiboot.bin')).rejects.toEqual(neither);
+  }
 });
 
 test('a command line that does not say whom to trust, or whom to expect, is no verdict', async () => {
