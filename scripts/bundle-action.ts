@@ -5,9 +5,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import type { Plugin } from 'esbuild';
 import { readSchemas } from '../builder/cyclonedx-schemas.ts';
-import { licencesOf } from './licences.ts';
+import { bundleOneFile, type OneFile } from './one-file.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 export const BUNDLE_PATH = join(ROOT, 'actions', 'build', 'dist', 'index.js');
@@ -37,30 +37,20 @@ const cycloneDx: Plugin = {
 };
 
 /** Bundles the action and returns the file's bytes and the paths that went into it. */
-export async function bundleAction(): Promise<{ bytes: Uint8Array; inputs: readonly string[] }> {
+export function bundleAction(): Promise<OneFile> {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
-  const { outputFiles, metafile } = await build({
-    absWorkingDir: ROOT,
+  return bundleOneFile({
     entryPoints: ['actions/build/main.ts'],
-    bundle: true,
     platform: 'node',
     target: 'node24',
     format: 'esm',
     minifySyntax: true,
     minifyWhitespace: true,
-    legalComments: 'none',
     charset: 'utf8',
     plugins: [cycloneDx],
     banner: { js: BANNER },
     define: { WAYBILL_VERSION: JSON.stringify(version) },
-    metafile: true,
-    write: false,
-    logLevel: 'silent',
   });
-  const [file] = outputFiles;
-  if (file === undefined) throw new Error('expected one bundle, got none');
-  const inputs = Object.keys(metafile.inputs).sort();
-  return { bytes: Buffer.from(`${file.text}${licencesOf(inputs)}`), inputs };
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -6,8 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { build } from 'esbuild';
-import { licencesOf } from './licences.ts';
+import { bundleOneFile, type OneFile } from './one-file.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DEFAULT_FILE = join(ROOT, '.check', 'device', 'waybill-verifier.js');
@@ -23,28 +22,18 @@ const BANNER = [
 ].join('\n');
 
 /** Bundles the verifier; the same sources and the same lock file give the same bytes. @throws Error if something of a host is asked for */
-export async function bundleVerifier(): Promise<{ bytes: Uint8Array; inputs: readonly string[] }> {
-  const { outputFiles, metafile } = await build({
-    absWorkingDir: ROOT,
+export function bundleVerifier(): Promise<OneFile> {
+  return bundleOneFile({
     entryPoints: ['core/portable.ts'],
-    bundle: true,
     // Of no host: what imports a module of Node or of a browser cannot be bundled.
     platform: 'neutral',
     target: 'es2022',
     format: 'iife',
     globalName: VERIFIER_GLOBAL,
     minify: true,
-    legalComments: 'none',
     charset: 'ascii',
     banner: { js: BANNER },
-    metafile: true,
-    write: false,
-    logLevel: 'silent',
   });
-  const [file] = outputFiles;
-  if (file === undefined) throw new Error('expected one bundle, got none');
-  const inputs = Object.keys(metafile.inputs).sort();
-  return { bytes: Buffer.from(`${file.text}${licencesOf(inputs)}`), inputs };
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
