@@ -15,7 +15,7 @@ import { type VerifyOptions, verify } from '../../cli/verify.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { type EvidencePack, formatPack } from '../../core/release/pack.ts';
 import { type Casting, Foundry, publish, WORKFLOW } from '../device/foundry.ts';
-import { House } from '../device/house.ts';
+import { House, OWN } from '../device/house.ts';
 
 const image = utf8('the image of 8.1.0'.repeat(1000));
 let foundry: Foundry;
@@ -178,6 +178,15 @@ describe('a broken link is named, with what it means', () => {
     };
     await refused({ ...pack, version: '9.9.9' }, 'release', 'PACK_NOT_RELEASED', online);
     await refused({ ...pack, bodies: [] }, 'release', 'UPDATE_PACK_DIGEST', online);
+    for (const name of ['images/optiboot/optiboot-8.1.0.bin', 'packs/optiboot/optiboot-8.1.0.waybill']) {
+      publish(house, sound, pack);
+      house.forge.addTarget(OWN, name, utf8('another file'));
+      house.forge.publish(OWN);
+      expect((await run(online)).links.at(-1)).toMatchObject({
+        link: 'release',
+        code: 'UPDATE_TARGET_MISMATCH',
+      });
+    }
     publish(house, sound, pack, { denials: [denial] });
     try {
       expect(await run(online)).toMatchObject({ verdict: 'refused', code: 'UPDATE_WITHDRAWN' });

@@ -355,11 +355,17 @@ async function sbomCases(): Promise<Record<string, Case>> {
       code: 'SBOM_NOT_BOUND',
       files: { 'sbom.cdx.json': other },
     },
+    // The size is signed by nobody but the index of releases.
+    'image-of-other-size': {
+      pack: { ...pack, imageSizeBytes: pack.imageSizeBytes + 1 },
+      link: 'image',
+      code: 'PACK_IMAGE_MISMATCH',
+    },
     'image-other-bytes': {
       pack,
       link: 'image',
       code: 'PACK_IMAGE_MISMATCH',
-      files: { 'image.bin': utf8('another image') },
+      files: { 'image.bin': utf8('the image of 8.1.1') },
     },
   };
 }
