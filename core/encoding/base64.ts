@@ -5,20 +5,23 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 const VALUES = new Int8Array(128).fill(-1);
 for (let i = 0; i < 64; i++) VALUES[ALPHABET.charCodeAt(i)] = i;
 
+/** Two characters for each value of 12 bits. */
+const PAIRS: readonly string[] = Array.from(
+  { length: 4096 },
+  (_, n) => ALPHABET.charAt(n >> 6) + ALPHABET.charAt(n & 63),
+);
+
 /** Encodes with padding. */
 export function base64Encode(bytes: Uint8Array): string {
-  const parts: string[] = [];
-  for (let i = 0; i < bytes.length; i += 3) {
-    const left = bytes.length - i;
-    const n = ((bytes[i] as number) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    parts.push(
-      ALPHABET.charAt(n >> 18) +
-        ALPHABET.charAt((n >> 12) & 63) +
-        (left > 1 ? ALPHABET.charAt((n >> 6) & 63) : '=') +
-        (left > 2 ? ALPHABET.charAt(n & 63) : '='),
-    );
+  const whole = bytes.length - (bytes.length % 3);
+  let out = '';
+  for (let i = 0; i < whole; i += 3) {
+    const n = ((bytes[i] as number) << 16) | ((bytes[i + 1] as number) << 8) | (bytes[i + 2] as number);
+    out += (PAIRS[n >> 12] as string) + (PAIRS[n & 4095] as string);
   }
-  return parts.join('');
+  if (whole === bytes.length) return out;
+  const n = ((bytes[whole] as number) << 16) | ((bytes[whole + 1] ?? 0) << 8);
+  return `${out}${PAIRS[n >> 12]}${bytes.length - whole === 2 ? ALPHABET.charAt((n >> 6) & 63) : '='}=`;
 }
 
 /** Decodes canonical base64; anything else returns undefined. */

@@ -2,18 +2,21 @@
 // UTF-8 [RFC3629 §3, §4], for hosts without TextEncoder (QuickJS). Overlong forms, surrogates and code points
 // past U+10FFFF are refused.
 
-const ASCII = /^[\u0000-\u007f]*$/;
-
-/** Most text: one octet a character, and no more room than that. */
-function asciiEncode(text: string): Uint8Array {
+/** Most text: one octet a character, and no more room than that. Undefined if a character needs more. */
+function asciiEncode(text: string): Uint8Array | undefined {
   const out = new Uint8Array(text.length);
-  for (let i = 0; i < out.length; i++) out[i] = text.charCodeAt(i);
+  for (let i = 0; i < out.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c > 0x7f) return undefined;
+    out[i] = c;
+  }
   return out;
 }
 
 /** Encodes a string; a lone surrogate returns undefined, since it has no UTF-8 form. */
 export function utf8Encode(text: string): Uint8Array | undefined {
-  if (ASCII.test(text)) return asciiEncode(text);
+  const ascii = asciiEncode(text);
+  if (ascii !== undefined) return ascii;
   const out = new Uint8Array(text.length * 3);
   let n = 0;
   for (let i = 0; i < text.length; i++) {

@@ -10,6 +10,7 @@ import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
 import { formatHashedRekord } from '../../../core/tlog/hashed-rekord.ts';
 import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { checkLogProof } from '../../../core/tlog/proof.ts';
+import { Writers } from '../../../registry/log/writers.ts';
 import {
   authorityConstraints,
   extendedKeyUsage,
@@ -17,6 +18,7 @@ import {
   OID,
 } from '../../../registry/trust/certificate.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
+import { codeOf } from '../../core/tlog/refusal.ts';
 import {
   base64,
   certified,
@@ -331,6 +333,41 @@ describe('refused, with nothing logged', () => {
     expect(reply.status).toBe(status);
     expect(reply.body.message).toContain(code);
     expect(server.log.tiles.checkpoint().size).toBe(0n);
+  });
+
+  test('a certificate that was admitted before is asked for its time again', async () => {
+    let nowMs = Date.now();
+    const authority = await TestAuthority.make('ours');
+    const writers = new Writers({
+      authorities: [authority.chain],
+      isListedKey: () => false,
+      clock: () => nowMs,
+    });
+    const { signer } = newSigner();
+    const certificate = await authority.issue(signer.spki, { notAfterMs: nowMs + 10_000 });
+    expect(writers.admit({ certificate }).verifier).toEqual({ certificate });
+    nowMs += 9000;
+    // The same bytes elsewhere in memory, as the next request brings them.
+    const again = Buffer.concat([Buffer.alloc(3), certificate]).subarray(3);
+    expect(writers.admit({ certificate: again }).key).toBe(writers.admit({ certificate }).key);
+    nowMs += 2000;
+    expect(codeOf(() => writers.admit({ certificate }))).toBe('LOG_CERTIFICATE_EXPIRED');
+  });
+
+  test('a certificate like one that was admitted, but for its signature, is not', async () => {
+    const authority = await TestAuthority.make('ours');
+    const writers = new Writers({
+      authorities: [authority.chain],
+      isListedKey: () => false,
+      clock: Date.now,
+    });
+    const { signer } = newSigner();
+    const certificate = await authority.issue(signer.spki);
+    writers.admit({ certificate });
+    const bent = certificate.slice();
+    const last = bent.length - 1;
+    bent[last] = (bent[last] as number) ^ 1;
+    expect(codeOf(() => writers.admit({ certificate: bent }))).toBe('LOG_CERTIFICATE_UNTRUSTED');
   });
 
   test('LOG_CERTIFICATE_EXPIRED: a leaf that is valid under an authority that is not', async () => {

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry that is measured: what `waybill init` makes, served by `waybill serve` in a process of its own, and the clients beside it.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { stringify } from 'yaml';
+import { init } from '../../cli/init.ts';
+import {
+  buildTbs,
+  EMPTY_NAME,
+  extendedKeyUsage,
+  keyUsage,
+  OID,
+  randomSerial,
+  signTbs,
+} from '../../registry/trust/certificate.ts';
+import * as der from '../../registry/trust/der.ts';
+import { openTrustServices } from '../../registry/trust/services.ts';
+import type { Asking, LoadResult, LoadTask, Signer } from './clients.ts';
+
+const WAYBILL = join(import.meta.dirname, '../../cli/waybill.js');
+/** `utime` and `stime` count these [proc(5)]. */
+const TICKS_PER_SECOND = 100;
+export const ORG = 'bench.example';
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Makes data folder and offline folder below `home`; nobody is slowed down, nothing but failures is logged. */
+export async function makeRegistry(
+  home: string,
+  issuers: readonly object[],
+): Promise<{ readonly folder: string; readonly url: string }> {
+  const folder = join(home, 'data');
+  const url = `http://127.0.0.1:${await freePort()}`;
+  await init({
+    folder,
+    offline: join(home, 'offline'),
+    url,
+    org: ORG,
+    rootKeys: 1,
+    rootThreshold: 1,
+  });
+  const path = join(folder, 'config.yaml');
+  const more = stringify({
+    ...(issuers.length > 0 && { issuers }),
+    logLevel: 'error',
+    limits: { requestsPerMinute: 'none' },
+  });
+  await writeFile(path, `${await readFile(path, 'utf8')}${more}`);
+  return { folder, url };
+}
+
+/** Signers with a certificate each, as the authority of the folder issues them. */
+export async function makeSigners(folder: string, count: number): Promise<Signer[]> {
+  const { ca } = await openTrustServices(folder);
+  const workflow = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
+  const san = {
+    oid: OID.subjectAltName,
+    critical: true as const,
+    value: der.sequence(der.contextPrimitive(6, Buffer.from(workflow))),
+  };
+  const signers: Signer[] = [];
+  for (let i = 0; i < count; i++) {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const tbs = buildTbs({
+      issuer: ca.certificate.subject,
+      subject: EMPTY_NAME,
+      spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })),
+      serial: randomSerial(),
+      notBeforeMs: Date.now() - 60_000,
+      notAfterMs: Date.now() + 4 * 3_600_000,
+      extensions: [keyUsage('digitalSignature'), extendedKeyUsage(OID.codeSigning), san],
+    });
+    signers.push({
+      key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      certificate: Buffer.from(await signTbs(tbs, ca.signer)).toString('base64'),
+    });
+  }
+  return signers;
+}
+
+/** Certificates for one key, whose possession is proved each time. */
+export function certificateLoad(subject: string, tokens: readonly string[]): Asking {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return {
+    for: 'certificates',
+    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    subject,
+    tokens,
+  };
+}
+
+/** What a load did, and what it cost the server. */
+export interface Load extends LoadResult {
+  /** Of the server, user and system, for one request. */
+  readonly cpuMs: number;
+}
+
+export class ServedRegistry {
+  readonly url: string;
+  readonly #child: ChildProcess;
+
+  private constructor(url: string, child: ChildProcess) {
+    this.url = url;
+    this.#child = child;
+  }
+
+  /** @throws Error if the server does not become ready */
+  static async start(folder: string): Promise<ServedRegistry> {
+    const child = spawn(process.execPath, [WAYBILL, 'serve', folder, '--json'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    for await (const part of child.stdout) {
+      output += part;
+      const url = /"url":\s*"([^"]+)"/.exec(output)?.[1];
+      if (url !== undefined) return new ServedRegistry(url, child);
+    }
+    throw new Error('expected a server that is ready, got its end');
+  }
+
+  /** Most memory that was ever resident, bytes. */
+  get peakBytes(): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+  }
+
+  get #cpuMs(): number {
+    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1000;
+  }
+
+  /** Runs clients against it. */
+  async load(task: Omit<LoadTask, 'url'> & { readonly path: string }): Promise<Load> {
+    const before = this.#cpuMs;
+    const result = await runClients({ ...task, url: `${this.url}${task.path}` });
+    // What warmed up was asked too; it is counted by its share of the time.
+    const asked = result.perSecond * (task.durationMs / 1000);
+    return { ...result, cpuMs: (this.#cpuMs - before) / asked };
+  }
+
+  async stop(): Promise<void> {
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGTERM');
+    await ended;
+  }
+}
+
+/** Runs clients in a process of their own. @throws Error if one of them was refused */
+export async function runClients(task: LoadTask): Promise<LoadResult> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'clients.ts')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  child.stdin.end(JSON.stringify(task));
+  const output = await text(child.stdout);
+  if (output === '') throw new Error('expected a result from the clients, got none');
+  return JSON.parse(output) as LoadResult;
+}
