@@ -22,8 +22,9 @@ export const TRUST = faultsOf({
   CA_PROOF_WRONG: {
     class: 'rejection',
     meaning:
-      'The proof of possession is absent or was not made over the token subject by the key to certify.',
-    remedy: 'Sign the token claim "sub" with the private key whose public key is sent.',
+      'The proof of possession is absent or was not made over the challenge of the token by the key to certify.',
+    remedy:
+      'Sign the claim that /ca/api/v2/configuration names for the issuer, with the private key whose public key is sent.',
   },
   CA_CSR_MALFORMED: {
     class: 'rejection',
@@ -102,8 +103,8 @@ export const TRUST = faultsOf({
   OIDC_CONFIG_UNRESTRICTED: {
     class: 'rejection',
     meaning:
-      'An issuer that many organisations share is accepted without naming repository or owner by its id.',
-    remedy: 'Add repository_id or repository_owner_id under "require"; names can change hands, ids cannot.',
+      'An issuer entry does not say which of its tokens it accepts: no id of a project or its owner, or no claim at all.',
+    remedy: 'Add one of the claims named to "require"; names can change hands, ids cannot.',
     usage: true,
   },
   OIDC_CONFIG_URL_INSECURE: {
@@ -156,6 +157,22 @@ export const TRUST = faultsOf({
     class: 'rejection',
     meaning: 'A claim that goes into the certificate is missing or has no safe form.',
     remedy: 'Use an issuer of the configured kind; see the claims in docs/spec/trust-services.md.',
+  },
+  OIDC_TOKEN_EMAIL_UNVERIFIED: {
+    class: 'rejection',
+    meaning: 'The issuer does not say that the e-mail address of the token belongs to its holder.',
+    remedy: 'Confirm the address at the issuer, or have the issuer send email_verified.',
+  },
+  OIDC_TOKEN_REPLAYED: {
+    class: 'rejection',
+    meaning: 'The identity token was used before for another key: somebody may have copied it.',
+    remedy:
+      'Fetch a fresh token for each key; if you used this one only once, look for who else could read it. See docs/spec/trust-services.md for jobs that get one token.',
+  },
+  OIDC_TOKENS_TOO_MANY: {
+    class: 'unavailable',
+    meaning: 'More tokens are in use than the authority can remember, so a replay would go unnoticed.',
+    remedy: 'Wait until tokens expire; have the issuer give tokens a shorter life.',
   },
   OIDC_TOKEN_IDENTITY_REFUSED: {
     class: 'rejection',

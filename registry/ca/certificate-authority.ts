@@ -19,10 +19,13 @@ import {
   subjectKeyIdentifier,
 } from '../trust/certificate.ts';
 import * as der from '../trust/der.ts';
-import type { Identity } from './github-identity.ts';
+import type { Identity } from './identity.ts';
 
 /** How long a certificate lives: long enough to sign once, too short to be worth stealing. */
 export const LEAF_LIFE_MS = 10 * 60_000;
+
+/** Choices of GeneralName: rfc822Name, uniformResourceIdentifier [RFC5280 §4.2.1.6]. */
+const NAME_FORM = { email: 1, uri: 6 } as const;
 
 /** What issuing needs. */
 export interface Issuance {
@@ -54,7 +57,9 @@ export async function issueCertificate(
     {
       oid: OID.subjectAltName,
       critical: true,
-      value: der.sequence(der.contextPrimitive(6, Buffer.from(identity.san, 'latin1'))),
+      value: der.sequence(
+        der.contextPrimitive(NAME_FORM[identity.sanForm], Buffer.from(identity.san, 'latin1')),
+      ),
     },
     ...identity.extensions,
   ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The public key of a certificate request, and the proof that the asker holds its private half: a signature over the token's
-// subject [Fulcio-API-v2 §CreateSigningCertificateRequest], or a PKCS#10 request signed by the key [RFC2986 §4].
+// challenge, its subject or e-mail address [Fulcio-API-v2 §CreateSigningCertificateRequest], or a PKCS#10 request signed by the key [RFC2986 §4].
 
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import * as asn1 from 'asn1js';
@@ -19,7 +19,7 @@ const P256_SPKI_PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03
  */
 export function provedKey(
   request: { readonly publicKeyPem: string; readonly proof: string },
-  subject: string,
+  challenge: string,
 ): Uint8Array {
   const match = /^\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(
     request.publicKeyPem,
@@ -27,11 +27,14 @@ export function provedKey(
   const spki = base64Decode((match?.[1] ?? '').replace(/\s/g, '')) ?? new Uint8Array();
   const key = p256Key(spki);
   const proof = base64Decode(request.proof);
-  const message = utf8Encode(subject);
+  const message = utf8Encode(challenge);
   const proved =
     proof !== undefined && proof.length > 0 && message !== undefined && verify('sha256', message, key, proof);
   if (!proved) {
-    throw TRUST.reject('CA_PROOF_WRONG', 'expected a signature over the token subject by the key to certify');
+    throw TRUST.reject(
+      'CA_PROOF_WRONG',
+      'expected a signature over the challenge of the token by the key to certify',
+    );
   }
   return spki;
 }

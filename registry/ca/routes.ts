@@ -11,10 +11,11 @@ import { formatPem } from '../trust/authority.ts';
 import { trustErrorHandler } from '../trust/http-faults.ts';
 import { TRUST } from '../trust-faults.ts';
 import { type Issuance, issueCertificate } from './certificate-authority.ts';
-import { githubIdentity } from './github-identity.ts';
+import { identityOf } from './identity.ts';
 import type { Issuer } from './issuers.ts';
 import { provedKey, requestedKey } from './key-to-certify.ts';
 import type { TokenVerifier } from './token.ts';
+import { TokenMemory } from './token-memory.ts';
 
 /** What the routes need. */
 export interface CaDeps extends Issuance {
@@ -41,6 +42,7 @@ const SigningRequest = Type.Object({
 
 /** `POST /api/v2/signingCert`, `GET /api/v2/trustBundle`, `GET /api/v2/configuration`. */
 export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => {
+  const used = new TokenMemory(deps.clock);
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.removeContentTypeParser('text/plain');
   app.setErrorHandler(
@@ -54,8 +56,9 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
     { bodyLimit: BODY_SIZE_BYTES_MAX, schema: { body: SigningRequest } },
     async (request, reply) => {
       const { credentials, publicKeyRequest, certificateSigningRequest } = request.body;
-      const { claims } = await deps.tokens.verify(tokenOf(request, credentials?.oidcIdentityToken));
-      const identity = githubIdentity(claims);
+      const token = await deps.tokens.verify(tokenOf(request, credentials?.oidcIdentityToken));
+      const { issuer, claims } = token;
+      const identity = identityOf(issuer, claims);
       if ((publicKeyRequest === undefined) === (certificateSigningRequest === undefined)) {
         throw TRUST.reject(
           'CA_REQUEST_MALFORMED',
@@ -70,8 +73,9 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
                 publicKeyPem: publicKeyRequest.publicKey.content,
                 proof: publicKeyRequest.proofOfPossession ?? '',
               },
-              claims.sub,
+              String(claims[issuer.kind.challenge]),
             );
+      if (issuer.reuse === 'same-key') used.bind(token, spki);
       const certificates = await issueCertificate(deps, identity, spki);
       // Clients of the original accept no other status.
       return reply
@@ -85,17 +89,30 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
     chains: [{ certificates: deps.authority.chain.map(formatPem) }],
   }));
 
-  app.get('/api/v2/configuration', async () => ({
-    issuers: [
-      ...new Map(deps.issuers.map((issuer) => [`${issuer.url} ${issuer.audience}`, issuer])).values(),
-    ].map(({ url, audience }) => ({
-      issuerUrl: url,
-      audience,
-      challengeClaim: 'sub',
-      issuerType: 'github-workflow',
-    })),
-  }));
+  app.get('/api/v2/configuration', async () => ({ issuers: describeIssuers(deps.issuers) }));
 };
+
+/** The issuers as [Fulcio-API-v2 §OIDCIssuer] has them, every member written out; entries that read the same, once. */
+function describeIssuers(issuers: readonly Issuer[]): readonly object[] {
+  const described = new Map<string, object>();
+  for (const { url, audiences, kind, subjectDomain } of issuers) {
+    const [scheme, domain = ''] = (subjectDomain ?? '').split('://');
+    const isSpiffe = scheme === 'spiffe';
+    for (const audience of audiences) {
+      const entry = {
+        issuerUrl: url,
+        audience,
+        challengeClaim: kind.challenge,
+        spiffeTrustDomain: isSpiffe ? domain : '',
+        issuerType: isSpiffe ? 'spiffe' : kind.type,
+        subjectDomain: isSpiffe ? '' : (subjectDomain ?? ''),
+        skipEmailVerification: false,
+      };
+      described.set(JSON.stringify(entry), entry);
+    }
+  }
+  return [...described.values()];
+}
 
 /** The token, from the body (JavaScript) or the header (Go, Python). @throws OIDC_TOKEN_MISSING */
 function tokenOf(request: FastifyRequest, inBody: string | undefined): string {

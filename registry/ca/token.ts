@@ -2,17 +2,25 @@
 // Verification of identity tokens [OpenID-Connect-Core-1.0 §3.1.3.7] [RFC8725 §3]. No message holds any part of a token but
 // the value of a single claim.
 
+import { createHash } from 'node:crypto';
 import { compactVerify, createRemoteJWKSet, customFetch, errors, type RemoteJWKSet } from 'jose';
 import { type Json, type JsonObject, parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { quote, type Rejection, type Unavailable } from '../../core/faults.ts';
 import { TRUST } from '../trust-faults.ts';
-import type { Claims } from './github-identity.ts';
+import type { Claims } from './identity.ts';
 import { type Issuer, isSafeUrl } from './issuers.ts';
 
 /** Claims that a verified token proves, and the issuer entry that accepts them. */
 export interface VerifiedToken {
   readonly issuer: Issuer;
-  readonly claims: Claims & { readonly sub: string };
+  readonly claims: Claims;
+  /**
+   * Names the token, whatever becomes of its signature: SHA-256 of what is signed, one character an octet. An ECDSA
+   * signature has two values that verify, so a digest of the whole token would name two tokens.
+   */
+  readonly id: string;
+  /** When the token expires, seconds since 1970, the tolerance included. */
+  readonly expiresS: number;
 }
 
 /** Verifies tokens of the configured issuers; keeps their keys. */
@@ -67,12 +75,16 @@ export function tokenVerifier(issuers: readonly Issuer[], nowMs: () => number): 
         throw TRUST.reject('OIDC_TOKEN_ISSUER_UNKNOWN', `expected a configured issuer, got ${got}`);
       }
       await verifySignature(token, await keysOf(first));
-      checkTimes(claims, Math.floor(nowMs() / 1000));
+      const expiresS = checkTimes(claims, Math.floor(nowMs() / 1000)) + TOLERANCE_S;
       const { sub } = claims;
       if (typeof sub !== 'string' || sub === '') {
         throw TRUST.reject('OIDC_TOKEN_CLAIM_MALFORMED', 'expected a claim "sub", got none');
       }
-      return { issuer: chooseEntry(candidates, claims), claims: { ...claims, sub } };
+      const id = createHash('sha256')
+        .update(token.slice(0, token.lastIndexOf('.')))
+        .digest()
+        .toString('latin1');
+      return { issuer: chooseEntry(candidates, claims), claims, id, expiresS };
     },
   };
 }
@@ -124,8 +136,8 @@ async function verifySignature(token: string, keys: RemoteJWKSet): Promise<void>
   }
 }
 
-/** Checks `exp`, `nbf` and `iat` in seconds [RFC7519 §4.1.4 to §4.1.6]; `exp` and `iat` must be there. */
-function checkTimes({ exp, nbf, iat }: JsonObject, nowS: number): void {
+/** Checks `exp`, `nbf` and `iat` in seconds [RFC7519 §4.1.4 to §4.1.6]; `exp` and `iat` must be there. @returns `exp` */
+function checkTimes({ exp, nbf, iat }: JsonObject, nowS: number): number {
   const seconds = (name: string, value: Json | undefined): number => {
     if (typeof value === 'number') return value;
     throw TRUST.reject(
@@ -144,6 +156,7 @@ function checkTimes({ exp, nbf, iat }: JsonObject, nowS: number): void {
       `expected a token valid at ${nowS}, got one valid from ${start}`,
     );
   }
+  return end;
 }
 
 /** The first entry that accepts the token; otherwise the complaint of the entry that came closest. */
@@ -161,7 +174,7 @@ function complaintOf(issuer: Issuer, claims: Claims): Rejection | undefined {
   // Stricter than [RFC7519 §4.1.3]: one audience only, else another addressee could use the token here.
   const { aud } = claims;
   const audience = Array.isArray(aud) && aud.length === 1 ? aud[0] : aud;
-  if (audience !== issuer.audience) {
+  if (typeof audience !== 'string' || !issuer.audiences.includes(audience)) {
     const got =
       typeof audience === 'string'
         ? quote(audience)
@@ -170,7 +183,7 @@ function complaintOf(issuer: Issuer, claims: Claims): Rejection | undefined {
           : 'none';
     return TRUST.reject(
       'OIDC_TOKEN_AUDIENCE_WRONG',
-      `expected the audience ${quote(issuer.audience)}, got ${got}`,
+      `expected the audience ${issuer.audiences.map((own) => quote(own)).join(' or ')}, got ${got}`,
     );
   }
   for (const [claim, expected] of issuer.require) {

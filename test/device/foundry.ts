@@ -17,7 +17,7 @@ import type { ReleaseIndex } from '../../core/release/release-index.ts';
 import { releaseUri } from '../../core/release/version.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
 import { issueCertificate } from '../../registry/ca/certificate-authority.ts';
-import type { Identity } from '../../registry/ca/github-identity.ts';
+import type { Identity } from '../../registry/ca/identity.ts';
 import { Cosigning } from '../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../registry/log/rekor-routes.ts';

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // An OpenID Connect issuer on loopback, with keys of its own and GitHub's claims, for the tests of the authority.
 
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
+import {
+  type CryptoKey,
+  exportJWK,
+  exportSPKI,
+  generateKeyPair,
+  type JWTHeaderParameters,
+  type JWTPayload,
+  SignJWT,
+} from 'jose';
 
 /** Claims of a build of `example/firmware`. */
 export const CLAIMS: JWTPayload = {
@@ -35,15 +44,16 @@ export class LoopbackIssuer {
   /** What the discovery document says of itself, if not the truth. */
   discovery: Record<string, unknown> | undefined;
   readonly close: () => Promise<void>;
-  private key: { readonly kid: string; readonly privateKey: CryptoKey; readonly jwk: object };
+  private readonly key: IssuerKey;
 
-  private constructor(url: string, key: LoopbackIssuer['key'], close: () => Promise<void>) {
+  private constructor(url: string, key: IssuerKey, close: () => Promise<void>) {
     this.url = url;
     this.key = key;
     this.close = close;
   }
 
-  static async start(): Promise<LoopbackIssuer> {
+  /** @param kid name of its one key; two issuers may use the same */
+  static async start(kid = 'one', alg: 'RS256' | 'ES256' = 'RS256'): Promise<LoopbackIssuer> {
     const server = createServer((request, response) => {
       response.setHeader('content-type', 'application/json');
       if (request.url === '/.well-known/openid-configuration') {
@@ -62,30 +72,49 @@ export class LoopbackIssuer {
         server.closeAllConnections();
       });
     const { port } = server.address() as AddressInfo;
-    const issuer = new LoopbackIssuer(`http://127.0.0.1:${port}`, await newKey('one'), close);
+    const issuer = new LoopbackIssuer(`http://127.0.0.1:${port}`, await newKey(kid, alg), close);
     return issuer;
   }
 
   /** A token as a run would get it; `claims` replace or, being undefined, remove. */
-  async token(claims: Readonly<Record<string, unknown>> = {}): Promise<string> {
-    const now = Math.floor(Date.now() / 1000);
-    const payload: JWTPayload = { iss: this.url, iat: now, nbf: now, exp: now + 300, ...CLAIMS, ...claims };
-    return new SignJWT(payload)
-      .setProtectedHeader({ alg: 'RS256', typ: 'JWT', kid: this.key.kid })
-      .sign(this.key.privateKey);
+  token(claims: Readonly<Record<string, unknown>> = {}, header: object = {}): Promise<string> {
+    return this.sign({ ...CLAIMS, ...claims }, header);
   }
 
-  /** A token whose signature is by a key that the issuer never published. */
-  async forgedToken(): Promise<string> {
-    const { privateKey } = await newKey('other');
-    const now = Math.floor(Date.now() / 1000);
-    return new SignJWT({ iss: this.url, iat: now, exp: now + 300, ...CLAIMS })
-      .setProtectedHeader({ alg: 'RS256', kid: this.key.kid })
-      .sign(privateKey);
+  /** A token with these claims and the times of now; each is another, as those of real issuers are. */
+  sign(claims: Readonly<Record<string, unknown>>, header: object = {}): Promise<string> {
+    return signToken(this.key, this.url, claims, header);
+  }
+
+  /** A token whose signature is by a key that the issuer never published; `header` may offer that key. */
+  async forgedToken(headerOf: (jwk: object) => object = () => ({})): Promise<string> {
+    const forger = await newKey(this.key.kid, 'RS256');
+    return signToken(forger, this.url, CLAIMS, headerOf(forger.jwk));
+  }
+
+  /** The published key, as whoever wants to misuse it would write it. */
+  publicKeyPem(): Promise<string> {
+    return exportSPKI(this.key.publicKey);
   }
 }
 
-async function newKey(kid: string): Promise<{ kid: string; privateKey: CryptoKey; jwk: object }> {
-  const { publicKey, privateKey } = await generateKeyPair('RS256');
-  return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: 'RS256', use: 'sig' } };
+interface IssuerKey {
+  readonly kid: string;
+  readonly alg: 'RS256' | 'ES256';
+  readonly privateKey: CryptoKey;
+  readonly publicKey: CryptoKey;
+  readonly jwk: object;
+}
+
+function signToken({ kid, alg, privateKey }: IssuerKey, iss: string, claims: object, header: object) {
+  const now = Math.floor(Date.now() / 1000);
+  const payload: JWTPayload = { iss, iat: now, nbf: now, exp: now + 300, jti: randomUUID(), ...claims };
+  const protectedHeader = { alg, typ: 'JWT', kid, ...header } as JWTHeaderParameters;
+  return new SignJWT(payload).setProtectedHeader(protectedHeader).sign(privateKey);
+}
+
+async function newKey(kid: string, alg: IssuerKey['alg']): Promise<IssuerKey> {
+  const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true });
+  const jwk = { ...(await exportJWK(publicKey)), kid, alg, use: 'sig' };
+  return { kid, alg, privateKey, publicKey, jwk };
 }

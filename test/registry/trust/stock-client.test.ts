@@ -230,7 +230,10 @@ test('trustBundle and configuration say what is trusted', async () => {
         issuerUrl: server.issuer.url,
         audience: 'waybill',
         challengeClaim: 'sub',
-        issuerType: 'github-workflow',
+        spiffeTrustDomain: '',
+        issuerType: 'ci-provider',
+        subjectDomain: '',
+        skipEmailVerification: false,
       },
     ],
   });

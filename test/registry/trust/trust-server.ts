@@ -60,7 +60,10 @@ export const entryFor = (url: string): { [name: string]: Json } => ({
   },
 });
 
-export async function startTrustServer(): Promise<TrustServer> {
+/** @param entriesOf the list of issuers, given the address of the one that is started */
+export async function startTrustServer(
+  entriesOf: (url: string) => readonly { [name: string]: Json }[] = (url) => [entryFor(url)],
+): Promise<TrustServer> {
   const home = await mkdtemp(join(tmpdir(), 'waybill-trust-'));
   const folder = join(home, 'data');
   const material = await createTrustServices({
@@ -73,7 +76,7 @@ export async function startTrustServer(): Promise<TrustServer> {
   await rm(join(home, 'offline'), { recursive: true });
   const services = await openTrustServices(folder);
   const issuer = await LoopbackIssuer.start();
-  const issuers = issuersOf([entryFor(issuer.url)]);
+  const issuers = issuersOf(entriesOf(issuer.url));
   const time = { skewMs: 0 };
   const clock = (): number => Date.now() + time.skewMs;
   const db = new Level(join(home, 'state'));
