@@ -4,6 +4,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Json } from '../../../core/encoding/strict-json.ts';
 import { tokenVerifier } from '../../../registry/ca/token.ts';
 import { LoopbackIssuer } from './loopback-issuer.ts';
 import { entryFor, issuersOf } from './trust-server.ts';
@@ -117,6 +118,120 @@ describe('configuration of issuers', () => {
     expect(codeOf({ require: { repository: 'example/firmware' } })).toBe('OIDC_CONFIG_UNRESTRICTED');
   });
 
+  const SHARED = {
+    'github-actions': 'https://token.actions.githubusercontent.com',
+    'gitlab-ci': 'https://gitlab.com',
+    buildkite: 'https://agent.buildkite.com',
+  };
+
+  test.each([
+    ['github-actions', ['repository_id', 'repository_owner_id'], { repository: 'example/firmware' }],
+    [
+      'gitlab-ci',
+      ['project_id', 'namespace_id'],
+      { project_path: 'example/firmware', ref_protected: 'true' },
+    ],
+    ['buildkite', ['organization_id', 'pipeline_id'], { organization_slug: 'example', pipeline_slug: 'a' }],
+  ] as const)('%s needs one of its ids, however much else is required', (kind, ids, names) => {
+    const codeFor = (require: object) => codeOf({ kind, url: SHARED[kind], require });
+    expect(codeFor(names)).toBe('OIDC_CONFIG_UNRESTRICTED');
+    for (const id of ids) expect(codeFor({ ...names, [id]: '1' })).toBe('accepted');
+    expect(codeFor({ [ids[0]]: '1', email: 'a@example.com' })).toBe('OIDC_CONFIG_MALFORMED');
+  });
+
+  test('other issuers need at least one claim, and none that restricts nothing', () => {
+    const codeFor = (require: object, more: object = {}) =>
+      codeOf({ kind: 'oidc', identity: 'email', url: 'https://id.example', require, ...more });
+    expect(codeFor({})).toBe('OIDC_CONFIG_UNRESTRICTED');
+    expect(codeFor({ email: 'release@example.com' })).toBe('accepted');
+    expect(codeFor({ hd: 'example.com' })).toBe('accepted');
+    for (const claim of ['iss', 'aud', 'exp', 'nbf', 'iat', 'jti', 'email_verified']) {
+      expect(codeFor({ email: 'release@example.com', [claim]: 'x' })).toBe('OIDC_CONFIG_MALFORMED');
+    }
+    expect(codeFor({ hd: 'example.com' }, { identity: 'name' })).toBe('OIDC_CONFIG_MALFORMED');
+    expect(codeFor({ hd: 'example.com' }, { identity: undefined })).toBe('OIDC_CONFIG_MALFORMED');
+    expect(codeFor({ hd: 'example.com' }, { server: 'https://id.example' })).toBe('OIDC_CONFIG_MALFORMED');
+    expect(codeFor({ hd: 'example.com' }, { subjectDomain: 'https://id.example' })).toBe(
+      'OIDC_CONFIG_MALFORMED',
+    );
+  });
+
+  test('a shared issuer under another kind would escape its restriction', () => {
+    for (const [kind, url] of Object.entries(SHARED)) {
+      const require = { sub: 'x', project_id: '1', repository_id: '1', pipeline_id: '1' };
+      for (const other of ['oidc', ...Object.keys(SHARED)].filter((name) => name !== kind)) {
+        const own = other === 'oidc' ? { identity: 'email', require: { sub: 'x' } } : {};
+        const ids: Record<string, object> = {
+          'github-actions': { repository_id: require.repository_id },
+          'gitlab-ci': { project_id: require.project_id },
+          buildkite: { pipeline_id: require.pipeline_id },
+        };
+        expect(codeOf({ kind: other, url, require: ids[other], ...own })).toBe('OIDC_CONFIG_MALFORMED');
+        expect(codeOf({ kind: other, url: `${url}/sub`, require: ids[other], ...own })).toBe(
+          'OIDC_CONFIG_MALFORMED',
+        );
+      }
+    }
+  });
+
+  test("a server of one's own says its address; the shared one and one on loopback need not", () => {
+    const gitlab = { kind: 'gitlab-ci', require: { project_id: 1 } };
+    const own = { ...gitlab, url: 'https://git.example' };
+    expect(codeOf(own)).toBe('OIDC_CONFIG_MALFORMED');
+    for (const server of ['https://git.example', 'https://git.example:8443/gitlab']) {
+      expect(codeOf({ ...own, server })).toBe('accepted');
+    }
+    for (const server of [
+      'http://git.example',
+      'https://git.example/',
+      'https://me@git.example',
+      'git.example',
+    ]) {
+      expect(codeOf({ ...own, server })).toBe('OIDC_CONFIG_MALFORMED');
+    }
+    const serverOf = (entry: { [name: string]: Json }) =>
+      issuersOf([{ audience: 'waybill', ...entry }])[0]?.server;
+    expect(serverOf({ ...gitlab, url: 'https://gitlab.com' })).toBe('https://gitlab.com');
+    expect(serverOf({ ...own, server: 'https://git.example' })).toBe('https://git.example');
+    // GitHub gives an enterprise an issuer below the shared one.
+    const enterprise = {
+      url: 'https://token.actions.githubusercontent.com/acme',
+      require: { repository_id: 1 },
+    };
+    expect(serverOf({ kind: 'github-actions', ...enterprise })).toBe('https://github.com');
+    expect(codeOf({ url: 'https://github.example/_services/token' })).toBe('OIDC_CONFIG_MALFORMED');
+  });
+
+  test('subjects may lie in the domain of their issuer or in a SPIFFE trust domain, nowhere else', () => {
+    const codeFor = (subjectDomain: string | undefined, url = 'https://accounts.example.com') =>
+      codeOf({ kind: 'oidc', identity: 'uri', url, require: { sub: 'x' }, subjectDomain });
+    for (const domain of [
+      'https://accounts.example.com',
+      'https://example.com',
+      'https://users.example.com',
+      'spiffe://example.org',
+    ]) {
+      expect(codeFor(domain)).toBe('accepted');
+    }
+    for (const domain of [
+      'https://github.com',
+      'http://example.com',
+      'https://com',
+      'https://evilexample.com',
+      'https://example.com/users',
+      'https://example.com/',
+      'https://me@example.com',
+      'ftp://example.com',
+      'spiffe://',
+      undefined,
+    ]) {
+      expect(codeFor(domain)).toBe('OIDC_CONFIG_MALFORMED');
+    }
+    expect(codeFor('http://127.0.0.1', 'http://127.0.0.1:7070')).toBe('accepted');
+    expect(codeFor('http://10.0.0.1', 'http://127.0.0.1:7070')).toBe('OIDC_CONFIG_MALFORMED');
+    expect(codeFor('https://internal', 'https://localhost')).toBe('OIDC_CONFIG_MALFORMED');
+  });
+
   test.each([
     'http://issuer.example',
     'http://127.0.0.1.evil.example:1',
@@ -141,6 +256,9 @@ describe('configuration of issuers', () => {
     ['no address', { url: 'issuer' }],
     ['an unknown claim', { require: { repository_id: '1', repo: 'x' } }],
     ['an unknown kind', { kind: 'any' }],
+    ['the audience of stock clients as one of our own', { audience: 'sigstore' }],
+    ['a switch that is no switch', { stockClients: 'yes' }],
+    ['an unknown rule for used tokens', { reuse: 'always' }],
     ['an unknown member', { audiences: ['waybill'] }],
     ['no audience', { audience: undefined }],
     ['an empty value', { require: { repository_id: '1', ref: '' } }],
