@@ -57,7 +57,7 @@ export function requestedKey(csr: string): Uint8Array {
       'expected the base64 of a PEM PKCS#10 request signed with ECDSA and SHA-256',
     );
   }
-  const spki = new Uint8Array(request.subjectPublicKeyInfo.toSchema().toBER());
+  const spki = keyWithin(request.tbsView);
   const signature = request.signatureValue.valueBlock.valueHexView;
   if (!verify('sha256', request.tbsView, p256Key(spki), signature)) {
     throw TRUST.reject(
@@ -75,6 +75,13 @@ function parseRequest(der: Uint8Array): CertificationRequest | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The key's own octets: the library would write them anew and leave out what it does not know. */
+function keyWithin(requestInfo: Uint8Array): Uint8Array {
+  const { result } = asn1.fromBER(requestInfo);
+  const [, , spki] = result instanceof asn1.Sequence ? result.valueBlock.value : [];
+  return new Uint8Array(spki?.valueBeforeDecodeView ?? []);
 }
 
 /** Accepts the one encoding of a P-256 key that every reader agrees on, with a point that lies on the curve. */

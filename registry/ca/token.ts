@@ -97,6 +97,15 @@ function unverifiedClaims(token: string): JsonObject {
   if (parts.length !== 3 || header === undefined || claims === undefined) {
     throw TRUST.reject('OIDC_TOKEN_MALFORMED', 'expected three base64url parts of a JSON Web Token');
   }
+  // Stricter than [RFC7515 §4.1.11]: no extension is understood, `b64` neither, which changes what is signed.
+  if (header.crit !== undefined) {
+    throw TRUST.reject('OIDC_TOKEN_MALFORMED', 'expected a token without critical extensions, got some');
+  }
+  // Tokens of other kinds by the same issuer are no identity tokens [RFC8725 §3.11]: `at+jwt`, `logout+jwt`.
+  if (header.typ !== undefined && !/^(application\/)?jwt$/i.test(String(header.typ))) {
+    const got = quote(String(header.typ));
+    throw TRUST.reject('OIDC_TOKEN_MALFORMED', `expected a token of type JWT or none, got ${got}`);
+  }
   if (typeof header.alg !== 'string' || !ALGORITHMS.includes(header.alg)) {
     const got = typeof header.alg === 'string' ? quote(header.alg) : 'none';
     throw TRUST.reject(
@@ -146,7 +155,7 @@ function checkTimes({ exp, nbf, iat }: JsonObject, nowS: number): number {
     );
   };
   const end = seconds('exp', exp);
-  const start = Math.max(seconds('iat', iat), seconds('nbf', nbf ?? 0));
+  const start = Math.max(seconds('iat', iat), seconds('nbf', nbf === undefined ? 0 : nbf));
   if (nowS - TOLERANCE_S >= end) {
     throw TRUST.reject('OIDC_TOKEN_EXPIRED', `expected a token valid at ${nowS}, got one valid until ${end}`);
   }

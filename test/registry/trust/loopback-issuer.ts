@@ -5,6 +5,8 @@ import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import {
+  type CompactJWSHeaderParameters,
+  CompactSign,
   type CryptoKey,
   exportJWK,
   exportSPKI,
@@ -84,6 +86,13 @@ export class LoopbackIssuer {
   /** A token with these claims and the times of now; each is another, as those of real issuers are. */
   sign(claims: Readonly<Record<string, unknown>>, header: object = {}): Promise<string> {
     return signToken(this.key, this.url, claims, header);
+  }
+
+  /** A token whose claims are exactly this text, JSON or not. */
+  signText(text: string, header: object = {}): Promise<string> {
+    const { alg, kid, privateKey } = this.key;
+    const protectedHeader = { alg, kid, ...header } as CompactJWSHeaderParameters;
+    return new CompactSign(Buffer.from(text)).setProtectedHeader(protectedHeader).sign(privateKey);
   }
 
   /** A token whose signature is by a key that the issuer never published; `header` may offer that key. */

@@ -2,6 +2,7 @@
 // What the certificate authority refuses, each with its own code, and that no token shows up where it must not.
 
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
 import type { JWTPayload } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CLAIMS } from './loopback-issuer.ts';
@@ -269,107 +270,6 @@ describe('tokens', () => {
   });
 });
 
-describe('keys and proofs', () => {
-  const publicKeyRequest = (content: string, proofOfPossession?: string) => ({
-    publicKeyRequest: { publicKey: { algorithm: 'ECDSA', content }, proofOfPossession },
-  });
-
-  test('missing proof of possession, one over another subject, one by another key', async () => {
-    const token = await server.issuer.token();
-    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const pem = pemOf(publicKey);
-    for (const proof of [
-      undefined,
-      '',
-      'AAAA',
-      'not base64!',
-      proofOver('repo:other/firmware:ref:refs/heads/main'),
-      proofOver(String(CLAIMS.sub), other.privateKey),
-    ]) {
-      expect(await post(requestFor(token, publicKeyRequest(pem, proof)))).toMatchObject({
-        status: 400,
-        code: 'CA_PROOF_WRONG',
-      });
-    }
-  });
-
-  test('keys of other kinds and other encodings of a key', async () => {
-    const token = await server.issuer.token();
-    const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' });
-    const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
-    const explicit = generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' });
-    const der = Buffer.from(publicKey.export({ type: 'spki', format: 'der' }));
-    const pem = (bytes: Buffer): string =>
-      `-----BEGIN PUBLIC KEY-----\n${bytes.toString('base64')}\n-----END PUBLIC KEY-----\n`;
-    const offCurve = Buffer.from(der);
-    offCurve.writeUInt8((offCurve.readUInt8(90) + 1) % 256, 90);
-    // The hybrid form, which OpenSSL reads and others do not.
-    const hybrid = Buffer.from(der);
-    hybrid.writeUInt8(6 + (der.readUInt8(90) % 2), 26);
-    // As long as a P-256 key, on another curve.
-    const sm2 = generateKeyPairSync('ec', { namedCurve: 'SM2' });
-    const pems = [
-      pem(hybrid),
-      pemOf(sm2.publicKey),
-      pemOf(p384.publicKey),
-      pemOf(rsa.publicKey),
-      pemOf(explicit.publicKey),
-      pem(offCurve),
-      pem(Buffer.concat([der, Buffer.of(0)])),
-      pemOf(publicKey) + pemOf(publicKey),
-      'no key',
-    ];
-    for (const content of pems) {
-      const answer = await post(requestFor(token, publicKeyRequest(content, proofOver(String(CLAIMS.sub)))));
-      expect(answer).toMatchObject({ status: 400, code: 'CA_KEY_UNSUPPORTED' });
-    }
-  });
-
-  test('signing requests: another key inside, no request at all, both forms at once, none', async () => {
-    const token = await server.issuer.token();
-    const { certificateSigningRequest, tampered, longer } = await signingRequests();
-    const without = { publicKeyRequest: undefined };
-    const code = async (members: Record<string, unknown>): Promise<string | undefined> =>
-      (await post(requestFor(token, members))).code;
-    expect(await code({ ...without, certificateSigningRequest: tampered })).toBe('CA_CSR_SIGNATURE_WRONG');
-    expect(await code({ ...without, certificateSigningRequest: longer })).toBe('CA_CSR_MALFORMED');
-    expect(await code({ ...without, certificateSigningRequest: 'bm90aGluZw==' })).toBe('CA_CSR_MALFORMED');
-    expect(await code({ ...without, certificateSigningRequest: '***' })).toBe('CA_CSR_MALFORMED');
-    expect(await code({ certificateSigningRequest })).toBe('CA_REQUEST_MALFORMED');
-    expect(await code(without)).toBe('CA_REQUEST_MALFORMED');
-    expect(await code({ ...without, certificateSigningRequest })).toBeUndefined();
-  });
-});
-
-/** A good request, the same with the key exchanged for another, and the same with something after it. */
-async function signingRequests() {
-  const { CertificationRequest } = await import('pkijs');
-  const make = async (): Promise<Buffer> => {
-    const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
-      'sign',
-      'verify',
-    ]);
-    const request = new CertificationRequest();
-    await request.subjectPublicKeyInfo.importKey(keys.publicKey);
-    await request.sign(keys.privateKey, 'SHA-256');
-    return Buffer.from(request.toSchema().toBER());
-  };
-  const good = await make();
-  const other = await make();
-  const prefix = Buffer.from('3059301306072a8648ce3d0201', 'hex');
-  const tampered = Buffer.from(good);
-  other.copy(tampered, tampered.indexOf(prefix), other.indexOf(prefix), other.indexOf(prefix) + 91);
-  const wrap = (der: Buffer): string =>
-    Buffer.from(
-      `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`,
-    ).toString('base64');
-  return {
-    certificateSigningRequest: wrap(good),
-    tampered: wrap(tampered),
-    longer: wrap(Buffer.concat([good, Buffer.of(5, 0)])),
-  };
-}
-
 describe('bodies', () => {
   test('oversized, not JSON, wrong types, wrong content type', async () => {
     const token = await server.issuer.token();
@@ -384,5 +284,45 @@ describe('bodies', () => {
       code: 'CA_REQUEST_MALFORMED',
     });
     expect(server.logged.join('')).not.toContain(token.slice(0, 12));
+  });
+
+  test.each([
+    ['nothing', ''],
+    ['null', 'null'],
+    ['a number', '1'],
+    ['a text', '"x"'],
+    ['cut off', '{"credentials":{'],
+    ['two documents', '{}{}'],
+    ['a prototype', '{"__proto__":{"credentials":{}}}'],
+    ['a constructor', '{"constructor":{"prototype":{"credentials":{}}}}'],
+    ['a key that is a list', '{"publicKeyRequest":{"publicKey":{"content":["x"]}}}'],
+    ['a key that is null', '{"publicKeyRequest":{"publicKey":null}}'],
+    ['a proof that is a number', '{"publicKeyRequest":{"publicKey":{"content":"x"},"proofOfPossession":1}}'],
+    ['a token that is an object', '{"credentials":{"oidcIdentityToken":{}}}'],
+    ['a request that is an object', '{"certificateSigningRequest":{}}'],
+  ])('of the wrong form: %s', async (_name, body) => {
+    expect(await post(body)).toMatchObject({ status: 400, code: 'CA_REQUEST_MALFORMED' });
+  });
+
+  test('a depth of 10,000 in a member that nobody reads, and in one that is read', async () => {
+    const deep = `${'['.repeat(10_000)}${']'.repeat(10_000)}`;
+    expect(await post(`{"more":${deep}}`)).toMatchObject({ status: 401, code: 'OIDC_TOKEN_MISSING' });
+    expect(await post(`{"credentials":${deep}}`)).toMatchObject({
+      status: 400,
+      code: 'CA_REQUEST_MALFORMED',
+    });
+  });
+
+  test('compressed bodies and other methods', async () => {
+    const response = await fetch(`${server.url}/ca/api/v2/signingCert`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' },
+      body: new Uint8Array(gzipSync(JSON.stringify(requestFor(await server.issuer.token())))),
+    });
+    expect(await response.json()).toMatchObject({ error: { code: 'CA_REQUEST_MALFORMED' } });
+    for (const method of ['GET', 'PUT', 'DELETE', 'PATCH']) {
+      const response = await fetch(`${server.url}/ca/api/v2/signingCert`, { method });
+      expect(response.status).toBe(404);
+    }
   });
 });
