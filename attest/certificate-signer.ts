@@ -1,20 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signs with a key that lives for one signature, under a certificate for an identity token [Fulcio-API-v2
+// Signs with a key that lives as long as an identity token, under a certificate for that token [Fulcio-API-v2
 // §CreateSigningCertificateRequest].
 
-import { generateKeyPairSync, sign } from 'node:crypto';
+import { generateKeyPairSync, type KeyPairKeyObjectResult, sign } from 'node:crypto';
 import type { Signer } from '@sigstore/sign';
 import { parseStrictJson } from '../core/encoding/strict-json.ts';
 import { memberOf } from './exchange.ts';
 import { ATTEST } from './faults.ts';
+import type { IdentitySource } from './identity/token.ts';
 import { askService, readAnswer, type SigningService } from './service.ts';
 
+/** The newest token of each source, and its key. */
+const keys = new WeakMap<IdentitySource, { readonly token: string; readonly key: KeyPairKeyObjectResult }>();
+
+/**
+ * A fresh key for each token. A source that gives the same token again (a variable, a file) gets the same key again, since
+ * authorities tie a token to the key that it was first used for [docs/spec/trust-services.md §Replayed tokens].
+ */
+export function keyForToken(source: IdentitySource, token: string): KeyPairKeyObjectResult {
+  const known = keys.get(source);
+  if (known?.token === token) return known.key;
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  keys.set(source, { token, key });
+  return key;
+}
+
 /** The signer; its errors hold no part of the token. */
-export function certificateSigner(authorityUrl: string, token: string): Signer {
+export function certificateSigner(
+  authorityUrl: string,
+  token: string,
+  { privateKey, publicKey }: KeyPairKeyObjectResult,
+): Signer {
   const authority: SigningService = { name: 'certificate authority', url: authorityUrl, secret: token };
   return {
     async sign(data) {
-      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       // Proof of possession: the authority reads the same claim.
       const proof = sign('sha256', Buffer.from(subjectOf(token)), privateKey);
       const question = {

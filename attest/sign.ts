@@ -8,7 +8,7 @@ import { utf8 } from '../core/encoding/utf8.ts';
 import { quote } from '../core/faults.ts';
 import { PAYLOAD_TYPE, parseStatement } from '../core/intoto/statement.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
-import { certificateSigner } from './certificate-signer.ts';
+import { certificateSigner, keyForToken } from './certificate-signer.ts';
 import { ATTEST } from './faults.ts';
 import { keyHint, openManagedKey } from './identity/key.ts';
 import { redact } from './identity/redact.ts';
@@ -31,7 +31,7 @@ export async function signStatement(statement: Uint8Array, options: SignOptions)
   parseStatement(statement);
   const services = parseSigningServices(options.signingConfig, Date.now());
   const token = await options.identity.token();
-  const signer = certificateSigner(services.authorityUrl, token);
+  const signer = certificateSigner(services.authorityUrl, token, keyForToken(options.identity, token));
   const log = logWitness(services.logUrl, token);
   return create(statement, { signer, log, services, secret: token });
 }

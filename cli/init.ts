@@ -223,6 +223,7 @@ async function formatConfig(inputs: InitInputs): Promise<string> {
 
 const ISSUERS_EXAMPLE = [
   '# Whose identity tokens the certificate authority accepts; nobody gets a certificate until an issuer is listed.',
+  '# GitLab, Buildkite and any other OpenID Connect issuer: docs/spec/trust-services.md, Issuers.',
   '# issuers:',
   '#   - url: https://token.actions.githubusercontent.com',
   '#     kind: github-actions',

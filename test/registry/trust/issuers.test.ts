@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Issuers: which entries a configuration may hold, how their keys are found, and what makes an issuer unusable.
 
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import type { Json } from '../../../core/encoding/strict-json.ts';
 import { tokenVerifier } from '../../../registry/ca/token.ts';
 import { LoopbackIssuer } from './loopback-issuer.ts';
@@ -264,6 +266,21 @@ describe('configuration of issuers', () => {
     ['an empty value', { require: { repository_id: '1', ref: '' } }],
   ])('refuses %s', (_name, members) => {
     expect(codeOf(members)).toBe('OIDC_CONFIG_MALFORMED');
+  });
+
+  test('every example of the page is accepted, one of each kind at least', () => {
+    const page = readFileSync(new URL('../../../docs/spec/trust-services.md', import.meta.url), 'utf8');
+    const examples = [...page.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(([, text = '']) => parse(text));
+    const issuers = examples.flatMap((example) => issuersOf((example as { issuers: Json }).issuers));
+    expect(new Set(issuers.map(({ kind }) => `${kind.name} ${kind.type}`))).toEqual(
+      new Set([
+        'github-actions ci-provider',
+        'gitlab-ci ci-provider',
+        'buildkite ci-provider',
+        'oidc email',
+        'oidc uri',
+      ]),
+    );
   });
 
   test('refuses an empty list', () => {
