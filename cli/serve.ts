@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
 import { type RegistryConfig, readConfig } from '../registry/config.ts';
 import { listen } from '../registry/listen.ts';
-import { buildServer, openRegistry } from '../registry/server.ts';
+import { buildServer, openRegistry, type Registry, reloadTls } from '../registry/server.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { openYaml, readInput } from './files.ts';
 import { serveUntilStopped } from './serving.ts';
@@ -33,7 +33,7 @@ export function serveVerb(program: Command): void {
     .summary('run a registry')
     .description(
       'Runs certificate authority, transparency log, signature log, timestamp authority, TUF repository, attestation ' +
-        'store and device API on one port, until SIGINT or SIGTERM. Needs the data folder alone, no offline key. ' +
+        'store and device API on one port, until SIGINT or SIGTERM; SIGHUP reads the TLS certificate again. Needs the data folder alone, no offline key. ' +
         'Prints its address when it is ready; the log goes to standard error.',
     )
     .argument('<folder>', 'data folder that `waybill init` made')
@@ -43,13 +43,30 @@ export function serveVerb(program: Command): void {
       const config = await readConfigFile(folder);
       const registry = await openRegistry({ dataFolder: folder, config, clock: Date.now });
       const app = await buildServer(registry);
-      await serveUntilStopped(app, async () => {
+      process.on('SIGHUP', () => void renewTls(app, registry));
+      const start = async () => {
         const address = await listen(app, config.listen);
         if (options.json === true) printJson({ address, url: config.url, pid: process.pid });
         else {
           const same = address === config.url;
           printLine(`waybill serve: ready at ${address}${same ? '' : ` (clients use ${config.url})`}`);
         }
-      });
+      };
+      await serveUntilStopped(app, start, config.limits.shutdownMs);
     });
+}
+
+type Server = Awaited<ReturnType<typeof buildServer>>;
+
+/** A renewed certificate that cannot be used is no reason to stop serving with the old one. */
+async function renewTls(app: Server, registry: Registry): Promise<void> {
+  try {
+    await reloadTls(app, registry);
+    app.log.info('certificate and key read again');
+  } catch (failure) {
+    app.log.error(
+      { err: failure },
+      'certificate and key could not be read again; the old ones are used further',
+    );
+  }
 }

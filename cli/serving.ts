@@ -4,7 +4,7 @@
 import type { Server } from 'node:http';
 import { EXIT, printProgress } from './terminal.ts';
 
-/** How long requests under way may still take after a signal. */
+/** How long requests under way may still take after a signal, unless told otherwise. */
 const GRACE_MS = 10_000;
 
 interface Closable {
@@ -12,15 +12,22 @@ interface Closable {
   close(): Promise<void>;
 }
 
-/** Runs `start`, which listens and says so, then waits for SIGINT or SIGTERM; the server is closed however it ends. */
-export async function serveUntilStopped(app: Closable, start: () => Promise<void>): Promise<void> {
+/**
+ * Runs `start`, which listens and says so, then waits for SIGINT or SIGTERM; the server is closed however it ends. Closing takes no more
+ * connections and lets requests under way finish, within `graceMs`.
+ */
+export async function serveUntilStopped(
+  app: Closable,
+  start: () => Promise<void>,
+  graceMs = GRACE_MS,
+): Promise<void> {
   try {
     await start();
     await stopped();
     printProgress('stopping: finishing requests under way');
   } finally {
     // Whoever holds a connection open longer than that is not waited for.
-    const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+    const cut = setTimeout(() => app.server.closeAllConnections(), graceMs);
     await app.close();
     clearTimeout(cut);
   }

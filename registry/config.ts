@@ -5,10 +5,30 @@
 import { base64Decode } from '../core/encoding/base64.ts';
 import type { DocumentNode } from '../core/encoding/document.ts';
 import { type Issuer, readIssuers } from './ca/issuers.ts';
+import { type RegistryLimits, readLimits } from './config-limits.ts';
 import { checkListedKey } from './trust-in-force.ts';
 
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Paths are relative to the data folder. */
+export interface TlsConfig {
+  /** PEM: the server's certificate, then its intermediates. */
+  readonly certificate: string;
+  /** PEM private key, readable by its owner alone. */
+  readonly key: string;
+  /** PEM: whoever is certified by one of these may come in. */
+  readonly clientAuthorities?: string;
+  /** Who must show a certificate; only with `clientAuthorities`. */
+  readonly requireClientCertificate?: 'always' | 'except-public-reads';
+}
+
 export interface RegistryConfig {
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: ListenAddress & { readonly tls?: TlsConfig };
+  /** Where figures and probes are served besides; nowhere if it is absent. */
+  readonly metrics?: ListenAddress;
   /** Base of all service addresses, without a slash at the end. */
   readonly url: string;
   /** Fixed by `waybill init`: the names of log and certificate transparency log come from it. */
@@ -21,38 +41,47 @@ export interface RegistryConfig {
   readonly logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
 }
 
-export interface RegistryLimits {
-  /** Largest blob. */
-  readonly blobSizeBytes: number;
-  /** Disk space that blobs leave to the database. */
-  readonly diskReserveBytes: number;
-  /** Longest time for one request to arrive; the largest blob has to. */
-  readonly requestTimeoutMs: number;
-  /** Requests of one client address; undefined: `none`. */
-  readonly requestsPerMinute: number | undefined;
-}
-
-export const DEFAULT_LIMITS: RegistryLimits = {
-  // Inputs are archived: container layers and SDKs are this large.
-  blobSizeBytes: 2 * 1024 ** 3,
-  diskReserveBytes: 1024 ** 3,
-  requestTimeoutMs: 1_800_000,
-  requestsPerMinute: 60_000,
-};
-
 /** Reads an open config.yaml. @throws the document's fault, OIDC_CONFIG_MALFORMED, OIDC_CONFIG_UNRESTRICTED, OIDC_CONFIG_URL_INSECURE */
 export function readConfig(root: DocumentNode): RegistryConfig {
-  root.only('listen', 'url', 'org', 'issuers', 'keys', 'limits', 'logLevel');
-  const listen = root.field('listen').only('host', 'port');
+  root.only('listen', 'metrics', 'url', 'org', 'issuers', 'keys', 'limits', 'logLevel');
+  const listen = root.field('listen').only('host', 'port', 'tls');
+  const tls = listen.optional('tls');
+  const metrics = root.optional('metrics');
+  const url = readUrl(root.field('url'));
+  if (tls !== undefined && !url.startsWith('https:')) {
+    throw root.field('url').wrong('expected an https address, since `listen.tls` is there');
+  }
   const issuers = root.optional('issuers');
   return {
-    listen: { host: listen.field('host').string(), port: listen.field('port').integer(0, 65535) },
-    url: readUrl(root.field('url')),
+    listen: { ...readAddress(listen), ...(tls === undefined ? {} : { tls: readTls(tls) }) },
+    ...(metrics === undefined ? {} : { metrics: readAddress(metrics.only('host', 'port')) }),
+    url,
     org: root.field('org').string(),
     issuers: issuers === undefined ? [] : readIssuers(issuers),
     keys: (root.optional('keys')?.elements() ?? []).map(readKey),
     limits: readLimits(root.optional('limits')),
     logLevel: root.optional('logLevel')?.word('silent', 'error', 'warn', 'info', 'debug') ?? 'info',
+  };
+}
+
+function readAddress(node: DocumentNode): ListenAddress {
+  return { host: node.field('host').string(), port: node.field('port').integer(0, 65535) };
+}
+
+function readTls(node: DocumentNode): TlsConfig {
+  node.only('certificate', 'key', 'clientAuthorities', 'requireClientCertificate');
+  const [certificate, key] = [node.field('certificate').string(), node.field('key').string()];
+  const authorities = node.optional('clientAuthorities');
+  const required = node.optional('requireClientCertificate');
+  if (authorities === undefined) {
+    if (required === undefined) return { certificate, key };
+    throw required.wrong('expected `clientAuthorities` beside it: nobody could show a certificate');
+  }
+  return {
+    certificate,
+    key,
+    clientAuthorities: authorities.string(),
+    requireClientCertificate: required?.word('always', 'except-public-reads') ?? 'always',
   };
 }
 
@@ -78,18 +107,4 @@ function readKey(node: DocumentNode): Uint8Array {
   if (spki === undefined) throw publicKey.wrong('expected a DER public key in base64');
   checkListedKey(spki, publicKey.pointer);
   return spki;
-}
-
-function readLimits(node: DocumentNode | undefined): RegistryLimits {
-  if (node === undefined) return DEFAULT_LIMITS;
-  node.only('blobSizeBytes', 'diskReserveBytes', 'requestTimeoutMs', 'requestsPerMinute');
-  const rate = node.optional('requestsPerMinute');
-  const isNone = rate?.value === 'none';
-  return {
-    blobSizeBytes: node.optional('blobSizeBytes')?.integer(1) ?? DEFAULT_LIMITS.blobSizeBytes,
-    diskReserveBytes: node.optional('diskReserveBytes')?.integer(0) ?? DEFAULT_LIMITS.diskReserveBytes,
-    requestTimeoutMs:
-      node.optional('requestTimeoutMs')?.integer(1000, 86_400_000) ?? DEFAULT_LIMITS.requestTimeoutMs,
-    requestsPerMinute: isNone ? undefined : (rate?.integer(1) ?? DEFAULT_LIMITS.requestsPerMinute),
-  };
 }

@@ -25,6 +25,9 @@ const STATUS: Readonly<Record<string, number>> = {
   DEVICE_ENROL_CONFLICT: 409,
   DEVICE_REPORT_REPLAYED: 409,
   REGISTRY_REQUEST_RATE: 429,
+  REGISTRY_REQUEST_SLOW: 408,
+  REGISTRY_REQUEST_HEADERS: 431,
+  REGISTRY_CLIENT_UNCERTIFIED: 403,
   CA_KEY_UNSUPPORTED: 400,
   CA_PROOF_WRONG: 400,
   CA_CSR_SIGNATURE_WRONG: 400,
@@ -62,39 +65,74 @@ const STATUS: Readonly<Record<string, number>> = {
   REGISTRY_INTERNAL: 500,
 };
 
+/** Codes of refused requests, for the log and the figures. */
+const refusals = new WeakMap<FastifyRequest['raw'], string>();
+
+/** Notes why a request was refused, where the answer is not `sendFault`'s. */
+export function noteRefusal(request: FastifyRequest, code: string): void {
+  refusals.set(request.raw, code);
+}
+
+/** Why a request was refused; undefined if it was not. */
+export function refusalOf(request: FastifyRequest): string | undefined {
+  return refusals.get(request.raw);
+}
+
 /** Replies with a fault; `extra` members stand beside `error`. */
 export function sendFault(
   reply: FastifyReply,
   fault: Rejection | Unavailable,
   extra: Readonly<Record<string, unknown>> = {},
 ): FastifyReply {
-  const status = statusOf(fault);
-  const error = { code: fault.code, message: fault.message, remedy: fault.row.remedy };
+  noteRefusal(reply.request, fault.code);
   return reply
-    .code(status)
+    .code(statusOf(fault))
     .type('application/json; charset=utf-8')
     .header('cache-control', 'no-store')
-    .send(JSON.stringify({ error: fault.at === undefined ? error : { ...error, at: fault.at }, ...extra }));
+    .send(bodyOf(fault, extra));
+}
+
+/** The JSON text of a fault. */
+export function bodyOf(
+  fault: Rejection | Unavailable,
+  extra: Readonly<Record<string, unknown>> = {},
+): string {
+  const error = { code: fault.code, message: fault.message, remedy: fault.row.remedy };
+  return JSON.stringify({ error: fault.at === undefined ? error : { ...error, at: fault.at }, ...extra });
 }
 
 /** By the table, else by the last word of the code, else by the class. */
-function statusOf(fault: Rejection | Unavailable): number {
-  const listed = STATUS[fault.code];
+export function statusOf({ code, row }: Pick<Rejection | Unavailable, 'code' | 'row'>): number {
+  const listed = STATUS[code];
   if (listed !== undefined) return listed;
-  if (fault instanceof Unavailable) return 503;
-  if (fault.code.endsWith('_MALFORMED')) return 400;
-  if (fault.code.endsWith('_TOO_LARGE')) return 413;
-  if (fault.code.startsWith('OIDC_TOKEN_')) return 401;
+  if (row.class === 'unavailable') return 503;
+  if (code.endsWith('_MALFORMED')) return 400;
+  if (code.endsWith('_TOO_LARGE')) return 413;
+  if (code.startsWith('OIDC_TOKEN_')) return 401;
   return 422;
+}
+
+/** An address without its query, which may hold what must not be shown. */
+export function pathOf(url: string): string {
+  return url.split('?', 1)[0] ?? '';
 }
 
 /** Fastify's error handler: our faults as they are, fastify's own refusals under our codes, anything else as our bug. */
 export function handleError(failure: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const fault = asFault(failure, request);
-  if (fault.code === 'REGISTRY_INTERNAL') request.log.error({ err: failure }, 'unforeseen failure');
-  else if (fault instanceof Unavailable) request.log.warn({ code: fault.code, err: failure }, 'unavailable');
-  else request.log.info({ code: fault.code }, 'refused');
+  logFault(request, fault, failure);
   return sendFault(reply, fault);
+}
+
+/** Says what an operator must see; a refusal is told by the line of its request. */
+export function logFault(
+  request: FastifyRequest,
+  fault: Rejection | Unavailable,
+  cause: unknown = fault,
+): void {
+  const { code } = fault;
+  if (code === 'REGISTRY_INTERNAL') request.log.error({ err: cause }, 'unforeseen failure');
+  else if (statusOf(fault) === 503) request.log.warn({ code, err: cause }, 'unavailable');
 }
 
 function asFault(failure: unknown, request: FastifyRequest): Rejection | Unavailable {
@@ -107,7 +145,7 @@ function asFault(failure: unknown, request: FastifyRequest): Rejection | Unavail
     return STORE.unavailable('REGISTRY_REQUEST_RATE', 'expected fewer requests a minute from one client');
   }
   if (code === 'FST_ERR_BAD_URL' || code === 'FST_ERR_MAX_PARAM_LENGTH') {
-    const got = quote(request.url);
+    const got = quote(pathOf(request.url));
     return STORE.reject('REGISTRY_REQUEST_MALFORMED', `expected a path that can be read, got ${got}`);
   }
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {

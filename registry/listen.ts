@@ -3,13 +3,11 @@
 
 import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
+import type { ListenAddress } from './config.ts';
 import { STORE } from './store-faults.ts';
 
 /** Listens on an address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
-export async function listen(
-  app: FastifyInstance,
-  { host, port }: { readonly host: string; readonly port: number },
-): Promise<string> {
+export async function listen(app: FastifyInstance, { host, port }: ListenAddress): Promise<string> {
   try {
     return await app.listen({ host, port });
   } catch (cause) {

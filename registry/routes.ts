@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { utf8Decode } from '../core/encoding/utf8.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { RegistryLimits } from './config.ts';
+import type { RegistryLimits } from './config-limits.ts';
 import type { DeviceRegister } from './devices/device-register.ts';
 import type { AttestationFacts } from './facts.ts';
 import type { Ingest } from './ingest.ts';

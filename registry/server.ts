@@ -2,13 +2,10 @@
 // The registry as one process [docs/spec/registry-api.md]: opens a data folder, joins trust services, log, store, TUF repository
 // and device API behind one port with one prefix a service, and closes them in an order that keeps every promise.
 
-import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
+import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
-import rateLimit from '@fastify/rate-limit';
-import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { pino } from 'pino';
+import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
 import { caRoutes } from './ca/routes.ts';
 import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
@@ -16,7 +13,12 @@ import type { RegistryConfig } from './config.ts';
 import { CtLog } from './ct/ct-log.ts';
 import { ctRoutes } from './ct/routes.ts';
 import { DeviceRegister } from './devices/device-register.ts';
-import { handleError } from './http-errors.ts';
+import { demandCertificates, limitRates } from './http/client-rules.ts';
+import { makeHttpServer, refuseUnknown } from './http/http-server.ts';
+import { serveOperations } from './http/operations-server.ts';
+import { probeRoutes } from './http/readiness.ts';
+import { logRequests } from './http/request-log.ts';
+import { readTlsFiles, type TlsFiles } from './http/tls-files.ts';
 import { Ingest } from './ingest.ts';
 import { Cosigning, type WitnessReport } from './log/cosigning.ts';
 import { openLogKey } from './log/log-key.ts';
@@ -46,7 +48,10 @@ export interface RegistryOptions {
 
 /** An open data folder with everything that serves it. */
 export interface Registry extends ApiDeps {
+  readonly dataFolder: string;
   readonly config: RegistryConfig;
+  /** Files that `config.listen.tls` names; undefined: plain HTTP. */
+  readonly tls: TlsFiles | undefined;
   readonly clock: () => number;
   readonly tuf: TufRepository;
   readonly observer: ChangeObserver;
@@ -62,19 +67,19 @@ export interface Registry extends ApiDeps {
 
 /** How often the online TUF roles are looked at; they are signed again long before they expire. */
 const RENEWAL_CHECK_MS = 10 * 60_000;
-/** A connection that carries nothing for so long is closed; a large blob may take longer in all. */
-const SILENCE_MS = 300_000;
 /** How long before its end an offline role is warned of. */
 const EXPIRY_WARNING_MS = 30 * 86_400_000;
 
 /**
  * Opens a data folder; nothing listens yet. Reads no offline key.
- * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_TLS_*, REGISTRY_DATA_LOCKED, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
  * CA_KEY_MISMATCH, LOG_STORE_*, LOG_KEY_UNREADABLE, and the codes of the trust material
  */
 export async function openRegistry(options: RegistryOptions): Promise<Registry> {
   const { dataFolder, config, clock } = options;
   await checkFolder(dataFolder);
+  const { tls } = config.listen;
+  const tlsFiles = tls === undefined ? undefined : await readTlsFiles(dataFolder, tls);
   const services = await openTrustServices(dataFolder);
   const tufKeys = await openTufOnlineKeys(join(dataFolder, 'keys'));
   const logKey = await openLogKey({ folder: dataFolder });
@@ -114,7 +119,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       clock,
     });
     return {
+      dataFolder,
       config,
+      tls: tlsFiles,
       clock,
       limits: config.limits,
       database,
@@ -183,58 +190,33 @@ function observerOf(trust: TrustInForce, releases: ReleaseRecords): ChangeObserv
   };
 }
 
-/** Puts an open registry behind HTTP; the caller listens. Closing the server closes the registry. */
+/** Puts an open registry behind HTTP or HTTPS; the caller listens. Closing the server closes the registry. */
 export async function buildServer(registry: Registry): Promise<FastifyInstance> {
-  const { limits, logLevel } = registry.config;
-  const app = fastify({
-    logger: {
-      level: logLevel,
-      stream: pino.destination({ fd: 2, sync: true }),
-      // Fastify logs no headers by itself; this is for whoever logs a request some day.
-      redact: { paths: ['req.headers', 'headers', 'token', '*.token'], remove: true },
-    },
-    genReqId: () => randomUUID(),
-    bodyLimit: 1024 * 1024,
-    requestTimeout: limits.requestTimeoutMs,
-    connectionTimeout: Math.min(SILENCE_MS, limits.requestTimeoutMs),
-    routerOptions: { maxParamLength: 512 },
-    return503OnClosing: true,
-    // What is refused before there is a route, a path that cannot be decoded or is too long.
-    frameworkErrors: (failure, request, reply) => {
-      setHeaders(request, reply);
-      handleError(failure, request, reply);
-    },
-    forceCloseConnections: 'idle',
-  });
-  app.server.headersTimeout = Math.min(15_000, limits.requestTimeoutMs);
-  app.setValidatorCompiler(TypeBoxValidatorCompiler);
-  app.setErrorHandler(handleError);
-  app.setNotFoundHandler((request) => {
-    throw STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(request.method)} at ${quote(request.url)}`);
-  });
-  app.addHook('onRequest', async (request, reply) => setHeaders(request, reply));
-  if (limits.requestsPerMinute !== undefined) {
-    await app.register(rateLimit, { max: limits.requestsPerMinute, timeWindow: 60_000 });
-  }
-  app.get('/healthz', async (_request, reply) => {
-    registry.database.checkWritable();
-    return reply.header('cache-control', 'no-store').send({ status: 'ok' });
-  });
+  const { config, tls } = registry;
+  const { limits, logLevel, listen, metrics } = config;
+  const required = listen.tls?.requireClientCertificate;
+  const app = makeHttpServer({ limits, logLevel, tls, onlyCertified: required === 'always' });
+  const figures =
+    metrics === undefined ? undefined : serveOperations(app, registry, { at: metrics, limits, logLevel });
+  logRequests(app, figures?.answered);
+  if (required === 'except-public-reads') demandCertificates(app);
+  await limitRates(app, limits);
+  probeRoutes(app, registry);
   await mountServices(app, registry);
+  refuseUnknown(app);
   keepFresh(app, registry);
   app.addHook('onReady', async () => registry.cosigning.start((what) => reportWitness(app, what)));
   app.addHook('onClose', () => registry.close());
   return app;
 }
 
-/** Headers of every answer. */
-function setHeaders(request: FastifyRequest, reply: FastifyReply): void {
-  reply.headers({
-    'x-request-id': request.id,
-    'x-content-type-options': 'nosniff',
-    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-    'referrer-policy': 'no-referrer',
-  });
+/**
+ * Takes certificate and key from their files again; open connections stay as they are.
+ * @throws REGISTRY_TLS_UNREADABLE, REGISTRY_TLS_KEY_EXPOSED, REGISTRY_TLS_MISMATCH: the old ones are used further
+ */
+export async function reloadTls(app: FastifyInstance, { dataFolder, config }: Registry): Promise<void> {
+  const { tls } = config.listen;
+  if (tls !== undefined) (app.server as HttpsServer).setSecureContext(await readTlsFiles(dataFolder, tls));
 }
 
 async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {

@@ -55,6 +55,50 @@ export const STORE = faultsOf({
     meaning: 'A request body is larger than its endpoint takes.',
     remedy: 'Send large bodies as blobs and refer to them by digest.',
   },
+  REGISTRY_REQUEST_HEADERS: {
+    class: 'rejection',
+    meaning: 'A request has more headers, or longer ones, than the registry reads.',
+    remedy: 'Send fewer headers; a proxy on the way may add many.',
+  },
+  REGISTRY_REQUEST_SLOW: {
+    class: 'unavailable',
+    meaning: 'A request did not arrive whole in time.',
+    remedy: 'Send it again; on a slow line, raise `limits` in config.yaml.',
+  },
+  REGISTRY_CLIENT_UNCERTIFIED: {
+    class: 'rejection',
+    meaning:
+      'The registry asks clients for a TLS certificate of its `clientAuthorities`, and there was none.',
+    remedy: 'Connect with a client certificate, or through a proxy that has one.',
+  },
+  REGISTRY_STOPPING: {
+    class: 'unavailable',
+    meaning: 'The registry is being stopped and takes no more requests.',
+    remedy: 'Send the request again; what was not acknowledged may be repeated.',
+  },
+  REGISTRY_ROLE_EXPIRED: {
+    class: 'unavailable',
+    meaning: 'An online TUF role has expired, so clients refuse the repository.',
+    remedy: 'Look in the log for why it could not be signed again; check disk and clock.',
+  },
+  REGISTRY_TLS_UNREADABLE: {
+    class: 'rejection',
+    meaning: 'A file that `listen.tls` names cannot be read as PEM.',
+    remedy: 'Correct the path in config.yaml, or the file; paths are relative to the data folder.',
+    usage: true,
+  },
+  REGISTRY_TLS_KEY_EXPOSED: {
+    class: 'rejection',
+    meaning: 'The private key of `listen.tls` can be read or changed by others than its owner.',
+    remedy: 'Run `chmod 600` on it, and replace the key if others could have read it.',
+    usage: true,
+  },
+  REGISTRY_TLS_MISMATCH: {
+    class: 'rejection',
+    meaning: 'The certificate of `listen.tls` is not that of its key.',
+    remedy: 'Name a certificate and a key that belong together, the own certificate first in its file.',
+    usage: true,
+  },
   REGISTRY_REQUEST_UNKNOWN: {
     class: 'rejection',
     meaning: 'The registry has no such endpoint.',

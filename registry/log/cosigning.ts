@@ -3,6 +3,7 @@
 // last round ends; what has the quorum of the log policy behind it is published.
 
 import { quote } from '../../core/faults.ts';
+import { parseCosignature } from '../../core/tlog/cosignature.ts';
 import type { LogPolicy } from '../../core/tlog/log-policy.ts';
 import {
   ED25519_COSIGNATURE,
@@ -34,6 +35,15 @@ const TIMES: CosigningTimes = { roundMs: 2000, retryMs: 1000, refreshMs: 600_000
 /** Tells the operator once that a witness, or the quorum, begins to fail, and once that it does no more (no failure). */
 export type WitnessReport = (what: { readonly from: string; readonly failure?: string }) => void;
 
+/** What became of asking one witness. */
+export interface WitnessRecord {
+  readonly name: string;
+  /** Rounds without its cosignature. */
+  readonly failureCount: number;
+  /** By the witness's clock, milliseconds since 1970; undefined: never since the start. */
+  readonly cosignedAtMs?: number;
+}
+
 export interface CosigningOptions {
   readonly tiles: TileLog;
   /** The log policy in force; undefined is as `quorum none`. */
@@ -47,6 +57,7 @@ export class Cosigning {
   readonly #times: CosigningTimes;
   readonly #clients = new Map<string, WitnessClient>();
   readonly #failures = new Map<string, string>();
+  readonly #records = new Map<string, WitnessRecord>();
   readonly #closing = new AbortController();
   #report: WitnessReport = () => undefined;
   /** The last note that had a quorum, and the policy that was asked. */
@@ -71,6 +82,12 @@ export class Cosigning {
     const note = await options.tiles.cosignedNote();
     if (note !== undefined && policy !== undefined) cosigning.#accept(note, policy);
     return cosigning;
+  }
+
+  /** How each witness of the policy has answered since the start. */
+  witnesses(): readonly WitnessRecord[] {
+    const asked = this.#policy()?.witnesses ?? [];
+    return asked.map(({ name }) => this.#records.get(name) ?? { name, failureCount: 0 });
   }
 
   /** Begins to ask. */
@@ -182,13 +199,23 @@ export class Cosigning {
     try {
       if (url === undefined || key.type !== ED25519_COSIGNATURE) {
         failure = 'expected an address and an Ed25519 key in the log policy';
-      } else return await this.#client({ ...witness, url }).cosign(checkpoint, signal);
+      } else {
+        const line = await this.#client({ ...witness, url }).cosign(checkpoint, signal);
+        this.#record(name, { cosignedAtMs: parseCosignature(line.signature).timestampS * 1000 });
+        return line;
+      }
     } catch (cause) {
       failure = signal.aborted ? `no answer within ${this.#times.roundMs} ms` : describe(cause);
     } finally {
+      if (failure !== undefined)
+        this.#record(name, { failureCount: (this.#records.get(name)?.failureCount ?? 0) + 1 });
       this.#tell(`witness ${quote(name)}`, failure);
     }
     return undefined;
+  }
+
+  #record(name: string, change: Partial<WitnessRecord>): void {
+    this.#records.set(name, { ...(this.#records.get(name) ?? { name, failureCount: 0 }), ...change });
   }
 
   /** Once when it begins and once when it ends, not in every round. */

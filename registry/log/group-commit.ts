@@ -12,6 +12,8 @@ export class GroupCommit<T> {
   private lastEndMs = Number.NEGATIVE_INFINITY;
   private readonly commit: (batch: readonly T[]) => Promise<void>;
   private readonly limits: GroupLimits;
+  /** Told of each batch once it has ended. */
+  observe: (count: number, durationMs: number) => void = () => undefined;
 
   /** `commit` settles what it is given; it never rejects. */
   constructor(commit: (batch: readonly T[]) => Promise<void>, limits: GroupLimits) {
@@ -59,10 +61,12 @@ export class GroupCommit<T> {
     clearTimeout(this.timer);
     this.timer = undefined;
     const batch = this.waiting.splice(0, this.limits.batchCount);
+    const startMs = performance.now();
     this.running = this.commit(batch).then(() => {
       this.running = undefined;
       this.lastCount = batch.length;
       this.lastEndMs = performance.now();
+      this.observe(batch.length, this.lastEndMs - startMs);
       this.consider();
     });
   }

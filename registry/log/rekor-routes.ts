@@ -13,7 +13,7 @@ import type {
 } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { parseTilePath } from '../../core/tlog/tile-path.ts';
-import { handleError, sendFault } from '../http-errors.ts';
+import { handleError, logFault, sendFault } from '../http-errors.ts';
 import { LOG } from '../log-faults.ts';
 import type { Cosigning } from './cosigning.ts';
 import { formatEntry, REQUEST_SIZE_BYTES_MAX, verifyRequest } from './rekor-request.ts';
@@ -132,8 +132,7 @@ function naturalNumber(query: Record<string, unknown>, name: string): bigint {
 function answerFault(failure: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const fault = asFault(failure);
   if (fault === undefined) return handleError(failure, request, reply);
-  if (fault instanceof Unavailable) request.log.warn({ code: fault.code, err: fault }, 'unavailable');
-  else request.log.info({ code: fault.code }, 'refused');
+  logFault(request, fault);
   return sendFault(reply, fault, { message: `${fault.code}: ${fault.message}` });
 }
 

@@ -207,6 +207,26 @@ export class TileLog {
     return size === this.published.size ? this.published.note : this.store.checkpoint(size);
   }
 
+  /** When the last checkpoint was signed, milliseconds since 1970. */
+  get checkpointTimeMs(): number {
+    return this.lastTimeMs;
+  }
+
+  /** How many requests wait for a batch. */
+  get waitingCount(): number {
+    return this.group.count;
+  }
+
+  /** Calls back after each batch with the number of its requests and how long it took. */
+  observeBatches(observe: (count: number, durationMs: number) => void): void {
+    this.group.observe = observe;
+  }
+
+  /** @throws LOG_CLOSED, LOG_STORE_FAILED, LOG_SELF_CHECK: why the log takes no entries until it is opened again */
+  checkAccepting(): void {
+    if (this.stopped !== undefined) throw this.stopped;
+  }
+
   /** Calls back after each new checkpoint, once it is durable. */
   watch(watcher: () => void): void {
     this.watcher = watcher;

@@ -15,7 +15,6 @@ export function trustErrorHandler(refusal: RefusalOf) {
     if (failure instanceof Rejection || failure instanceof Unavailable) {
       if (!Object.hasOwn(TRUST.table, failure.code)) return handleError(failure, request, reply);
       if (failure instanceof Unavailable) request.log.warn({ code: failure.code }, 'unavailable');
-      else request.log.info({ code: failure.code }, 'refused');
       return send(reply, failure);
     }
     const { statusCode, code, validation } = (failure ?? {}) as Partial<FastifyError>;

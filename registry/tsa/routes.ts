@@ -7,6 +7,7 @@ import {
   TypeBoxValidatorCompiler,
 } from '@fastify/type-provider-typebox';
 import { Rejection } from '../../core/faults.ts';
+import { noteRefusal } from '../http-errors.ts';
 import { type Authority, formatPem } from '../trust/authority.ts';
 import { trustErrorHandler } from '../trust/http-faults.ts';
 import { TRUST } from '../trust-faults.ts';
@@ -76,7 +77,7 @@ export const tsaRoutes: FastifyPluginAsyncTypebox<TsaDeps> = async (app, { autho
       } catch (failure) {
         if (!(failure instanceof Rejection)) throw failure;
         // Clients of the protocol read the reason from the reply; those that look at the status first stop there.
-        request.log.info({ code: failure.code }, 'refused');
+        noteRefusal(request, failure.code);
         const refusal = refuseTimestamp(
           FAILURE_OF[failure.code] ?? 'badDataFormat',
           `${failure.code}: ${failure.message}`,

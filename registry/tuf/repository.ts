@@ -133,6 +133,11 @@ export class TufRepository {
     return { root: expiresMs(this.#state.root), targets: expiresMs(this.#topLevel().metadata) };
   }
 
+  /** When the roles that the registry signs itself expire, milliseconds since 1970. */
+  onlineExpiriesMs(): { readonly snapshot: number; readonly timestamp: number } {
+    return { snapshot: this.#state.snapshot.expiresMs, timestamp: this.#state.timestamp.expiresMs };
+  }
+
   /** True if a file with this digest is published, or was since the start: a client may be half-way through. */
   isPublished(sha256: string): boolean {
     return this.#everPublished.has(sha256);

@@ -122,7 +122,7 @@ describe('serve', () => {
         await fetch(`${made.url}${path}`, { method: 'POST', headers, body });
       }
     }
-    await expect.poll(() => serving.said().err).toContain('/nowhere');
+    await expect.poll(() => serving.said().err).toContain('"route":"unknown","status":404');
     for (const secret of [enrolment, token, token.slice(0, 40), token.slice(-40)]) {
       expect(serving.said().err).not.toContain(secret);
     }

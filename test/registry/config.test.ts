@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openYaml } from '../../cli/files.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
-import { DEFAULT_LIMITS, readConfig } from '../../registry/config.ts';
+import { readConfig } from '../../registry/config.ts';
+import { DEFAULT_LIMITS } from '../../registry/config-limits.ts';
 import { STORE } from '../../registry/store-faults.ts';
 import { newP256, RunningRegistry, refusal } from './running-registry.ts';
 
@@ -40,7 +41,34 @@ describe('config.yaml', () => {
       blobSizeBytes: 5,
       diskReserveBytes: 0,
       requestsPerMinute: undefined,
+      costlyPerMinute: undefined,
     });
+  });
+
+  it('says who is a client behind a proxy', () => {
+    const { trustedProxies } = read(
+      `${BASE}limits: {trustedProxies: [192.0.2.7, 10.1.0.0/16, '2001:db8::/64']}\n`,
+    ).limits;
+    const trusted = ['192.0.2.7', '::ffff:192.0.2.7', '10.1.255.1', '2001:db8::5'];
+    expect(trusted.map((address) => trustedProxies.includes(address))).toEqual(trusted.map(() => true));
+    const others = ['192.0.2.8', '10.2.0.1', '2001:db8:0:1::5', '', 'x', undefined];
+    expect(others.map((address) => trustedProxies.includes(address))).toEqual(others.map(() => false));
+  });
+
+  it('serves TLS, and asks for client certificates of all where nothing else is said', () => {
+    const https = BASE.replace('url: http:', 'url: https:');
+    const tls = (more: string) =>
+      read(https.replace('8410}', `8410, tls: {certificate: a, key: b${more}}}`)).listen.tls;
+    expect(tls('')).toEqual({ certificate: 'a', key: 'b' });
+    expect(tls(', clientAuthorities: c')).toMatchObject({ requireClientCertificate: 'always' });
+    const relaxed = ', clientAuthorities: c, requireClientCertificate: except-public-reads';
+    expect(tls(relaxed)).toMatchObject({ requireClientCertificate: 'except-public-reads' });
+    expect(() => tls(', requireClientCertificate: always')).toThrow('clientAuthorities');
+    expect(() => tls(', clientAuthorities: c, requireClientCertificate: never')).toThrow('expected');
+    expect(() => tls(', clientAuthorites: c')).toThrow('unknown member');
+    expect(() => read(BASE.replace('8410}', '8410, tls: {certificate: a, key: b}}'))).toThrow(
+      'https address',
+    );
   });
 
   it.each([
@@ -49,6 +77,13 @@ describe('config.yaml', () => {
     [`${BASE}limits: {blobSizeBytes: 0}\n`, 'whole number'],
     [`${BASE}limits: {diskReserveBytes: -1}\n`, 'whole number'],
     [`${BASE}limits: {requestsPerMinute: 0}\n`, 'whole number'],
+    [`${BASE}limits: {costlyPerMinute: 0}\n`, 'whole number'],
+    [`${BASE}limits: {connections: 0}\n`, 'whole number'],
+    [`${BASE}limits: {trustedProxies: []}\n`, 'at least one'],
+    [`${BASE}limits: {trustedProxies: [proxy.example]}\n`, 'IP address'],
+    [`${BASE}limits: {trustedProxies: [192.0.2.0/33]}\n`, 'IP address'],
+    [`${BASE}limits: {trustedProxies: [0.0.0.0/0]}\n`, 'not of every address'],
+    [`${BASE}metrics: {port: 1}\n`, 'host'],
     [`${BASE}logLevel: loud\n`, 'expected'],
     [`${BASE}issuers: []\n`, 'at least one'],
     [`${BASE}keys: [{name: a, publicKey: '*'}]\n`, 'base64'],
@@ -81,7 +116,8 @@ describe('the server', () => {
       message: expect.any(String),
       remedy: expect.any(String),
     });
-    for (let i = 0; i < 3; i++) expect((await running.send('GET', '/healthz')).status).toBe(200);
+    // What is not there counts too.
+    for (let i = 0; i < 2; i++) expect((await running.send('GET', '/healthz')).status).toBe(200);
     const limited = await running.send('GET', '/healthz');
     expect(refusal(limited)).toEqual({ status: 429, code: 'REGISTRY_REQUEST_RATE' });
     expect(limited.headers.get('retry-after')).toMatch(/^\d+$/);

@@ -72,6 +72,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
     'packageurl-js',
     'pino',
     'pkijs',
+    'prom-client',
     'typebox',
   ],
   release: ['@tufjs/models'],
