@@ -7,6 +7,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
+import { describeApi } from './api/openapi.ts';
 import { caRoutes } from './ca/routes.ts';
 import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
 import type { RegistryConfig } from './config.ts';
@@ -201,6 +202,7 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   logRequests(app, figures?.answered);
   if (required === 'except-public-reads') demandCertificates(app);
   await limitRates(app, limits);
+  describeApi(app, config.url);
   probeRoutes(app, registry);
   await mountServices(app, registry);
   refuseUnknown(app);
