@@ -27,8 +27,10 @@ export const ctRoutes: FastifyPluginAsync<CtDeps> = async (app, { ctLog }) => {
       .send(ctLog.tiles.checkpoint().note),
   );
 
-  app.get<{ Params: { '*': string } }>('/tile/*', async (request, reply) => {
-    const path = `tile/${request.params['*']}`;
+  app.get('/tile/*', async (request, reply) => {
+    // The path as it was sent: decoding would give a tile several addresses.
+    const [raw = ''] = request.raw.url?.split('?', 1) ?? [];
+    const path = raw.slice(`${app.prefix}/`.length);
     const bytes = await readTile(ctLog, path);
     if (bytes === undefined) throw unknown(path);
     return immutable(reply, 'application/octet-stream', bytes);

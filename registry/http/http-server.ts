@@ -79,13 +79,25 @@ export function makeHttpServer(options: HttpOptions): FastifyInstance {
   app.setErrorHandler(handleError);
   app.addHook('onRequest', async (request, reply) => {
     setHeaders(request, reply, options.tls !== undefined);
-    if (request.raw.rawHeaders.length / 2 > HEADERS_COUNT_MAX) {
-      throw STORE.reject('REGISTRY_REQUEST_HEADERS', `expected at most ${HEADERS_COUNT_MAX} headers`);
-    }
+    checkHeaders(request, reply);
   });
   limitTimes(app, limits);
   refuseWhileStopping(app);
   return app;
+}
+
+/** Of these Node takes the first, others the last; a second one is refused, of `Host` as [RFC9112 §3.2] demands. */
+const SINGULAR = ['host', 'authorization', 'content-type'];
+
+function checkHeaders({ raw }: FastifyRequest, reply: FastifyReply): void {
+  const names = raw.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
+  const twice = SINGULAR.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  if (names.length <= HEADERS_COUNT_MAX && twice === undefined) return;
+  // Whoever sends this is not asked further.
+  reply.header('connection', 'close');
+  throw twice === undefined
+    ? STORE.reject('REGISTRY_REQUEST_HEADERS', `expected at most ${HEADERS_COUNT_MAX} headers`)
+    : STORE.reject('REGISTRY_REQUEST_MALFORMED', `expected one header ${twice}, got more`);
 }
 
 /** Fastify would make the same server, but without the limits on connections. */

@@ -458,16 +458,7 @@ const DEVICE: readonly Call[] = [
   reporting('DEVICE_REPORT_SIGNATURE_WRONG', envelope(report({ counter: 2 }), newP256().key)),
   reporting('DEVICE_REPORT_MISMATCH', envelope(report({ counter: 2, product: 'other' }))),
   reporting('INTOTO_STATEMENT_MALFORMED', envelope(utf8('{}'))),
-  reporting(
-    'INSTALL_REPORT_MALFORMED',
-    envelope(
-      utf8(
-        Buffer.from(report({ counter: 2 }))
-          .toString()
-          .replace('"installed"', '"odd"'),
-      ),
-    ),
-  ),
+  reporting('INSTALL_REPORT_MALFORMED', envelope(formatStatement(statement(THING)))),
   reporting('DEVICE_UNKNOWN', envelope(report()), 'dev-7'),
   {
     operation: REPORT,
