@@ -46,6 +46,8 @@ export interface AttestationFacts {
   readonly subjects: readonly Subject[];
   readonly signer: Signer;
   readonly leafIndex: number;
+  /** Which shard of the log holds the entry, counted from 1; absent for the first. */
+  readonly logShard?: number;
   /** RFC 3339. */
   readonly signedAt: string;
   /** When the registry took it, RFC 3339. */
@@ -62,7 +64,7 @@ export interface AttestationFacts {
  * subjects are indexed. @throws REGISTRY_DEPENDENCY_MALFORMED, SLSA_PROVENANCE_MALFORMED, INTOTO_REFERENCE_MALFORMED,
  * SLSA_VSA_MALFORMED, REBUILD_STATEMENT_MALFORMED, INTOTO_SCAI_MALFORMED, INTOTO_STATEMENT_MALFORMED
  */
-export function factsOf(bundle: VerifiedBundle, nowMs: number): AttestationFacts {
+export function factsOf(bundle: VerifiedBundle, nowMs: number, logShard = 1): AttestationFacts {
   const { statement } = bundle;
   const signer: Signer =
     bundle.signer.kind === 'certificate'
@@ -76,6 +78,7 @@ export function factsOf(bundle: VerifiedBundle, nowMs: number): AttestationFacts
     subjects: statement.subjects,
     signer,
     leafIndex: Number(bundle.leafIndex),
+    ...(logShard === 1 ? {} : { logShard }),
     signedAt: new Date(bundle.signedAtMs).toISOString(),
     acceptedAt: new Date(nowMs).toISOString(),
     ...(statement.predicateType === PROVENANCE_TYPE ? { step: stepFacts(bundle) } : {}),
@@ -115,6 +118,14 @@ function stepFacts(bundle: VerifiedBundle): StepFacts {
     materials: digests(inputs.filter(isMaterial)),
     inputs: digests(inputs.filter((input) => !isMaterial(input))),
   };
+}
+
+/** In the order of the log: by shard, then by place in it. */
+export function byLogPlace(
+  a: Pick<AttestationFacts, 'leafIndex' | 'logShard'>,
+  b: Pick<AttestationFacts, 'leafIndex' | 'logShard'>,
+): number {
+  return (a.logShard ?? 1) - (b.logShard ?? 1) || a.leafIndex - b.leafIndex;
 }
 
 /** The rows by which the facts are found again. */

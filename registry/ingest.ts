@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { quote } from '../core/faults.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { BundleVerifier } from '../core/verify/verified.ts';
+import type { BundleVerifier, VerifiedBundle } from '../core/verify/verified.ts';
 import { type AttestationFacts, factsOf, indexRows } from './facts.ts';
 import { parsePackageUrl } from './package-url.ts';
 import { shippedPackages } from './sbom.ts';
@@ -21,11 +21,19 @@ export interface IngestOptions {
   readonly blobs: Blobs;
   /** The verifier in force now; trust material may change while the server runs. */
   readonly verifier: () => BundleVerifier;
-  /** The leaf of this registry's log at an index, or undefined past its end. */
-  readonly leafAt: (index: bigint) => Promise<Uint8Array | undefined>;
+  /** The shard of this registry's log with an origin; undefined for a log of others. */
+  readonly shardOf: (origin: string) => IngestShard | undefined;
   /** True if TUF metadata, published or pending, names a file with this digest. */
   readonly isTarget: (sha256: string) => boolean;
   readonly clock: () => number;
+}
+
+/** One shard of the log. */
+export interface IngestShard {
+  /** Counted from 1. */
+  readonly number: number;
+  /** The leaf at an index, or undefined past its end. */
+  readonly leafAt: (index: bigint) => Promise<Uint8Array | undefined>;
 }
 
 export interface Accepted {
@@ -53,15 +61,7 @@ export class Ingest {
     const known = await database.json<AttestationFacts>('fact', sha256);
     if (known !== undefined) return { sha256, leafIndex: known.leafIndex, isNew: false };
     const bundle = verifier().verify(bytes);
-    const ours = await this.#options.leafAt(bundle.leafIndex);
-    if (ours === undefined || Buffer.compare(ours, bundle.leaf) !== 0) {
-      const got = ours === undefined ? 'an index past its end' : 'another entry';
-      throw STORE.reject(
-        'REGISTRY_LEAF_UNKNOWN',
-        `expected the entry that this log holds at index ${bundle.leafIndex}, got ${got}`,
-      );
-    }
-    const facts = factsOf(bundle, clock());
+    const facts = factsOf(bundle, clock(), await this.#shardWith(bundle));
     const rows: readonly Change[] = [{ table: 'bundle', key: [sha256], value: bytes }, ...indexRows(facts)];
     const { sbomSha256 } = facts;
     if (sbomSha256 === undefined) await database.write(rows);
@@ -72,6 +72,24 @@ export class Ingest {
       );
     }
     return { sha256, leafIndex: facts.leafIndex, isNew: true };
+  }
+
+  /** The number of the shard that holds the bundle's entry, the one that the bundle names. @throws REGISTRY_LEAF_UNKNOWN */
+  async #shardWith({ evidence, leaf, leafIndex }: VerifiedBundle): Promise<number> {
+    const origin = evidence.entries[0]?.origin ?? '';
+    const shard = this.#options.shardOf(origin);
+    const ours = await shard?.leafAt(leafIndex);
+    if (shard !== undefined && ours !== undefined && Buffer.compare(ours, leaf) === 0) return shard.number;
+    const got =
+      shard === undefined
+        ? `one of the log ${quote(origin)}`
+        : ours === undefined
+          ? 'an index past its end'
+          : 'another entry';
+    throw STORE.reject(
+      'REGISTRY_LEAF_UNKNOWN',
+      `expected the entry that this log holds at index ${leafIndex}, got ${got}`,
+    );
   }
 
   /** Rows for an SBOM whose body came before the statement that names it (as a TUF target). */

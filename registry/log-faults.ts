@@ -45,6 +45,11 @@ export const LOG = faultsOf({
     meaning: 'More entries wait than the log takes at once.',
     remedy: 'Send the entry again after a moment.',
   },
+  LOG_SHARD_INACTIVE: {
+    class: 'rejection',
+    meaning: 'This shard of the log takes no entries: another one does.',
+    remedy: 'Fetch the signing configuration again and write to the log that it names.',
+  },
   LOG_SIZE_UNPUBLISHED: {
     class: 'rejection',
     meaning: 'A proof is asked for a tree size that the log has not published.',

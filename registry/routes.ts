@@ -9,7 +9,7 @@ import { utf8Decode } from '../core/encoding/utf8.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RegistryLimits } from './config-limits.ts';
 import type { DeviceRegister } from './devices/device-register.ts';
-import type { AttestationFacts } from './facts.ts';
+import { type AttestationFacts, byLogPlace } from './facts.ts';
 import type { Ingest } from './ingest.ts';
 import type { Blobs } from './store/blobs.ts';
 import type { Database } from './store/database.ts';
@@ -64,7 +64,7 @@ export const attestationRoutes: FastifyPluginAsyncTypebox<ApiDeps> = async (app,
         if (facts === undefined || bytes === undefined) continue;
         found.push({ facts, bundle: utf8Decode(bytes) ?? '' });
       }
-      found.sort((a, b) => a.facts.leafIndex - b.facts.leafIndex);
+      found.sort((a, b) => byLogPlace(a.facts, b.facts));
       return { attestations: found.map(({ facts, bundle }) => ({ sha256: facts.sha256, bundle })) };
     },
   );

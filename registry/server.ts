@@ -22,17 +22,20 @@ import { logRequests } from './http/request-log.ts';
 import { readTlsFiles, type TlsFiles } from './http/tls-files.ts';
 import { Ingest } from './ingest.ts';
 import { Cosigning, type WitnessReport } from './log/cosigning.ts';
-import { openLogKey } from './log/log-key.ts';
+import { openLogKeys } from './log/log-key.ts';
 import { rekorRoutes } from './log/rekor-routes.ts';
 import { SignatureLog } from './log/signature-log.ts';
+import { LOG } from './log-faults.ts';
 import { ReleaseRecords } from './releases.ts';
 import { type ApiDeps, attestationRoutes, blobRoutes, deviceRoutes, traceRoutes } from './routes.ts';
+import { checkAllRead, type LogShard, ServicesInForce } from './services-in-force.ts';
 import { Blobs } from './store/blobs.ts';
 import { Database } from './store/database.ts';
 import { diskFiles } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
 import { Tracer } from './trace.ts';
-import { openTrustServices, serviceNames, type TrustServices } from './trust/services.ts';
+import { shardName, shardOrigin } from './trust/instances.ts';
+import { openTrustServices, serviceNames } from './trust/services.ts';
 import { TrustInForce } from './trust-in-force.ts';
 import { tsaRoutes } from './tsa/routes.ts';
 import { openTufOnlineKeys } from './tuf/online-keys.ts';
@@ -57,11 +60,9 @@ export interface Registry extends ApiDeps {
   readonly tuf: TufRepository;
   readonly observer: ChangeObserver;
   readonly trust: TrustInForce;
-  readonly services: TrustServices;
+  /** What signs now, and all that it was before. */
+  readonly services: ServicesInForce;
   readonly tokens: TokenVerifier;
-  readonly ctLog: CtLog;
-  readonly log: SignatureLog;
-  readonly cosigning: Cosigning;
   /** Finishes what was promised and frees the folder. */
   close(): Promise<void>;
 }
@@ -81,27 +82,20 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   await checkFolder(dataFolder);
   const { tls } = config.listen;
   const tlsFiles = tls === undefined ? undefined : await readTlsFiles(dataFolder, tls);
-  const services = await openTrustServices(dataFolder);
+  const keys = await openTrustServices(dataFolder);
   const tufKeys = await openTufOnlineKeys(join(dataFolder, 'keys'));
-  const logKey = await openLogKey({ folder: dataFolder });
+  const logKeys = await openLogKeys(dataFolder);
   const token = await readToken(join(dataFolder, 'keys', 'enrolment.token'));
   const state = join(dataFolder, 'state');
   const database = await Database.open(join(state, 'db'));
   try {
     const names = serviceNames(config.org);
-    const log = await SignatureLog.open({
-      db: database.sublevel('log'),
-      origin: names.log,
-      key: logKey,
-      clock,
-    });
-    const ctLog = await CtLog.open({
-      db: database.sublevel('ct'),
-      origin: names.ct,
-      signer: services.ct,
-      issuers: services.ca.chain,
-      clock,
-    });
+    const ct: CtLog[] = [];
+    for (const [i, signer] of keys.ct.entries()) {
+      const db = database.sublevel(shardName('ct', i + 1));
+      const issuers = keys.ca.flatMap(({ chain }) => chain);
+      ct.push(await CtLog.open({ db, origin: shardOrigin('ct', names.ct, i + 1), signer, issuers, clock }));
+    }
     const blobs = await Blobs.open(join(state, 'blobs'), { reserveBytes: config.limits.diskReserveBytes });
     const tuf = await TufRepository.open({ folder: join(state, 'tuf'), keys: tufKeys, blobs, clock });
     await tuf.renew();
@@ -109,13 +103,27 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     // What was published just before a crash may not have been recorded.
     for (const role of tuf.roles()) await releases.record(role, tuf.targets(role));
     const trust = await TrustInForce.open(blobs, config.keys, tuf.targets('targets'));
-    const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy });
+    const shards: LogShard[] = [];
+    for (const [i, key] of logKeys.entries()) {
+      const db = database.sublevel(shardName('log', i + 1));
+      const log = await SignatureLog.open({ db, origin: shardOrigin('log', names.log, i + 1), key, clock });
+      shards.push({
+        log,
+        cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy }),
+      });
+    }
+    const held = { ca: keys.ca, tsa: keys.tsa, ct, log: shards };
+    const services = new ServicesInForce(held, () => trust.root, clock);
     const devices = new DeviceRegister({ database, token, clock });
     const ingest = new Ingest({
       database,
       blobs,
       verifier: () => trust.verifier,
-      leafAt: (index) => log.tiles.leafBytes(index),
+      shardOf: (origin) => {
+        const i = shards.findIndex(({ log }) => log.tiles.origin === origin);
+        const tiles = shards[i]?.log.tiles;
+        return tiles && { number: i + 1, leafAt: (index) => tiles.leafBytes(index) };
+      },
       isTarget: (sha256) => tuf.names(sha256),
       clock,
     });
@@ -131,17 +139,16 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       devices,
       tracer: new Tracer(database, devices, releases),
       tuf,
-      observer: observerOf(trust, releases),
+      observer: observerOf(trust, releases, () => checkAllRead(dataFolder, held)),
       trust,
       services,
       tokens: tokenVerifier(config.issuers, clock),
-      ctLog,
-      log,
-      cosigning,
       async close() {
-        await cosigning.close();
-        await log.close();
-        await ctLog.close();
+        for (const { cosigning, log } of shards) {
+          await cosigning.close();
+          await log.close();
+        }
+        for (const ctLog of ct) await ctLog.close();
         await database.close();
       },
     };
@@ -178,11 +185,17 @@ async function readToken(path: string): Promise<string> {
 }
 
 /** Trust material counts, and releases are recorded, once TUF has verified and published them. */
-function observerOf(trust: TrustInForce, releases: ReleaseRecords): ChangeObserver {
+function observerOf(
+  trust: TrustInForce,
+  releases: ReleaseRecords,
+  checkKeys: () => Promise<void>,
+): ChangeObserver {
   return {
     async examine(role, targets) {
-      if (role === 'targets') await trust.check(targets);
-      else await releases.check(role, targets);
+      if (role === 'targets') {
+        await trust.check(targets);
+        if (trust.isOtherRoot(targets)) await checkKeys();
+      } else await releases.check(role, targets);
     },
     async published(role, targets) {
       if (role === 'targets') await trust.adopt(targets);
@@ -207,7 +220,10 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   await mountServices(app, registry);
   refuseUnknown(app);
   keepFresh(app, registry);
-  app.addHook('onReady', async () => registry.cosigning.start((what) => reportWitness(app, what)));
+  app.addHook('onReady', async () => {
+    for (const { cosigning } of registry.services.held.log)
+      cosigning.start((what) => reportWitness(app, what));
+  });
   app.addHook('onClose', () => registry.close());
   return app;
 }
@@ -222,19 +238,56 @@ export async function reloadTls(app: FastifyInstance, { dataFolder, config }: Re
 }
 
 async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {
-  const { services, ctLog, log, cosigning, clock, config, tokens, trust, tuf, blobs, observer } = registry;
-  const ca = { authority: services.ca, ctLog, clock, issuers: config.issuers, tokens };
+  const { services, clock, config, tokens, trust, tuf, blobs, observer } = registry;
+  // Asked anew for each certificate: a publication may change what signs.
+  const ca = {
+    get authority() {
+      return services.ca();
+    },
+    get ctLog() {
+      return services.ctLog();
+    },
+    clock,
+    issuers: config.issuers,
+    tokens,
+  };
   const isListedKey = (spki: Uint8Array) => trust.keys.some((key) => Buffer.compare(key, spki) === 0);
-  const writers = { authorities: [services.ca.chain], isListedKey, clock };
-  await app.register(caRoutes, { prefix: '/ca', ...ca });
-  await app.register(ctRoutes, { prefix: '/ct', ctLog });
-  await app.register(tsaRoutes, { prefix: '/tsa', authority: services.tsa, clock });
-  await app.register(rekorRoutes, { prefix: '/log', log, cosigning, writers });
+  const writers = {
+    get authorities() {
+      return services.caChains();
+    },
+    isListedKey,
+    clock,
+  };
+  await app.register(async (scope) => caRoutes(scope, ca), { prefix: '/ca' });
+  for (const [i, ctLog] of services.held.ct.entries()) {
+    await app.register(ctRoutes, { prefix: `/${shardName('ct', i + 1)}`, ctLog });
+  }
+  await app.register(tsaRoutes, { prefix: '/tsa', authority: () => services.tsa(), clock });
+  for (const [i, shard] of services.held.log.entries()) {
+    const checkActive = () => checkShard(services, shard);
+    await app.register(rekorRoutes, {
+      prefix: `/${shardName('log', i + 1)}`,
+      ...shard,
+      writers,
+      checkActive,
+    });
+  }
   await app.register(tufReadRoutes, { prefix: '/tuf', tuf, blobs, observer });
   await app.register(tufWriteRoutes, { prefix: '/api/v1', tuf, blobs, observer });
   for (const routes of [attestationRoutes, blobRoutes, deviceRoutes, traceRoutes]) {
     await app.register(routes, { prefix: '/api/v1', ...registry });
   }
+}
+
+/** Entries go to the shard in force; the others are read only. @throws LOG_SHARD_INACTIVE, TRUST_KEY_UNPUBLISHED */
+function checkShard(services: ServicesInForce, { log }: LogShard): void {
+  const active = services.log().log;
+  if (log === active) return;
+  throw LOG.reject(
+    'LOG_SHARD_INACTIVE',
+    `expected an entry for the log ${quote(active.tiles.origin)}, got one for ${quote(log.tiles.origin)}`,
+  );
 }
 
 function reportWitness(app: FastifyInstance, what: Parameters<WitnessReport>[0]): void {

@@ -5,7 +5,7 @@
 import { quote } from '../core/faults.ts';
 import { REFERENCE_TYPE } from '../core/intoto/reference.ts';
 import type { DeviceRegister } from './devices/device-register.ts';
-import type { AttestationFacts, Signer, StepFacts } from './facts.ts';
+import { type AttestationFacts, byLogPlace, type Signer, type StepFacts } from './facts.ts';
 import { isPackage, type PackageName, parsePackageUrl } from './package-url.ts';
 import type { ReleaseRecord, ReleaseRecords } from './releases.ts';
 import type { Database } from './store/database.ts';
@@ -210,7 +210,7 @@ export class Tracer {
       const facts = await this.#facts(bundle);
       if (facts !== undefined) found.push(facts);
     }
-    return found.sort((a, b) => a.leafIndex - b.leafIndex);
+    return found.sort(byLogPlace);
   }
 
   #checkCount(count: number): void {

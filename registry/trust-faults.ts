@@ -64,6 +64,19 @@ export const TRUST = faultsOf({
     meaning: 'A certificate of the trust services is not valid at this time, so nothing is issued under it.',
     remedy: 'Check the clock of the server; renew the certificate with the offline root if it has expired.',
   },
+  TRUST_KEY_UNPUBLISHED: {
+    class: 'unavailable',
+    meaning:
+      'The published trusted root names none of the keys of this service for now, so nobody could verify what it signs.',
+    remedy:
+      'Publish trust/trusted_root.json of the data folder with `waybill tuf update`; see docs/rotation.md.',
+  },
+  TRUST_KEY_UNREAD: {
+    class: 'rejection',
+    meaning:
+      'The data folder has keys that were made after the server started, so it cannot sign with them yet.',
+    remedy: 'Restart `waybill serve`, then publish again.',
+  },
   CT_RESOURCE_UNKNOWN: {
     class: 'rejection',
     meaning: 'The certificate transparency log has no such tile or issuer.',

@@ -6,6 +6,7 @@ import { createPublicKey } from 'node:crypto';
 import { parseDocument } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
 import { parseDevicePolicy } from '../core/release/device-policy.ts';
+import { parseTrustedRoot, type TrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
 import { bothVerifiers } from '../peers/both-verifiers.ts';
@@ -15,6 +16,8 @@ import { STORE } from './store-faults.ts';
 import type { NamedTarget } from './tuf/role-document.ts';
 
 interface Trust {
+  readonly root: TrustedRoot;
+  readonly rootSha256: string;
   readonly verifier: BundleVerifier;
   readonly keys: readonly Uint8Array[];
   readonly logPolicy: LogPolicy | undefined;
@@ -43,6 +46,16 @@ export class TrustInForce {
   /** The verifier for bundles that arrive now. */
   get verifier(): BundleVerifier {
     return this.#trust.verifier;
+  }
+
+  /** The trusted root that is published now. */
+  get root(): TrustedRoot {
+    return this.#trust.root;
+  }
+
+  /** True if these targets name another trusted root than is published now. */
+  isOtherRoot(targets: readonly NamedTarget[]): boolean {
+    return targets.find(({ name }) => name === 'trusted_root.json')?.sha256 !== this.#trust.rootSha256;
   }
 
   /** Keys (DER SubjectPublicKeyInfo) that may sign without a certificate now. */
@@ -100,7 +113,8 @@ async function readTrust(
   const policy = targets.find((target) => target.name === 'tlog-policy');
   const logPolicy =
     policy === undefined ? undefined : parseLogPolicy(await blobs.read(policy.sha256), nodeCrypto);
-  return { verifier: bothVerifiers({ trustedRoot, keys }), keys, logPolicy };
+  const verifier = bothVerifiers({ trustedRoot, keys });
+  return { root: parseTrustedRoot(trustedRoot), rootSha256: root.sha256, verifier, keys, logPolicy };
 }
 
 /** A trusted root without one of its parts is valid, and refuses everything from then on. */

@@ -21,7 +21,7 @@ import {
   signTbs,
 } from '../../registry/trust/certificate.ts';
 import * as der from '../../registry/trust/der.ts';
-import { openTrustServices } from '../../registry/trust/services.ts';
+import { openAuthority } from '../../registry/trust/services.ts';
 import type { Asking, LoadResult, LoadTask, Signer } from './clients.ts';
 
 const WAYBILL = join(import.meta.dirname, '../../cli/waybill.js');
@@ -65,7 +65,7 @@ export async function makeRegistry(
 
 /** Signers with a certificate each, as the authority of the folder issues them. */
 export async function makeSigners(folder: string, count: number): Promise<Signer[]> {
-  const { ca } = await openTrustServices(folder);
+  const ca = await openAuthority(folder, 'ca', 1);
   const workflow = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
   const san = {
     oid: OID.subjectAltName,

@@ -35,7 +35,8 @@ export interface CtLogOptions {
 export class CtLog {
   readonly tiles: TileLog;
   private readonly options: CtLogOptions;
-  private readonly logId: Uint8Array;
+  /** SHA-256 of the key, 32 bytes. */
+  readonly logId: Uint8Array;
   private readonly issuers: ReadonlyMap<string, Uint8Array>;
 
   private constructor(tiles: TileLog, options: CtLogOptions) {

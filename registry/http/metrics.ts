@@ -2,15 +2,9 @@
 // Figures of a running registry for Prometheus [Prometheus-exposition-0.0.4]; docs/operating.md says what each is good for.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricsRegistry } from 'prom-client';
-import type { Cosigning } from '../log/cosigning.ts';
 import type { TileLog } from '../log/tile-log.ts';
 import { type ReadinessDeps, unreadiness } from './readiness.ts';
 import type { Answered } from './request-log.ts';
-
-/** What is measured. */
-export interface MeasuredRegistry extends ReadinessDeps {
-  readonly cosigning: Cosigning;
-}
 
 const DURATION_BUCKETS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
 const BATCH_BUCKETS = [1, 4, 16, 64, 256, 1024];
@@ -40,7 +34,7 @@ export class Metrics {
   );
 
   /** `connectionCount` tells how many connections are open. */
-  constructor(measured: MeasuredRegistry, connectionCount: () => Promise<number>) {
+  constructor(measured: ReadinessDeps, connectionCount: () => Promise<number>) {
     // Processor, memory, file descriptors, event loop.
     collectDefaultMetrics({ register: this.#registry });
     this.#gauge('waybill_http_connections', 'Open connections.', [], async (gauge) =>
@@ -49,7 +43,11 @@ export class Metrics {
     this.#gauge('waybill_ready', '1 if /readyz says so.', [], (gauge) =>
       gauge.set(unreadiness(measured).length === 0 ? 1 : 0),
     );
-    this.#measureLogs({ signatures: measured.log.tiles, certificates: measured.ctLog.tiles }, measured.clock);
+    const { ct, log } = measured.services.held;
+    this.#measureLogs(
+      [...ct.map(({ tiles }) => tiles), ...log.map((shard) => shard.log.tiles)],
+      measured.clock,
+    );
     this.#measureWitnesses(measured);
     this.#measureRoles(measured);
   }
@@ -70,7 +68,7 @@ export class Metrics {
     return { type: this.#registry.contentType, text: await this.#registry.metrics() };
   }
 
-  #measureLogs(logs: Readonly<Record<string, TileLog>>, clock: () => number): void {
+  #measureLogs(logs: readonly TileLog[], clock: () => number): void {
     const sizes = this.#histogram('waybill_log_batch_entries', 'Requests in a batch.', BATCH_BUCKETS, [
       'log',
     ]);
@@ -82,7 +80,7 @@ export class Metrics {
     );
     const each = (name: string, help: string, value: (tiles: TileLog) => number): void =>
       this.#gauge(name, help, ['log'], (gauge) => {
-        for (const [log, tiles] of Object.entries(logs)) gauge.set({ log }, value(tiles));
+        for (const tiles of logs) gauge.set({ log: tiles.origin }, value(tiles));
       });
     each('waybill_log_size', 'Entries in the published tree.', (tiles) => Number(tiles.checkpoint().size));
     each('waybill_log_waiting', 'Requests that wait for a batch.', (tiles) => tiles.waitingCount);
@@ -91,7 +89,8 @@ export class Metrics {
       'Since the newest checkpoint was signed; it grows while nothing is logged.',
       (tiles) => (clock() - tiles.checkpointTimeMs) / 1000,
     );
-    for (const [log, tiles] of Object.entries(logs)) {
+    for (const tiles of logs) {
+      const log = tiles.origin;
       tiles.observeBatches((count, durationMs) => {
         sizes.observe({ log }, count);
         durations.observe({ log }, durationMs / 1000);
@@ -99,31 +98,37 @@ export class Metrics {
     }
   }
 
-  #measureWitnesses({ cosigning, clock }: MeasuredRegistry): void {
+  #measureWitnesses({ services, clock }: ReadinessDeps): void {
+    const labels = ['log', 'witness'];
+    const witnesses = () =>
+      services.held.log.flatMap(({ log, cosigning }) =>
+        cosigning
+          .witnesses()
+          .map((witness) => ({ ...witness, labels: { log: log.tiles.origin, witness: witness.name } })),
+      );
     this.#gauge(
       'waybill_witness_cosignature_age_seconds',
       "Since the witness's newest cosignature that was taken; none yet: no figure.",
-      ['witness'],
+      labels,
       (gauge) => {
         gauge.reset();
-        for (const { name, cosignedAtMs } of cosigning.witnesses()) {
-          if (cosignedAtMs !== undefined) gauge.set({ witness: name }, (clock() - cosignedAtMs) / 1000);
+        for (const { labels: of, cosignedAtMs } of witnesses()) {
+          if (cosignedAtMs !== undefined) gauge.set(of, (clock() - cosignedAtMs) / 1000);
         }
       },
     );
     const failures = this.#counter(
       'waybill_witness_failures_total',
       'Rounds in which the witness did not cosign.',
-      ['witness'],
+      labels,
       () => {
         failures.reset();
-        for (const { name, failureCount } of cosigning.witnesses())
-          failures.inc({ witness: name }, failureCount);
+        for (const { labels: of, failureCount } of witnesses()) failures.inc(of, failureCount);
       },
     );
   }
 
-  #measureRoles({ tuf, clock }: MeasuredRegistry): void {
+  #measureRoles({ tuf, clock }: ReadinessDeps): void {
     this.#gauge(
       'waybill_tuf_role_expiry_seconds',
       'Until the role expires; snapshot and timestamp are signed again by the registry, the others by people.',

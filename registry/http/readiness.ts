@@ -4,20 +4,16 @@
 import type { FastifyInstance } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { LEAF_LIFE_MS } from '../ca/certificate-authority.ts';
-import type { CtLog } from '../ct/ct-log.ts';
-import type { SignatureLog } from '../log/signature-log.ts';
+import type { ServicesInForce } from '../services-in-force.ts';
 import type { Database } from '../store/database.ts';
 import { STORE } from '../store-faults.ts';
 import { checkAuthorityTime } from '../trust/authority.ts';
-import type { TrustServices } from '../trust/services.ts';
 import type { TufRepository } from '../tuf/repository.ts';
 
 /** What is looked at. */
 export interface ReadinessDeps {
   readonly database: Database;
-  readonly log: SignatureLog;
-  readonly ctLog: CtLog;
-  readonly services: Pick<TrustServices, 'ca' | 'tsa'>;
+  readonly services: ServicesInForce;
   readonly tuf: TufRepository;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -31,13 +27,14 @@ export interface Unready {
 
 /** Everything that keeps the registry from its work now; nothing if it is ready. */
 export function unreadiness(deps: ReadinessDeps): readonly Unready[] {
+  const { services } = deps;
   const nowMs = deps.clock();
   const checks: readonly (() => void)[] = [
     () => deps.database.checkWritable(),
-    () => deps.log.tiles.checkAccepting(),
-    () => deps.ctLog.tiles.checkAccepting(),
-    () => checkAuthorityTime(deps.services.ca, nowMs, nowMs + LEAF_LIFE_MS),
-    () => checkAuthorityTime(deps.services.tsa, nowMs),
+    () => services.log().log.tiles.checkAccepting(),
+    () => services.ctLog().tiles.checkAccepting(),
+    () => checkAuthorityTime(services.ca(), nowMs, nowMs + LEAF_LIFE_MS),
+    () => checkAuthorityTime(services.tsa(), nowMs),
     ...Object.entries(deps.tuf.onlineExpiriesMs()).map(
       ([role, expiresMs]) =>
         () =>

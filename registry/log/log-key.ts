@@ -2,11 +2,11 @@
 // The key of the signature log: Ed25519, made once by `waybill init` [C2SP-signed-note-v1.0.0 §Ed25519 signatures].
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { join } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { ED25519_NOTE, formatVerifierKey, noteKeyHash, noteKeyId } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { readTrustFile, writeNewFiles } from '../trust/files.ts';
+import { countInstances, keyPath } from '../trust/instances.ts';
 import { nodeHasher } from './hash-tiles.ts';
 
 /** Signs checkpoints. */
@@ -17,22 +17,34 @@ export interface LogSigner {
   sign(text: Uint8Array): Uint8Array;
 }
 
-const keyPath = (folder: string): string => join(folder, 'keys', 'log.pem');
+/** Which key: the first of the data folder unless told otherwise. */
+interface LogKeyPlace {
+  readonly folder: string;
+  readonly instance?: number;
+}
 
 /**
- * Makes the key of a new log in `keys/log.pem` of the data folder, mode 0600; returns the public key, 32 raw bytes.
+ * Makes the key of a new log or shard in `keys/` of the data folder, mode 0600; returns the public key, 32 raw bytes.
  * @throws CA_FILES_EXIST, CA_FILES_UNWRITABLE
  */
-export async function createLogKey(options: { readonly folder: string }): Promise<Uint8Array> {
+export async function createLogKey({ folder, instance }: LogKeyPlace): Promise<Uint8Array> {
   const { privateKey } = generateKeyPairSync('ed25519');
   const text = privateKey.export({ type: 'pkcs8', format: 'pem' });
-  await writeNewFiles([{ path: keyPath(options.folder), text: String(text), secret: true }]);
+  await writeNewFiles([{ path: keyPath(folder, 'log', instance), text: String(text), secret: true }]);
   return rawPublicKey(privateKey);
 }
 
-/** Opens the key of a data folder. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE */
-export async function openLogKey(options: { readonly folder: string }): Promise<LogSigner> {
-  const path = keyPath(options.folder);
+/** Opens the keys of all shards, oldest first. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE */
+export async function openLogKeys(folder: string): Promise<readonly LogSigner[]> {
+  const keys: LogSigner[] = [];
+  const count = await countInstances(folder, 'log');
+  for (let instance = 1; instance <= count; instance++) keys.push(await openLogKey({ folder, instance }));
+  return keys;
+}
+
+/** Opens a key of a data folder. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE */
+export async function openLogKey({ folder, instance }: LogKeyPlace): Promise<LogSigner> {
+  const path = keyPath(folder, 'log', instance);
   const pem = await readTrustFile(path);
   let key: KeyObject | undefined;
   try {

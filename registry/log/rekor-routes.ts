@@ -25,14 +25,17 @@ export interface LogDeps {
   readonly log: SignatureLog;
   readonly cosigning: Cosigning;
   readonly writers: WriterRules;
+  /** Throws when the log takes no entries; a log without shards always takes them. */
+  readonly checkActive?: () => void;
 }
 
 const compress = promisify(gzip);
 const FOREVER = 'public, max-age=31536000, immutable';
 
 /** `POST /api/v2/log/entries`; reads at the prefix and, for Rekor's clients, below `/api/v2`; `GET /api/v2/proof`. */
-export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, cosigning, writers: rules }) => {
-  const writers = new Writers(rules);
+export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
+  const { log, cosigning, checkActive = () => undefined } = deps;
+  const writers = new Writers(deps.writers);
   app.setErrorHandler(answerFault);
   app.removeAllContentTypeParsers();
   // Bytes: our own strict reader follows.
@@ -46,6 +49,7 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, { log, cosig
     if (!(request.body instanceof Uint8Array)) {
       throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');
     }
+    checkActive();
     const logged = await log.add(verifyRequest(request.body, writers));
     // Clients of Rekor v2 accept no other status, for an entry that was there before neither.
     return reply.code(201).header('cache-control', 'no-store').send(formatEntry(logged, log.logId));

@@ -7,7 +7,7 @@ import { isNamed } from '../../core/x509/path.ts';
 import { LOG } from '../log-faults.ts';
 
 export interface WriterRules {
-  /** Chains of authorities, DER, [intermediate, root] or longer; their certificates may write. */
+  /** Chains of authorities, DER, [intermediate, root] or longer; their certificates may write. Read anew when it is another array. */
   readonly authorities: readonly (readonly Uint8Array[])[];
   /** True for the DER SubjectPublicKeyInfo of a key that may write without a certificate. Asked anew each time. */
   readonly isListedKey: (spki: Uint8Array) => boolean;
@@ -43,14 +43,16 @@ const P256_SPKI = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d030107034
 
 export class Writers {
   private readonly rules: WriterRules;
-  private readonly authorities: readonly WritingAuthority[];
+  private read: WriterRules['authorities'];
+  private authorities: readonly WritingAuthority[];
   /** By all bytes of the certificate. */
   private readonly known = new Map<string, KnownWriter>();
 
   /** @throws LOG_AUTHORITY_MALFORMED */
   constructor(rules: WriterRules) {
     this.rules = rules;
-    this.authorities = rules.authorities.map(readAuthority);
+    this.read = rules.authorities;
+    this.authorities = this.read.map(readAuthority);
   }
 
   /**
@@ -60,6 +62,7 @@ export class Writers {
    */
   admit(verifier: Writer['verifier']): Writer {
     if ('publicKey' in verifier) return this.admitKey(verifier.publicKey);
+    this.readAuthorities();
     const { certificate: der } = verifier;
     const bytes = Buffer.from(der.buffer, der.byteOffset, der.length).toString('latin1');
     const known = this.known.get(bytes) ?? this.readWriter(der);
@@ -68,6 +71,15 @@ export class Writers {
     for (const each of known.path) checkValidity(each, nowMs);
     this.remember(bytes, known);
     return { verifier, key: known.key };
+  }
+
+  /** Authorities change when trust material is published; what was known under others is known no more. */
+  private readAuthorities(): void {
+    const { authorities } = this.rules;
+    if (authorities === this.read) return;
+    this.authorities = authorities.map(readAuthority);
+    this.known.clear();
+    this.read = authorities;
   }
 
   private admitKey(spki: Uint8Array): Writer {

@@ -69,7 +69,7 @@ export class Database {
   }
 
   /** The LevelDB database itself, for a log that keeps its own tables in a sublevel. */
-  sublevel(name: 'log' | 'ct') {
+  sublevel(name: 'log' | 'ct' | `log${number}` | `ct${number}`) {
     return this.#level.sublevel<string, Uint8Array>(name, { keyEncoding: 'utf8', valueEncoding: 'view' });
   }
 

@@ -51,7 +51,7 @@ export function joinAuthority(signer: P256Signer, chain: readonly Uint8Array[], 
 }
 
 /** Reads a certificate; nothing about it is verified. @returns undefined for anything that is not one */
-function readCertificate(der: Uint8Array): AuthorityCertificate | undefined {
+export function readCertificate(der: Uint8Array): AuthorityCertificate | undefined {
   try {
     const parsed = asn1.fromBER(der);
     if (parsed.offset !== der.length) return undefined;

@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys and certificates of the trust services: made once by `waybill init`, opened by `waybill serve`.
 
-import { join } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { TRUST } from '../trust-faults.ts';
 import { type Authority, formatPem, joinAuthority, parsePemChain } from './authority.ts';
-import {
-  authorityConstraints,
-  authorityKeyIdentifier,
-  buildName,
-  buildTbs,
-  type CertificateContent,
-  type Extension,
-  extendedKeyUsage,
-  keyIdentifier,
-  keyUsage,
-  OID,
-  randomSerial,
-  signTbs,
-  subjectKeyIdentifier,
-} from './certificate.ts';
 import { type NewFile, readTrustFile, writeNewFiles } from './files.ts';
+import {
+  type CertifiedService,
+  chainPath,
+  countInstances,
+  keyPath,
+  rootKeyPath,
+  type Service,
+} from './instances.ts';
+import { issueOnline, issueRoot } from './new-authority.ts';
 import { type LocalSigner, newSigner, signerFromPem } from './signer.ts';
 
 /** Bare DNS names of the services; they identify, and need not resolve. */
@@ -57,11 +50,6 @@ export interface TrustMaterial {
   readonly ctSpki: Uint8Array;
 }
 
-const YEAR_MS = 365.25 * 86_400_000;
-const ROOT_LIFE_MS = 20 * YEAR_MS;
-/** Evidence is kept for ten years; what a certificate signed is checked at its time, not today. */
-const ONLINE_LIFE_MS = 10 * YEAR_MS;
-
 /**
  * Makes all keys and certificates of certificate authority, transparency log and timestamp authority. The root keys go to
  * `offlineFolder`, which the server never reads.
@@ -77,93 +65,77 @@ export async function createTrustServices(options: {
   const { folder, offlineFolder, org } = options;
   const names = serviceNames(org);
   const startMs = Math.floor(options.now / 1000) * 1000;
-  const ca = await createAuthority({ org, name: names.ca, startMs, role: 'intermediate' });
-  const tsa = await createAuthority({ org, name: names.tsa, startMs, role: 'timestamps' });
+  const ca = await createAuthority('ca', org, names.ca, startMs);
+  const tsa = await createAuthority('tsa', org, names.tsa, startMs);
   const ct = newSigner();
   const files: NewFile[] = [
-    { path: join(offlineFolder, 'ca-root.pem'), text: ca.rootPem, secret: true },
-    { path: join(offlineFolder, 'tsa-root.pem'), text: tsa.rootPem, secret: true },
-    { path: join(folder, 'keys', 'ca-intermediate.pem'), text: ca.pem, secret: true },
-    { path: join(folder, 'keys', 'tsa.pem'), text: tsa.pem, secret: true },
-    { path: join(folder, 'keys', 'ct.pem'), text: ct.pem, secret: true },
-    { path: join(folder, 'trust', 'ca-chain.pem'), text: ca.chain.map(formatPem).join(''), secret: false },
-    { path: join(folder, 'trust', 'tsa-chain.pem'), text: tsa.chain.map(formatPem).join(''), secret: false },
+    { path: rootKeyPath(offlineFolder, 'ca'), text: ca.rootPem, secret: true },
+    { path: rootKeyPath(offlineFolder, 'tsa'), text: tsa.rootPem, secret: true },
+    { path: keyPath(folder, 'ca'), text: ca.pem, secret: true },
+    { path: keyPath(folder, 'tsa'), text: tsa.pem, secret: true },
+    { path: keyPath(folder, 'ct'), text: ct.pem, secret: true },
+    { path: chainPath(folder, 'ca'), text: ca.chain.map(formatPem).join(''), secret: false },
+    { path: chainPath(folder, 'tsa'), text: tsa.chain.map(formatPem).join(''), secret: false },
   ];
   await writeNewFiles(files);
   return { org, names, startMs, caChain: ca.chain, tsaChain: tsa.chain, ctSpki: ct.signer.spki };
 }
 
 /** A root and, below it, the one certificate that works online. */
-async function createAuthority(of: {
-  readonly org: string;
-  readonly name: string;
-  readonly startMs: number;
-  readonly role: 'intermediate' | 'timestamps';
-}): Promise<{ readonly chain: readonly Uint8Array[]; readonly rootPem: string; readonly pem: string }> {
-  const root = newSigner();
-  const own = newSigner();
-  const rootName = buildName(of.org, `${of.name} root`);
-  const rootIdentifier = authorityKeyIdentifier(keyIdentifier(root.signer.spki));
-  const issue = (
-    content: Omit<CertificateContent, 'issuer' | 'serial' | 'notBeforeMs'>,
-  ): Promise<Uint8Array> =>
-    signTbs(
-      buildTbs({ ...content, issuer: rootName, serial: randomSerial(), notBeforeMs: of.startMs }),
-      root.signer,
-    );
-  const profile: readonly Extension[] =
-    of.role === 'intermediate'
-      ? [keyUsage('certificates'), extendedKeyUsage(OID.codeSigning), authorityConstraints(0)]
-      : // [RFC3161 §2.3]: the purpose is critical and the only one.
-        [keyUsage('digitalSignature'), extendedKeyUsage(OID.timeStamping, true)];
-  const rootDer = await issue({
-    subject: rootName,
-    spki: root.signer.spki,
-    notAfterMs: of.startMs + ROOT_LIFE_MS,
-    extensions: [
-      keyUsage('certificates'),
-      authorityConstraints(of.role === 'intermediate' ? 1 : 0),
-      subjectKeyIdentifier(root.signer.spki),
-    ],
-  });
-  const ownDer = await issue({
-    subject: buildName(of.org, of.name),
-    spki: own.signer.spki,
-    notAfterMs: of.startMs + ONLINE_LIFE_MS,
-    extensions: [...profile, subjectKeyIdentifier(own.signer.spki), rootIdentifier],
-  });
-  return { chain: [ownDer, rootDer], rootPem: root.pem, pem: own.pem };
+async function createAuthority(service: CertifiedService, org: string, name: string, startMs: number) {
+  const root = await issueRoot({ service, org, name, startMs });
+  const own = await issueOnline({ service, org, name, startMs, root });
+  return { chain: [own.der, root.der], rootPem: root.pem, pem: own.pem };
 }
 
-/** What the server's trust services sign with. */
+/** What the server's trust services can sign with, each service's instances oldest first. */
 export interface TrustServices {
-  readonly ca: Authority;
-  readonly tsa: Authority;
-  readonly ct: LocalSigner;
+  readonly ca: readonly Authority[];
+  readonly tsa: readonly Authority[];
+  readonly ct: readonly LocalSigner[];
 }
 
 /**
- * Opens the online keys and chains of a data folder. Reads nothing outside it.
+ * Opens the online keys and chains of a data folder, those of all instances. Reads nothing outside it.
  * @throws CA_FILES_UNREADABLE, CA_KEY_MISMATCH
  */
 export async function openTrustServices(folder: string): Promise<TrustServices> {
-  const key = async (name: string): Promise<LocalSigner> => {
-    const path = join(folder, 'keys', name);
-    const signer = signerFromPem(await readTrustFile(path));
-    if (signer === undefined) {
-      throw TRUST.reject('CA_FILES_UNREADABLE', `expected a P-256 private key in ${quote(path)}`, {
-        at: path,
-      });
-    }
-    return signer;
-  };
-  const authority = async (keyName: string, chainName: string): Promise<Authority> => {
-    const path = join(folder, 'trust', chainName);
-    return joinAuthority(await key(keyName), parsePemChain(await readTrustFile(path)), path);
-  };
   return {
-    ca: await authority('ca-intermediate.pem', 'ca-chain.pem'),
-    tsa: await authority('tsa.pem', 'tsa-chain.pem'),
-    ct: await key('ct.pem'),
+    ca: await openEach(folder, 'ca', (instance) => openAuthority(folder, 'ca', instance)),
+    tsa: await openEach(folder, 'tsa', (instance) => openAuthority(folder, 'tsa', instance)),
+    ct: await openEach(folder, 'ct', (instance) => openKey(keyPath(folder, 'ct', instance))),
   };
+}
+
+async function openEach<T>(
+  folder: string,
+  service: Service,
+  open: (instance: number) => Promise<T>,
+): Promise<readonly T[]> {
+  const opened: T[] = [];
+  const count = await countInstances(folder, service);
+  for (let instance = 1; instance <= count; instance++) opened.push(await open(instance));
+  return opened;
+}
+
+/** Opens one instance of an authority. @throws CA_FILES_UNREADABLE, CA_KEY_MISMATCH */
+export async function openAuthority(
+  folder: string,
+  service: CertifiedService,
+  instance: number,
+): Promise<Authority> {
+  const path = chainPath(folder, service, instance);
+  const signer = await openKey(keyPath(folder, service, instance));
+  return joinAuthority(signer, parsePemChain(await readTrustFile(path)), path);
+}
+
+/** Opens a P-256 key. @throws CA_FILES_UNREADABLE */
+export async function openKey(path: string): Promise<LocalSigner> {
+  const signer = signerFromPem(await readTrustFile(path));
+  if (signer === undefined) {
+    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a P-256 private key in ${quote(path)}`, {
+      at: path,
+    });
+  }
+  return signer;
 }

@@ -16,7 +16,8 @@ import { parseTimestampQuery, readJsonRequest } from './timestamp-request.ts';
 
 /** What the routes need. */
 export interface TsaDeps {
-  readonly authority: Authority;
+  /** The authority that signs now. @throws TRUST_KEY_UNPUBLISHED */
+  readonly authority: () => Authority;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
 }
@@ -67,12 +68,12 @@ export const tsaRoutes: FastifyPluginAsyncTypebox<TsaDeps> = async (app, { autho
       // Without a body there is no content type by which it would have been validated.
       if (body === undefined) throw TRUST.reject('TSA_REQUEST_MALFORMED', 'expected a body, got none');
       if (!Buffer.isBuffer(body)) {
-        const made = await makeTimestamp(authority, readJsonRequest(body as never), clock());
+        const made = await makeTimestamp(authority(), readJsonRequest(body as never), clock());
         // 201 as the original does; its clients accept 200 too.
         return reply.code(201).type(REPLY).send(Buffer.from(made));
       }
       try {
-        const made = await makeTimestamp(authority, parseTimestampQuery(body), clock());
+        const made = await makeTimestamp(authority(), parseTimestampQuery(body), clock());
         return reply.code(200).type(REPLY).send(Buffer.from(made));
       } catch (failure) {
         if (!(failure instanceof Rejection)) throw failure;
@@ -88,6 +89,6 @@ export const tsaRoutes: FastifyPluginAsyncTypebox<TsaDeps> = async (app, { autho
   );
 
   app.get('/api/v1/timestamp/certchain', async (_request, reply) =>
-    reply.type('application/pem-certificate-chain').send(authority.chain.map(formatPem).join('')),
+    reply.type('application/pem-certificate-chain').send(authority().chain.map(formatPem).join('')),
   );
 };

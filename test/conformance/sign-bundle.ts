@@ -2,7 +2,7 @@
 // Signs an artifact or a statement as sigstore-conformance asks, with attest/'s own parts: a certificate for the token, one entry of Rekor v2
 // over what was signed, one timestamp; put together as a bundle of version 0.3.
 
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { certificateSigner } from '../../attest/certificate-signer.ts';
 import { askService, readAnswer } from '../../attest/service.ts';
 import { parseSigningServices } from '../../attest/signing-config.ts';
@@ -28,7 +28,11 @@ export async function signBundle(
 ): Promise<Uint8Array> {
   const { authorityUrl, logUrl, timestampUrl } = parseSigningServices(signingConfig, Date.now());
   const signed = inToto ? preAuthEncoding(PAYLOAD_TYPE, input) : input;
-  const { signature, key } = await certificateSigner(authorityUrl, token).sign(Buffer.from(signed));
+  const { signature, key } = await certificateSigner(
+    authorityUrl,
+    token,
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+  ).sign(Buffer.from(signed));
   if (key.$case !== 'x509Certificate') throw new TypeError('expected a certificate');
   const rawBytes = key.certificate.replace(/-----[A-Z ]+-----|\s/g, '');
   const digest = sha256(signed).toString('base64');

@@ -15,7 +15,7 @@ test('a published policy is followed at once, over a restart too; one that canno
 }, async () => {
   const registry = await RunningRegistry.start();
   onTestFinished(() => registry.close());
-  const { verifierKey } = registry.registry.log;
+  const { verifierKey } = registry.registry.services.log().log;
   const made = await witnessFolder([verifierKey]);
   const { url } = await runWitness(made);
   const publish = async (text: string) => {

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { joinAuthority } from '../../../registry/trust/authority.ts';
 import * as der from '../../../registry/trust/der.ts';
 import { createTrustServices, openTrustServices, serviceNames } from '../../../registry/trust/services.ts';
-import { signerFromPem } from '../../../registry/trust/signer.ts';
+import { type P256Signer, signerFromPem } from '../../../registry/trust/signer.ts';
 import { buildTrustedRoot } from '../../../registry/trust/trusted-root.ts';
 
 let home: string;
@@ -97,8 +97,8 @@ describe('what serve opens', () => {
     const { caChain, ctSpki } = await create();
     await rm(join(home, 'offline'), { recursive: true });
     const services = await openTrustServices(join(home, 'data'));
-    expect(services.ca.chain).toEqual(caChain);
-    expect(services.ct.spki).toEqual(ctSpki);
+    expect(services.ca[0]?.chain).toEqual(caChain);
+    expect(services.ct[0]?.spki).toEqual(ctSpki);
   });
 
   test('refuses missing files, files that hold something else, and keys of another chain', async () => {
@@ -134,7 +134,7 @@ describe('what serve opens', () => {
     // 2.5.29.14 becomes 2.5.29.127: the identifier is there no more.
     const at = own.indexOf(Buffer.from('0603551d0e', 'hex'));
     own.writeUInt8(0x7f, at + 4);
-    expect(() => joinAuthority(services.ca.signer, [new Uint8Array(own)], 'x')).toThrow(
+    expect(() => joinAuthority(services.ca[0]?.signer as P256Signer, [new Uint8Array(own)], 'x')).toThrow(
       expect.objectContaining({ code: 'CA_FILES_UNREADABLE' }),
     );
   });

@@ -14,12 +14,13 @@ import { caRoutes } from '../../../registry/ca/routes.ts';
 import { tokenVerifier } from '../../../registry/ca/token.ts';
 import { CtLog } from '../../../registry/ct/ct-log.ts';
 import { ctRoutes } from '../../../registry/ct/routes.ts';
+import type { Authority } from '../../../registry/trust/authority.ts';
 import {
   createTrustServices,
   openTrustServices,
   type TrustMaterial,
-  type TrustServices,
 } from '../../../registry/trust/services.ts';
+import type { LocalSigner } from '../../../registry/trust/signer.ts';
 import { TRUST } from '../../../registry/trust-faults.ts';
 import { tsaRoutes } from '../../../registry/tsa/routes.ts';
 import { LoopbackIssuer } from './loopback-issuer.ts';
@@ -28,7 +29,7 @@ export interface TrustServer {
   readonly url: string;
   readonly issuer: LoopbackIssuer;
   readonly material: TrustMaterial;
-  readonly services: TrustServices;
+  readonly services: { readonly ca: Authority; readonly tsa: Authority; readonly ct: LocalSigner };
   readonly ctLog: CtLog;
   /** Lines that the server logged. */
   readonly logged: string[];
@@ -74,7 +75,9 @@ export async function startTrustServer(
   });
   // The server works without the offline keys.
   await rm(join(home, 'offline'), { recursive: true });
-  const services = await openTrustServices(folder);
+  const held = await openTrustServices(folder);
+  const [ca, tsa, ct] = [held.ca[0], held.tsa[0], held.ct[0]] as [Authority, Authority, LocalSigner];
+  const services = { ca, tsa, ct };
   const issuer = await LoopbackIssuer.start();
   const issuers = issuersOf(entriesOf(issuer.url));
   const time = { skewMs: 0 };
@@ -100,7 +103,7 @@ export async function startTrustServer(
     tokens: tokenVerifier(issuers, clock),
   });
   await app.register(ctRoutes, { prefix: '/ct', ctLog });
-  await app.register(tsaRoutes, { prefix: '/tsa', authority: services.tsa, clock });
+  await app.register(tsaRoutes, { prefix: '/tsa', authority: () => services.tsa, clock });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {
     url,

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Instances of the services [docs/spec/trust-services.md §Rotation]: each rotation adds one, numbered from 1, with files and, for a
+// log, a name of its own. The first has the bare names, so a data folder without rotations looks as if there were none.
+
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { quote } from '../../core/faults.ts';
+import { TRUST } from '../trust-faults.ts';
+
+/** A service whose key can be rotated. */
+export type Service = 'ca' | 'ct' | 'log' | 'tsa';
+/** A service whose key has a certificate. */
+export type CertifiedService = 'ca' | 'tsa';
+/** A service that is a log: each of its instances is a shard. */
+export type LogService = 'ct' | 'log';
+
+const KEY_NAME: Readonly<Record<Service, string>> = {
+  ca: 'ca-intermediate',
+  ct: 'ct',
+  log: 'log',
+  tsa: 'tsa',
+};
+
+/** `name` for the first instance, `name-2` for the second. */
+const numbered = (name: string, instance: number): string => (instance === 1 ? name : `${name}-${instance}`);
+
+/** Where the private key of an instance lies in a data folder. */
+export function keyPath(folder: string, service: Service, instance = 1): string {
+  return join(folder, 'keys', `${numbered(KEY_NAME[service], instance)}.pem`);
+}
+
+/** Where the certificates of an instance lie, its own first. */
+export function chainPath(folder: string, service: CertifiedService, instance = 1): string {
+  return join(folder, 'trust', `${numbered(`${service}-chain`, instance)}.pem`);
+}
+
+/** Where the offline key of a root lies; roots are numbered with the instance that brought them. */
+export function rootKeyPath(offlineFolder: string, service: CertifiedService, instance = 1): string {
+  return join(offlineFolder, `${numbered(`${service}-root`, instance)}.pem`);
+}
+
+/** `log`, `log2`, `log3`: the first label of a shard's origin, the prefix of its address, and its place in the database. */
+export function shardName<S extends LogService>(service: S, instance: number): S | `${S}${number}` {
+  return instance === 1 ? service : `${service}${instance}`;
+}
+
+/** The origin of a shard, given that of the first: `log2.acme.com` after `log.acme.com`. */
+export function shardOrigin(service: LogService, firstOrigin: string, instance: number): string {
+  return `${shardName(service, instance)}${firstOrigin.slice(service.length)}`;
+}
+
+/** The name of an authority in its certificates: `ca.acme.com`, then `ca.acme.com 2`. */
+export function authorityName(name: string, instance: number): string {
+  return instance === 1 ? name : `${name} ${instance}`;
+}
+
+/**
+ * How many instances of a service a data folder has keys for; numbers have no gaps.
+ * @throws CA_FILES_UNREADABLE if there is none
+ */
+export async function countInstances(folder: string, service: Service): Promise<number> {
+  let count = 0;
+  while (await isThere(keyPath(folder, service, count + 1))) count++;
+  if (count === 0) {
+    const path = keyPath(folder, service);
+    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, found none`, {
+      at: path,
+    });
+  }
+  return count;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT') return false;
+      throw TRUST.reject(
+        'CA_FILES_UNREADABLE',
+        `expected a readable file ${quote(path)}, got ${cause.code}`,
+        {
+          cause,
+        },
+      );
+    },
+  );
+}
