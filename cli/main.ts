@@ -16,6 +16,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   sbom: async () => (await import('./sbom.ts')).sbomVerb,
   init: async () => (await import('./init.ts')).initVerb,
   serve: async () => (await import('./serve.ts')).serveVerb,
+  rotate: async () => (await import('./rotate.ts')).rotateVerb,
   witness: async () => (await import('./witness.ts')).witnessVerb,
   attest: async () => (await import('./attest.ts')).attestVerb,
   rebuild: async () => (await import('./rebuild.ts')).rebuildVerb,

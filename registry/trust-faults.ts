@@ -77,6 +77,26 @@ export const TRUST = faultsOf({
       'The data folder has keys that were made after the server started, so it cannot sign with them yet.',
     remedy: 'Restart `waybill serve`, then publish again.',
   },
+  TRUST_ROOT_BEHIND: {
+    class: 'rejection',
+    meaning:
+      'trust/trusted_root.json of the data folder lacks an instance that is published; publishing it would forget that one.',
+    remedy: 'Replace it with the published trusted_root.json, then run the command again.',
+    usage: true,
+  },
+  TRUST_RETIRE_EARLY: {
+    class: 'rejection',
+    meaning: 'Older instances of a service cannot be retired: there is none, or the newest is not published.',
+    remedy:
+      'Rotate the key and publish the new trusted root first; the servers must sign with the new key before the old one ends.',
+    usage: true,
+  },
+  TRUST_ROOT_KEY_WRONG: {
+    class: 'rejection',
+    meaning: 'The offline key given is not the one of the root that issued the current certificate.',
+    remedy: 'Give the key of that root, or begin with a new root.',
+    usage: true,
+  },
   CT_RESOURCE_UNKNOWN: {
     class: 'rejection',
     meaning: 'The certificate transparency log has no such tile or issuer.',

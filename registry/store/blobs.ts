@@ -29,6 +29,11 @@ export interface DiskSpace {
 /** Space is looked at again after so many bytes: uploads that arrive at once share it. */
 const SPACE_CHECK_BYTES = 16 * 1024 * 1024;
 
+/** Where the store in a folder keeps a body. */
+export function blobPath(folder: string, sha256: string): string {
+  return join(folder, 'sha256', sha256.slice(0, 2), sha256);
+}
+
 export class Blobs {
   readonly #folder: string;
   readonly #space: DiskSpace;
@@ -55,7 +60,7 @@ export class Blobs {
   }
 
   #path(sha256: string): string {
-    return join(this.#folder, 'sha256', sha256.slice(0, 2), sha256);
+    return blobPath(this.#folder, sha256);
   }
 
   /** The size of a kept blob, or undefined. @throws REGISTRY_STORE_FAILED */

@@ -11,6 +11,7 @@ import type { P256Signer } from './signer.ts';
 export interface AuthorityCertificate {
   /** DER Name. */
   readonly subject: Uint8Array;
+  readonly commonName: string;
   readonly issuer: Uint8Array;
   /** Content octets of the serial number. */
   readonly serial: Uint8Array;
@@ -56,9 +57,11 @@ export function readCertificate(der: Uint8Array): AuthorityCertificate | undefin
     const parsed = asn1.fromBER(der);
     if (parsed.offset !== der.length) return undefined;
     const certificate = new Certificate({ schema: parsed.result });
+    const name = certificate.subject.typesAndValues.find(({ type }) => String(type) === OID.commonName);
     const identifier = certificate.extensions?.find(({ extnID }) => extnID === OID.subjectKeyIdentifier);
     return {
       subject: new Uint8Array(certificate.subject.toSchema().toBER()),
+      commonName: String(name?.value.valueBlock.value ?? ''),
       issuer: new Uint8Array(certificate.issuer.toSchema().toBER()),
       serial: certificate.serialNumber.valueBlock.valueHexView.slice(),
       spki: new Uint8Array(certificate.subjectPublicKeyInfo.toSchema().toBER()),

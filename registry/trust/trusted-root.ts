@@ -49,26 +49,33 @@ export function buildTrustedRoot(material: TrustMaterial, logs: readonly Trusted
   const { names, startMs } = material;
   return jsonLine({
     mediaType: 'application/vnd.dev.sigstore.trustedroot+json;version=0.1',
-    tlogs: logs.map((log) =>
-      instance(log.origin, log.startMs, {
-        spki: concat(ED25519_SPKI_PREFIX, log.publicKey),
-        keyDetails: 'PKIX_ED25519',
-        keyId: logId(log.origin, log.publicKey),
-      }),
-    ),
-    certificateAuthorities: [authority(material.org, names.ca, material.caChain, startMs)],
-    ctlogs: [
-      instance(names.ct, startMs, {
-        spki: material.ctSpki,
-        keyDetails: 'PKIX_ECDSA_P256_SHA_256',
-        keyId: sha256(material.ctSpki),
-      }),
-    ],
-    timestampAuthorities: [authority(material.org, names.tsa, material.tsaChain, startMs)],
+    tlogs: logs.map(signatureLogEntry),
+    certificateAuthorities: [authorityEntry({ ...material, name: names.ca, chain: material.caChain })],
+    ctlogs: [certificateLogEntry({ origin: names.ct, spki: material.ctSpki, startMs })],
+    timestampAuthorities: [authorityEntry({ ...material, name: names.tsa, chain: material.tsaChain })],
   });
 }
 
-function instance(
+/** The element of `tlogs` for a signature log. */
+export function signatureLogEntry({ origin, publicKey, startMs }: TrustedLog): Json {
+  return logEntry(origin, startMs, {
+    spki: concat(ED25519_SPKI_PREFIX, publicKey),
+    keyDetails: 'PKIX_ED25519',
+    keyId: logId(origin, publicKey),
+  });
+}
+
+/** The element of `ctlogs` for a certificate transparency log. */
+export function certificateLogEntry(of: {
+  readonly origin: string;
+  readonly spki: Uint8Array;
+  readonly startMs: number;
+}): Json {
+  const { origin, spki, startMs } = of;
+  return logEntry(origin, startMs, { spki, keyDetails: 'PKIX_ECDSA_P256_SHA_256', keyId: sha256(spki) });
+}
+
+function logEntry(
   name: string,
   startMs: number,
   key: { readonly spki: Uint8Array; readonly keyDetails: string; readonly keyId: Uint8Array },
@@ -86,9 +93,20 @@ function instance(
   };
 }
 
-function authority(org: string, name: string, chain: readonly Uint8Array[], startMs: number): Json {
+/** The element of `certificateAuthorities` or `timestampAuthorities` for an authority. */
+export function authorityEntry(of: {
+  readonly org: string;
+  /** Bare DNS name of the service. */
+  readonly name: string;
+  /** Common name of the root, `<name> root` unless it is a later one. */
+  readonly rootName?: string;
+  /** DER, the root last. */
+  readonly chain: readonly Uint8Array[];
+  readonly startMs: number;
+}): Json {
+  const { org, name, rootName = `${name} root`, chain, startMs } = of;
   return {
-    subject: { organization: org, commonName: `${name} root` },
+    subject: { organization: org, commonName: rootName },
     uri: `https://${name}`,
     certChain: { certificates: chain.map((der) => ({ rawBytes: base64Encode(der) })) },
     validFor: { start: instant(startMs) },
@@ -123,5 +141,7 @@ export function buildSigningConfig(options: {
   });
 }
 
-const instant = (ms: number): string => new Date(ms).toISOString().replace('.000Z', 'Z');
-const jsonLine = (value: Json): Uint8Array => utf8(`${formatCanonicalJson(value)}\n`);
+/** An instant as protobuf JSON writes it. */
+export const instant = (ms: number): string => new Date(ms).toISOString().replace('.000Z', 'Z');
+/** One line of canonical JSON that ends in a newline. */
+export const jsonLine = (value: Json): Uint8Array => utf8(`${formatCanonicalJson(value)}\n`);

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill rotate`: the next key of one of the services, and later the end of the older ones. Publishing is `waybill tuf update`.
+
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { parseInstantMs } from '../core/encoding/document.ts';
+import { quote } from '../core/faults.ts';
+import type { LogPolicy } from '../core/tlog/log-policy.ts';
+import { parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { nodeCrypto } from '../peers/node-crypto.ts';
+import type { RegistryConfig } from '../registry/config.ts';
+import { type Rotated, type RotationOf, retire, rotate, type TrustFile } from '../registry/rotation.ts';
+import type { CertifiedService, Service } from '../registry/trust/instances.ts';
+import type { P256Signer } from '../registry/trust/signer.ts';
+import { signerFromPem } from '../registry/trust/signer.ts';
+import { CLI } from './faults.ts';
+import { readInput } from './files.ts';
+import { readConfigFile } from './serve.ts';
+import { printJson, printLine } from './terminal.ts';
+
+/** What can be rotated: a service's online key, or the root above it with it. */
+const KEYS = ['ca', 'ca-root', 'ct', 'log', 'tsa', 'tsa-root'] as const;
+type Key = (typeof KEYS)[number];
+
+interface Options {
+  readonly offline?: string;
+  readonly stolenSince?: string;
+  readonly retire?: true;
+  readonly json?: true;
+}
+
+const TITLE: Readonly<Record<Service, string>> = {
+  ca: 'certificate authority',
+  ct: 'certificate transparency log',
+  log: 'signature log',
+  tsa: 'timestamp authority',
+};
+
+const FLAG: Readonly<Record<TrustFile, string>> = {
+  'trusted_root.json': '--trusted-root',
+  'signing_config.v0.2.json': '--signing-config',
+  'tlog-policy': '--log-policy',
+};
+
+/** Adds `waybill rotate`. */
+export function rotateVerb(program: Command): void {
+  program
+    .command('rotate')
+    .summary('replace a key of the trust services')
+    .description(
+      'Makes the next key of a trust service beside the ones that are there, and the trust material that names it. ' +
+        'Nothing changes for anybody until that is published with `waybill tuf update`; until then the server goes on ' +
+        'signing with the key before. What was signed with older keys stays valid. Run it again with --retire when the ' +
+        'new key is in use: then older keys end. Prints what to do next.',
+    )
+    .argument('<folder>', 'data folder that `waybill init` made')
+    .argument('<key>', `which key: ${KEYS.join(', ')}; with -root the offline root as well`)
+    .option(
+      '--offline <path>',
+      'for ca and tsa the offline root key, or the folder it is in; for ca-root and tsa-root the folder for the new one',
+    )
+    .addOption(
+      new Option('--stolen-since <time>', 'end all older keys at this time (RFC 3339, UTC), in the past'),
+    )
+    .option('--retire', 'make no key: end all but the newest, ten minutes from now')
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  waybill rotate registry tsa --offline /media/usb/waybill\n' +
+        '  waybill rotate registry log\n' +
+        '  waybill rotate registry tsa --retire\n' +
+        '  waybill rotate registry ca --offline /media/usb/waybill --stolen-since 2026-01-31T12:00:00Z',
+    )
+    .action(async (folder: string, key: string, options: Options) => {
+      const of = checkUsage(key, options);
+      const config = await readConfigFile(folder);
+      const registry = { dataFolder: folder, org: config.org, url: config.url, nowMs: Date.now() };
+      if (options.retire === true) {
+        const ended = new Date(await retire(registry, of.service)).toISOString();
+        return printRetired({ service: of.service, ended, folder, url: config.url }, options);
+      }
+      const stolenSinceMs = stolenSince(options.stolenSince, registry.nowMs);
+      const rotated = await rotate(registry, await rotationOf(of, options.offline), stolenSinceMs);
+      const policy = parseLogPolicy(await readInput(join(folder, 'trust', 'tlog-policy')), nodeCrypto);
+      printRotated({ rotated, folder, config, policy, stolenSinceMs }, options);
+    });
+}
+
+interface Asked {
+  readonly service: Service;
+  readonly withRoot: boolean;
+}
+
+/** @throws CLI_USAGE */
+function checkUsage(key: string, { offline, stolenSince: stolen, retire: ends }: Options): Asked {
+  if (!(KEYS as readonly string[]).includes(key)) {
+    throw CLI.reject('CLI_USAGE', `expected one of ${KEYS.join(', ')}, got ${quote(key)}`);
+  }
+  const withRoot = key.endsWith('-root');
+  const service = key.replace(/-root$/, '') as Exclude<Key, `${string}-root`>;
+  if (ends === true && (offline !== undefined || stolen !== undefined)) {
+    throw CLI.reject('CLI_USAGE', 'expected --retire alone, got it with --offline or --stolen-since');
+  }
+  const needsOffline = (service === 'ca' || service === 'tsa') && ends !== true;
+  if (needsOffline === (offline === undefined)) {
+    const expected = needsOffline ? 'with its offline root key or folder' : 'without offline keys';
+    throw CLI.reject('CLI_USAGE', `expected ${quote(key)} ${expected} (--offline)`);
+  }
+  return { service, withRoot };
+}
+
+/** @throws CLI_USAGE */
+function stolenSince(text: string | undefined, nowMs: number): number | undefined {
+  if (text === undefined) return undefined;
+  const ms = parseInstantMs(text);
+  if (ms === undefined || ms > nowMs) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --stolen-since to be a time in the past such as 2026-01-31T12:00:00Z, got ${quote(text)}`,
+    );
+  }
+  return ms;
+}
+
+async function rotationOf({ service, withRoot }: Asked, offline = ''): Promise<RotationOf> {
+  if (service === 'ct' || service === 'log') return { service };
+  if (withRoot) return { service, newRootFolder: offline };
+  return { service, rootKey: await openRootKey(offline, service) };
+}
+
+/** The root key in a file, or in the offline folder the newest of that service. @throws CLI_FILE_UNREADABLE, CLI_USAGE */
+async function openRootKey(path: string, service: CertifiedService): Promise<P256Signer> {
+  const file = (await isFolder(path)) ? join(path, await newestRoot(path, service)) : path;
+  const pem = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(file)}, got ${cause.code}`, {
+      cause,
+    });
+  });
+  const signer = signerFromPem(pem);
+  if (signer === undefined) {
+    throw CLI.reject('CLI_USAGE', `expected --offline to name a P-256 private key, got ${quote(file)}`);
+  }
+  return signer;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+/** `ca-root-3.pem` rather than `ca-root.pem`; a wrong one is refused when it is compared with the certificate. */
+async function newestRoot(folder: string, service: CertifiedService): Promise<string> {
+  const number = (name: string): number => Number(/-([0-9]+)\.pem$/.exec(name)?.[1] ?? 1);
+  const pattern = new RegExp(`^${service}-root(-[0-9]+)?\\.pem$`);
+  const found = (await readdir(folder)).filter((name) => pattern.test(name));
+  return found.sort((a, b) => number(a) - number(b)).at(-1) ?? `${service}-root.pem`;
+}
+
+const updateCommand = (url: string, folder: string, files: readonly TrustFile[]): string =>
+  [
+    `waybill tuf update ${url} --root ${join(folder, 'root.json')} --key <targets key>`,
+    ...files.map((name) => `    ${FLAG[name]} ${join(folder, 'trust', name)}`),
+  ].join(' \\\n');
+
+function printRotated(
+  done: {
+    readonly rotated: Rotated;
+    readonly folder: string;
+    readonly config: RegistryConfig;
+    readonly policy: LogPolicy;
+    readonly stolenSinceMs: number | undefined;
+  },
+  options: Options,
+): void {
+  const { rotated, folder, config, policy, stolenSinceMs } = done;
+  const { service, instance, keys, changed, logKey } = rotated;
+  if (options.json === true) {
+    printJson({ folder, ...rotated });
+    return;
+  }
+  printLine(`Key ${instance} of the ${TITLE[service]}`);
+  for (const path of keys) printLine(`  made     ${path}`);
+  if (keys.length === 0) printLine('  made     before, by a rotation that was broken off');
+  for (const name of changed) printLine(`  changed  ${join(folder, 'trust', name)}`);
+  if (keys.length > 1) printLine('  The root key is an offline key: move it off this machine now.');
+  printLine();
+  printLine('Next:');
+  printLine(
+    `- start \`waybill serve ${folder}\` anew, so that it has the key; it goes on signing with the one before`,
+  );
+  if (logKey !== undefined && policy.quorum !== 'none') {
+    printLine(`- tell each witness of the new log: waybill witness add <its folder> ${logKey}`);
+  }
+  printLine('- publish, which puts the key into use:');
+  printLine(`  ${updateCommand(config.url, folder, changed)}`);
+  if (stolenSinceMs === undefined) {
+    printLine(`- when nobody signs with older keys any more: waybill rotate ${folder} ${service} --retire`);
+  }
+}
+
+function printRetired(
+  done: { readonly service: Service; readonly ended: string; readonly folder: string; readonly url: string },
+  options: Options,
+): void {
+  const { service, ended, folder, url } = done;
+  const changed = ['trusted_root.json'] as const;
+  if (options.json === true) {
+    printJson({ folder, service, ended, changed });
+    return;
+  }
+  printLine(`Older keys of the ${TITLE[service]} end at ${ended}; what was signed before stays valid`);
+  printLine(`  changed  ${join(folder, 'trust', 'trusted_root.json')}`);
+  printLine();
+  printLine('Next: publish it:');
+  printLine(`  ${updateCommand(url, folder, changed)}`);
+}

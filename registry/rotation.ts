@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rotation of the services' keys [docs/spec/trust-services.md §Rotation]: the next key of a service, its certificate where it needs one,
+// and the trust material that says so. Nothing here is published: `targets` signs that, and the server follows what is published.
+
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Json, JsonObject } from '../core/encoding/strict-json.ts';
+import { quote } from '../core/faults.ts';
+import { parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { nodeCrypto } from '../peers/node-crypto.ts';
+import { createLogKey, logVerifierKey, openLogKey } from './log/log-key.ts';
+import { diskFiles } from './store/durable-files.ts';
+import { type AuthorityCertificate, formatPem, readCertificate } from './trust/authority.ts';
+import { type NewFile, writeNewFiles } from './trust/files.ts';
+import {
+  authorityName,
+  type CertifiedService,
+  chainPath,
+  countInstances,
+  keyPath,
+  rootKeyPath,
+  type Service,
+  shardName,
+  shardOrigin,
+} from './trust/instances.ts';
+import { issueOnline, issueRoot, type Made, type Root } from './trust/new-authority.ts';
+import { openAuthority, openKey, serviceNames } from './trust/services.ts';
+import { newSigner, type P256Signer } from './trust/signer.ts';
+import {
+  addInstance,
+  addLogLine,
+  checkKeepsAll,
+  directToShard,
+  dropLogLines,
+  endOlder,
+  formatTrustedRoot,
+  hasInstance,
+  instancesOf,
+  readTrustedRoot,
+} from './trust/trust-changes.ts';
+import { authorityEntry, certificateLogEntry, signatureLogEntry } from './trust/trusted-root.ts';
+import { TRUST } from './trust-faults.ts';
+import { readPublishedTarget } from './tuf/published-target.ts';
+
+/** The registry whose key is rotated. */
+export interface RotatedRegistry {
+  /** Made by `waybill init`. */
+  readonly dataFolder: string;
+  /** As in config.yaml. */
+  readonly org: string;
+  readonly url: string;
+  /** Milliseconds since 1970. */
+  readonly nowMs: number;
+}
+
+/** What to make the next key of. */
+export type RotationOf =
+  | { readonly service: 'ct' | 'log' }
+  /** Issued by the root that is there. */
+  | { readonly service: CertifiedService; readonly rootKey: P256Signer }
+  /** With a new root, whose key goes to that folder. */
+  | { readonly service: CertifiedService; readonly newRootFolder: string };
+
+/** What was done. */
+export interface Rotated {
+  readonly service: Service;
+  /** Counted from 1. */
+  readonly instance: number;
+  /** Private keys that were made; none if a rotation that was broken off is finished. */
+  readonly keys: readonly string[];
+  /** Names of trust files that changed, all in `trust/` of the data folder. */
+  readonly changed: readonly TrustFile[];
+  /** The verifier key of the new shard of the signature log. */
+  readonly logKey?: string;
+}
+
+export type TrustFile = 'trusted_root.json' | 'signing_config.v0.2.json' | 'tlog-policy';
+
+/** How long what was signed with an old key before the change may still be on its way: the life of a certificate. */
+export const RETIREMENT_DELAY_MS = 10 * 60_000;
+
+const trustPath = (dataFolder: string, name: TrustFile): string => join(dataFolder, 'trust', name);
+
+/**
+ * Makes the next key of a service and the trust material with it. With `stolenSinceMs` all older keys end at that time, in the past;
+ * without, they stay valid until `retire`. A rotation that was broken off is finished by the next one.
+ * @throws CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
+ *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_MISSING, REGISTRY_STORE_FAILED
+ */
+export async function rotate(
+  registry: RotatedRegistry,
+  of: RotationOf,
+  stolenSinceMs?: number,
+): Promise<Rotated> {
+  const { dataFolder, org } = registry;
+  const { service } = of;
+  const names = serviceNames(org);
+  const root = await openTrustedRoot(dataFolder);
+  const instance = instancesOf(root, service, names).length + 1;
+  const isMade = (await countInstances(dataFolder, service)) >= instance;
+  const keys = isMade ? [] : await makeKey(registry, of, instance);
+  const entry = await entryOf(registry, service, instance);
+  const added = addInstance(root, service, entry.json);
+  const next = stolenSinceMs === undefined ? added : endOlder(added, service, names, stolenSinceMs);
+  const changed = new Map<TrustFile, Uint8Array>();
+  if (entry.logKey !== undefined) {
+    for (const [name, bytes] of await logFiles(
+      registry,
+      instance,
+      entry.logKey,
+      stolenSinceMs !== undefined,
+    )) {
+      changed.set(name, bytes);
+    }
+  }
+  // Last: it is what says that the rotation is done.
+  changed.set('trusted_root.json', formatTrustedRoot(next));
+  for (const [name, bytes] of changed) await diskFiles.write(trustPath(dataFolder, name), bytes);
+  const { logKey } = entry;
+  return {
+    service,
+    instance,
+    keys,
+    changed: [...changed.keys()],
+    ...(logKey === undefined ? {} : { logKey }),
+  };
+}
+
+/**
+ * Ends the periods of all keys of a service but the newest, which must be published, ten minutes from now.
+ * @returns the end, milliseconds since 1970
+ * @throws TRUST_RETIRE_EARLY, and as `rotate`
+ */
+export async function retire(registry: RotatedRegistry, service: Service): Promise<number> {
+  const { dataFolder, org, nowMs } = registry;
+  const names = serviceNames(org);
+  const root = await openTrustedRoot(dataFolder);
+  const instances = instancesOf(root, service, names);
+  const newest = instances.at(-1);
+  const published = await publishedRoot(dataFolder);
+  if (newest === undefined || instances.length < 2 || !hasInstance(published, service, newest)) {
+    const got = instances.length < 2 ? 'none' : 'a newest one that is not published';
+    throw TRUST.reject('TRUST_RETIRE_EARLY', `expected a published key after older ones, got ${got}`);
+  }
+  const endMs = wholeSecond(nowMs) + RETIREMENT_DELAY_MS;
+  const bytes = formatTrustedRoot(endOlder(root, service, names, endMs));
+  await diskFiles.write(trustPath(dataFolder, 'trusted_root.json'), bytes);
+  return endMs;
+}
+
+/** The trusted root to change: the data folder's own, which may be ahead of what is published but never behind. */
+async function openTrustedRoot(dataFolder: string): Promise<JsonObject> {
+  const root = readTrustedRoot(await readFileOf(dataFolder, 'trusted_root.json'));
+  checkKeepsAll(root, await publishedRoot(dataFolder));
+  return root;
+}
+
+async function publishedRoot(dataFolder: string): Promise<JsonObject> {
+  return readTrustedRoot(await readPublishedTarget(dataFolder, 'trusted_root.json'));
+}
+
+async function readFileOf(dataFolder: string, name: TrustFile): Promise<Uint8Array> {
+  const path = trustPath(dataFolder, name);
+  return readFile(path).catch((cause: NodeJS.ErrnoException) => {
+    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, got ${cause.code}`, {
+      cause,
+    });
+  });
+}
+
+const wholeSecond = (ms: number): number => Math.floor(ms / 1000) * 1000;
+
+/** Makes an instance's key, and its certificates, whole or not at all. @returns the private keys' paths */
+async function makeKey(
+  registry: RotatedRegistry,
+  of: RotationOf,
+  instance: number,
+): Promise<readonly string[]> {
+  const { dataFolder } = registry;
+  const { service } = of;
+  const path = keyPath(dataFolder, service, instance);
+  if (service === 'log') await createLogKey({ folder: dataFolder, instance });
+  else if ('rootKey' in of || 'newRootFolder' in of) return makeAuthority(registry, of, instance);
+  else await writeNewFiles([{ path, text: newSigner().pem, secret: true }]);
+  return [path];
+}
+
+async function makeAuthority(
+  { dataFolder, org, nowMs }: RotatedRegistry,
+  of: Extract<RotationOf, { readonly service: CertifiedService }>,
+  instance: number,
+): Promise<readonly string[]> {
+  const { service } = of;
+  const name = authorityName(serviceNames(org)[service], instance);
+  const startMs = wholeSecond(nowMs);
+  const root =
+    'rootKey' in of
+      ? await currentRoot(dataFolder, service, instance - 1, of.rootKey)
+      : await issueRoot({ service, org, name, startMs });
+  const own = await issueOnline({ service, org, name, startMs, root });
+  const chain = chainPath(dataFolder, service, instance);
+  // Certificates without their key are a rotation that was broken off.
+  await rm(chain, { force: true });
+  const key = { path: keyPath(dataFolder, service, instance), text: own.pem, secret: true };
+  const secrets: NewFile[] =
+    'newRootFolder' in of && 'pem' in root
+      ? [
+          { path: rootKeyPath(of.newRootFolder, service, instance), text: String(root.pem), secret: true },
+          key,
+        ]
+      : [key];
+  const certificates = { path: chain, text: [own.der, root.der].map(formatPem).join(''), secret: false };
+  // The online key last: with it the instance is there.
+  await writeNewFiles([certificates, ...secrets]);
+  return secrets.map(({ path }) => path);
+}
+
+/** The root above an instance, with its key. @throws TRUST_ROOT_KEY_WRONG */
+async function currentRoot(
+  dataFolder: string,
+  service: CertifiedService,
+  instance: number,
+  signer: P256Signer,
+): Promise<Root & Pick<Made, 'der'>> {
+  const { chain } = await openAuthority(dataFolder, service, instance);
+  const der = chain.at(-1) as Uint8Array;
+  const certificate = readCertificate(der) as AuthorityCertificate;
+  if (Buffer.compare(certificate.spki, signer.spki) !== 0) {
+    throw TRUST.reject(
+      'TRUST_ROOT_KEY_WRONG',
+      `expected the key of the root in ${quote(chainPath(dataFolder, service, instance))}, got another`,
+    );
+  }
+  const { subject, keyIdentifier, notAfterMs } = certificate;
+  return { signer, der, subject, keyIdentifier, notAfterMs };
+}
+
+/** The element of the trusted root for an instance whose key is there. */
+async function entryOf(
+  { dataFolder, org, nowMs }: RotatedRegistry,
+  service: Service,
+  instance: number,
+): Promise<{ readonly json: Json; readonly logKey?: string }> {
+  const names = serviceNames(org);
+  const startMs = wholeSecond(nowMs);
+  if (service === 'log') {
+    const origin = shardOrigin('log', names.log, instance);
+    const { publicKey } = await openLogKey({ folder: dataFolder, instance });
+    const json = signatureLogEntry({ origin, publicKey, startMs });
+    return { json, logKey: logVerifierKey(origin, publicKey) };
+  }
+  if (service === 'ct') {
+    const { spki } = await openKey(keyPath(dataFolder, 'ct', instance));
+    const origin = shardOrigin('ct', names.ct, instance);
+    return { json: certificateLogEntry({ origin, spki, startMs }) };
+  }
+  const { chain } = await openAuthority(dataFolder, service, instance);
+  const rootName = readCertificate(chain.at(-1) as Uint8Array)?.commonName ?? '';
+  return { json: authorityEntry({ org, name: names[service], rootName, chain, startMs }) };
+}
+
+/** What else says which log signatures go to. */
+async function logFiles(
+  { dataFolder, org, url, nowMs }: RotatedRegistry,
+  instance: number,
+  logKey: string,
+  isStolen: boolean,
+): Promise<ReadonlyMap<TrustFile, Uint8Array>> {
+  const numbers = Array.from({ length: instance - 1 }, (_, i) => i + 1);
+  const urlOf = (number: number): string => `${url}/${shardName('log', number)}`;
+  const config = await readFileOf(dataFolder, 'signing_config.v0.2.json');
+  const shard = { oldUrls: numbers.map(urlOf), url: urlOf(instance), startMs: wholeSecond(nowMs), org };
+  const origins = numbers.map((number) => shardOrigin('log', serviceNames(org).log, number));
+  const policy = addLogLine(await readFileOf(dataFolder, 'tlog-policy'), logKey, urlOf(instance));
+  // Whoever has the key of a log can make it say anything that no witness has seen otherwise.
+  const isWitnessed = parseLogPolicy(policy, nodeCrypto).quorum !== 'none';
+  return new Map([
+    ['signing_config.v0.2.json', directToShard(config, shard)],
+    ['tlog-policy', isStolen && !isWitnessed ? dropLogLines(policy, origins) : policy],
+  ]);
+}
