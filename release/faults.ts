@@ -133,6 +133,13 @@ export const RELEASE = faultsOf({
       'Name the old keys and the new ones together, have the new ones sign with `waybill release --renew`, then name the new ones alone.',
     usage: true,
   },
+  RELEASE_LOG_SHARDS: {
+    class: 'rejection',
+    meaning:
+      'The evidence of the release stands in different shards of the log, and a pack has one checkpoint.',
+    remedy:
+      'Sign all of it again with `waybill attest` and `waybill gate`: new entries stand in the shard that is in use.',
+  },
   RELEASE_TARGET_LOST: {
     class: 'rejection',
     meaning: 'The registry asks for a file of an earlier version of the role, which it should have.',

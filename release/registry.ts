@@ -83,10 +83,10 @@ export class Registry {
     return this.#get(`/api/v1/blobs/${sha256}`);
   }
 
-  /** The proof of a leaf in the checkpoint of the given size, or in the latest. @throws RELEASE_REGISTRY_* */
-  async proof(index: bigint, size?: bigint): Promise<FetchedProof> {
+  /** The proof of a leaf of a shard of the log (`log`, `log2`) in the checkpoint of the given size, or in the latest. @throws RELEASE_REGISTRY_* */
+  async proof(shard: string, index: bigint, size?: bigint): Promise<FetchedProof> {
     const query = `index=${index}${size === undefined ? '' : `&size=${size}`}`;
-    const body = await this.#get(`/log/api/v2/proof?${query}`);
+    const body = await this.#get(`/${encodeURIComponent(shard)}/api/v2/proof?${query}`);
     const root = this.#open(body ?? new Uint8Array()).only('index', 'size', 'hashes', 'checkpoint');
     const proof = {
       index: BigInt(root.field('index').integer()),

@@ -208,6 +208,21 @@ test('a proof by the key of another log is refused', async () => {
   });
 });
 
+test('evidence in two shards of the log has no checkpoint in common', async () => {
+  const { tlogPolicy, verifier } = await openTrust({ registryUrl: house.url, rootPath: house.root });
+  const registry = new Registry(house.url);
+  const source = { registry, verifier: await verifier([]) };
+  const [one] = await collectEvidence(source, build.imageSha256, examplePolicy);
+  const policy = parseLogPolicy(await tlogPolicy(), portableCrypto);
+  const verified = one as VerifiedBundle;
+  const entries = verified.evidence.entries.map((entry) => ({ ...entry, origin: 'log2.example' }));
+  const later = { ...verified, evidence: { ...verified.evidence, entries } };
+  const kept = [verified, later].map((each) => ({ bytes: new Uint8Array(), verified: each }));
+  await expect(proveInclusion(registry, policy, kept, portableCrypto)).rejects.toMatchObject({
+    code: 'RELEASE_LOG_SHARDS',
+  });
+});
+
 test('a proof without the witnesses of the log policy is refused', async () => {
   const { tlogPolicy, verifier } = await openTrust({ registryUrl: house.url, rootPath: house.root });
   const registry = new Registry(house.url);
