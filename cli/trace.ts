@@ -85,6 +85,7 @@ function checkImage(image: DocumentNode): void {
   if (build !== undefined) {
     checkTexts(build, ['invocationId', 'step', 'signedAt']);
     build.field('logIndex').integer();
+    build.optional('logShard')?.integer(2);
     const signer = build.field('signer');
     if (signer.field('kind').word('key', 'certificate') === 'certificate')
       checkTexts(signer, ['identity', 'issuer']);
@@ -196,7 +197,8 @@ function printImage(uses: readonly [TracedImage, ...TracedImage[]]): void {
   if (build !== undefined) {
     const who =
       build.signer.kind === 'key' ? 'a listed key' : `${build.signer.identity} (${build.signer.issuer})`;
-    printLine(`    build    ${build.invocationId}, step ${build.step}, log entry ${build.logIndex}`);
+    const shard = build.logShard === undefined ? '' : ` of shard ${build.logShard}`;
+    printLine(`    build    ${build.invocationId}, step ${build.step}, log entry ${build.logIndex}${shard}`);
     printLine(`    signed   ${build.signedAt} by ${who}`);
   }
   for (const { version, releasedAt, withdrawn } of image.releases) {

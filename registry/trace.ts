@@ -18,6 +18,8 @@ export interface TracedBuild {
   readonly step: string;
   readonly bundleSha256: string;
   readonly logIndex: number;
+  /** Which shard of the log, counted from 1; absent for the first. */
+  readonly logShard?: number;
   readonly signer: Signer;
   readonly signedAt: string;
 }
@@ -231,13 +233,14 @@ function isStep(facts: AttestationFacts): facts is AttestationFacts & { readonly
 }
 
 function describeBuild(facts: AttestationFacts & { readonly step: StepFacts }): TracedBuild {
-  const { step, sha256, leafIndex, signer, signedAt } = facts;
+  const { step, sha256, leafIndex, logShard, signer, signedAt } = facts;
   return {
     invocationId: step.invocationId,
     builderId: step.builderId,
     step: step.step,
     bundleSha256: sha256,
     logIndex: leafIndex,
+    ...(logShard === undefined ? {} : { logShard }),
     signer,
     signedAt,
   };

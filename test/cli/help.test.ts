@@ -31,6 +31,7 @@ test('the road is there: each verb has a file and a command', async () => {
     'sbom',
     'init',
     'serve',
+    'rotate',
     'witness',
     'attest',
     'rebuild',

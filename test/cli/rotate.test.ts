@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every `waybill rotate` that docs/rotation.md tells people to type is typed here, in its order, against a running `waybill serve`; what
+// was signed before and after is verified by core and the field's verifier against the trusted root that TUF publishes.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { signStatement } from '../../attest/sign.ts';
+import { openTrust } from '../../cli/trust.ts';
+import { formatStatement } from '../../core/intoto/statement.ts';
+import { bothVerifiers } from '../../peers/both-verifiers.ts';
+import { goodsOf } from '../../release/goods.ts';
+import { readPrivateKey } from '../../release/key-file.ts';
+import { Registry } from '../../release/registry.ts';
+import { draftNext, nameFile, publishRole, signDraft } from '../../release/roles.ts';
+import { codeOf } from '../core/tlog/refusal.ts';
+import { makeDataFolder } from '../registry/running-registry.ts';
+import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
+import { shellLinesOf } from '../tidy/markdown.ts';
+import { say, waybill } from './command-line.ts';
+
+const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
+const PAGE = new URL('../../docs/rotation.md', import.meta.url);
+
+/** The documented commands of each key. */
+const COMMANDS = new Map<string, string[]>();
+for (const line of shellLinesOf(await readFile(PAGE, 'utf8'))) {
+  const [, service = ''] = /^waybill rotate registry ([a-z]+)/.exec(line) ?? [];
+  if (service !== '') COMMANDS.set(service, [...(COMMANDS.get(service) ?? []), line]);
+}
+
+let issuer: LoopbackIssuer;
+let made: Awaited<ReturnType<typeof makeDataFolder>>;
+let server: ChildProcess;
+let n = 0;
+
+beforeAll(async () => {
+  issuer = await LoopbackIssuer.start();
+  made = await makeDataFolder(issuer.url);
+  server = await serve();
+}, 60_000);
+afterAll(async () => {
+  server.kill('SIGKILL');
+  await issuer.close();
+  await rm(made.home, { recursive: true });
+});
+
+async function serve(): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [WAYBILL, 'serve', made.dataFolder], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  await new Promise<void>((resolve, reject) => {
+    let said = '';
+    child.stdout.on('data', (chunk) => {
+      said += chunk;
+      if (said.includes('ready at')) resolve();
+    });
+    child.on('exit', (code) => reject(new Error(`the server ended with ${code}`)));
+  });
+  return child;
+}
+
+async function restart(): Promise<void> {
+  const ended = once(server, 'exit');
+  server.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+  server = await serve();
+}
+
+/** The trust of somebody who has nothing but root.json, a newcomer each time. */
+const trust = () =>
+  openTrust({
+    registryUrl: made.url,
+    rootPath: join(made.dataFolder, 'root.json'),
+    stateFolder: join(made.home, `state-${n++}`),
+  });
+
+async function sign(): Promise<Uint8Array> {
+  const subjects = [{ name: 'x', sha256: (n++).toString(16).padStart(64, '0') }];
+  const statement = { subjects, predicateType: 'https://waybill.example/predicates/rotation', predicate: {} };
+  const identity = { token: () => issuer.token() } as never;
+  const signingConfig = await (await trust()).signingConfig();
+  return signStatement(formatStatement(statement), { signingConfig, identity });
+}
+
+/** `accepted`, or the code with which both verifiers together refuse. */
+async function verdict(bundle: Uint8Array): Promise<string> {
+  const trustedRoot = await (await trust()).trustedRoot();
+  return codeOf(() => bothVerifiers({ trustedRoot, keys: [] }).verify(bundle));
+}
+
+/** What `waybill tuf update` does with the files that a rotation changed. */
+async function publish(changed: readonly string[]): Promise<void> {
+  const { client } = await trust();
+  const draft = draftNext(client.role('targets'));
+  const files = [];
+  for (const name of changed) {
+    const file = goodsOf(name, new Uint8Array(await readFile(join(made.dataFolder, 'trust', name))));
+    nameFile(draft, file);
+    files.push(file);
+  }
+  const key = await readPrivateKey(join(made.offline, 'targets-1.pem'), 'ed25519');
+  const expiry = { now: new Date(), days: 90 };
+  const metadata = signDraft('targets', draft, [key], client.signersOf('targets'), expiry);
+  await publishRole(new Registry(made.url), 'targets', metadata, files);
+}
+
+/** Types a documented line, with the folders of this test in it. */
+async function type(line: string) {
+  const words = line.split(' ').slice(1);
+  const at: Readonly<Record<string, string>> = {
+    registry: made.dataFolder,
+    '/media/usb/waybill': made.offline,
+  };
+  return say([...words.map((word) => at[word] ?? word), '--json']);
+}
+
+test('the page has every rotation that there is', () => {
+  expect([...COMMANDS.keys()].sort()).toEqual(['ca', 'ct', 'log', 'tsa']);
+  for (const [service, lines] of COMMANDS) {
+    const text = lines.join('\n');
+    expect(text).toContain(' --retire');
+    expect(text).toContain(' --stolen-since ');
+    if (service === 'ca' || service === 'tsa') expect(text).toContain(` ${service}-root --offline`);
+  }
+});
+
+const REFUSED: Readonly<Record<string, string>> = {
+  ca: 'X509_ISSUER_UNKNOWN',
+  ct: 'X509_SCT_LOG_UNKNOWN',
+  log: 'SIGSTORE_LOG_PERIOD',
+  tsa: 'TIMESTAMP_AUTHORITY_UNKNOWN',
+};
+
+describe.each([...COMMANDS])('%s', (service, lines) => {
+  test(lines.join('; '), { timeout: 180_000 }, async () => {
+    const bundles = [await sign()];
+    for (const line of lines) {
+      const { code, out, err } = await type(line);
+      expect({ line, code, err }).toEqual({ line, code: 0, err: '' });
+      const { changed } = JSON.parse(out) as { changed: string[] };
+      if (!line.includes('--retire')) await restart();
+      await publish(changed);
+      const after = await sign();
+      expect(await verdict(after)).toBe('accepted');
+      const isStolen = line.includes('--stolen-since');
+      for (const before of bundles) {
+        expect(await verdict(before)).toBe(isStolen ? REFUSED[service] : 'accepted');
+      }
+      if (isStolen) bundles.length = 0;
+      bundles.push(after);
+    }
+  });
+});
+
+test('what is printed says what to do next', { timeout: 60_000 }, async () => {
+  const { code, out } = await waybill(['rotate', made.dataFolder, 'log'], made.home);
+  expect(code).toBe(0);
+  const [key] = /log-[0-9]+\.pem/.exec(out) ?? [];
+  expect(out).toContain(`  made     ${join(made.dataFolder, 'keys', key ?? '?')}\n`);
+  expect(out).toContain(`start \`waybill serve ${made.dataFolder}\` anew`);
+  const trustFolder = join(made.dataFolder, 'trust');
+  expect(out.replace(/ \\\n +/g, ' ')).toContain(
+    `waybill tuf update ${made.url} --root ${join(made.dataFolder, 'root.json')} --key <targets key> ` +
+      `--signing-config ${join(trustFolder, 'signing_config.v0.2.json')} --log-policy ${join(trustFolder, 'tlog-policy')} ` +
+      `--trusted-root ${join(trustFolder, 'trusted_root.json')}\n`,
+  );
+  expect(out).toContain(`waybill rotate ${made.dataFolder} log --retire\n`);
+});
+
+describe('wrong usage ends with exit code 2', () => {
+  test.each([
+    [['gate'], 'expected one of ca, ca-root, ct, log, tsa, tsa-root, got "gate"'],
+    [['tsa'], 'with its offline root key or folder'],
+    [['ct', '--offline', 'x'], 'without offline keys'],
+    [['ca', '--retire', '--offline', 'x'], 'expected --retire alone'],
+    [['ct', '--retire', '--stolen-since', '2026-01-31T12:00:00Z'], 'expected --retire alone'],
+    [['ct', '--stolen-since', 'yesterday'], 'expected --stolen-since to be a time in the past'],
+    [['ct', '--stolen-since', '2999-01-31T12:00:00Z'], 'expected --stolen-since to be a time in the past'],
+  ])('%j', async (words, message) => {
+    const said = await say(['rotate', made.dataFolder, ...words]);
+    expect(said.code).toBe(2);
+    expect(said.err).toContain('CLI_USAGE');
+    expect(said.err).toContain(message);
+  });
+
+  test('an offline folder without the key, and a key of another kind', async () => {
+    const missing = await say(['rotate', made.dataFolder, 'tsa', '--offline', made.home]);
+    expect(missing).toMatchObject({ code: 2 });
+    expect(missing.err).toContain('CLI_FILE_UNREADABLE');
+    const foreign = join(made.offline, 'targets-1.pem');
+    const wrong = await say(['rotate', made.dataFolder, 'tsa', '--offline', foreign]);
+    expect(wrong).toMatchObject({ code: 2 });
+    expect(wrong.err).toContain('expected --offline to name a P-256 private key');
+  });
+
+  test('no data folder', async () => {
+    const said = await say(['rotate', made.home, 'ct']);
+    expect(said.err).toContain('REGISTRY_DATA_MISSING');
+  });
+});
