@@ -18,6 +18,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   serve: async () => (await import('./serve.ts')).serveVerb,
   rotate: async () => (await import('./rotate.ts')).rotateVerb,
   witness: async () => (await import('./witness.ts')).witnessVerb,
+  monitor: async () => (await import('./monitor.ts')).monitorVerb,
   attest: async () => (await import('./attest.ts')).attestVerb,
   rebuild: async () => (await import('./rebuild.ts')).rebuildVerb,
   product: async () => (await import('./product.ts')).productVerb,

@@ -21,6 +21,11 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** One of many machine-readable results, a line each. */
+export function printJsonLine(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
 /** What is happening now; never part of the result. */
 export function printProgress(text: string): void {
   process.stderr.write(`  ${shown(text)}\n`);

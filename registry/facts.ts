@@ -134,6 +134,7 @@ export function indexRows(facts: AttestationFacts): readonly Change[] {
   const row = (table: Change['table'], ...key: readonly string[]): Change => ({ table, key, value: null });
   return [
     { table: 'fact', key: [sha256], value: { ...facts } as unknown as Change['value'] },
+    row('byLeaf', String(facts.leafIndex), sha256),
     ...facts.subjects.map((subject) => row('bySubject', subject.sha256, sha256)),
     ...(step?.materials ?? []).map((material) => row('byMaterial', material, sha256)),
     ...(step?.inputs ?? []).map((input) => row('byInput', input, sha256)),

@@ -69,6 +69,15 @@ export const attestationRoutes: FastifyPluginAsyncTypebox<ApiDeps> = async (app,
     },
   );
 
+  app.get<{ Params: { index: string } }>('/attestations/by-leaf/:index', async (request) => {
+    const attestations: { readonly sha256: string; readonly bundle: string }[] = [];
+    for await (const [sha256 = ''] of database.keysUnder('byLeaf', request.params.index)) {
+      const bytes = await database.bytes('bundle', sha256);
+      if (bytes !== undefined) attestations.push({ sha256, bundle: utf8Decode(bytes) ?? '' });
+    }
+    return { attestations };
+  });
+
   app.get<{ Params: { sha256: string } }>('/attestations/:sha256', async (request, reply) => {
     const { sha256 } = request.params;
     const bytes = isDigest(sha256) ? await database.bytes('bundle', sha256) : undefined;

@@ -186,8 +186,8 @@ function join(...parts: readonly Uint8Array[]): Uint8Array {
   return out;
 }
 
-/** The TBSCertificate as the log saw it: the same without the list, lengths made anew. */
-function withoutSctList(certificate: Certificate): Uint8Array {
+/** The TBSCertificate as the log saw it: the same without the list, lengths made anew. @throws X509_CERTIFICATE_MALFORMED */
+export function withoutSctList(certificate: Certificate): Uint8Array {
   const bad = (message: string, at: string) => X509.reject('X509_CERTIFICATE_MALFORMED', message, { at });
   const tbs = parseDer(certificate.tbs, bad);
   const isList = (node: DerNode) => node.children[0]?.oid() === EXTENSION.sctList;

@@ -14,6 +14,7 @@ import { type PutRow, SyncedWrites } from './synced-writes.ts';
 export type Table =
   | 'bundle'
   | 'fact'
+  | 'byLeaf'
   | 'bySubject'
   | 'byMaterial'
   | 'byDependency'

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which documents were signed [docs/spec/monitor.md §Documents, §Decisions]: those in a registry's store, and the decisions of a gate in a folder. The
+// digest in the log is of the document as it was signed, so nobody has to be believed.
+
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseStrictJson } from '../../core/encoding/strict-json.ts';
+import { utf8 } from '../../core/encoding/utf8.ts';
+import { quote, Rejection } from '../../core/faults.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { parseAnyBundle } from '../../core/sigstore/any-bundle.ts';
+import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
+import { MONITOR } from '../monitor-faults.ts';
+import { get } from './log-reader.ts';
+
+/** Bundles of one log entry: the same signature may come in several. */
+const ANSWER_SIZE_BYTES_MAX = 4 * LIMITS.bundleSizeBytes;
+
+/** What a bundle's signature covers, as the log names it: a digest, hex. @throws SIGSTORE_BUNDLE_MALFORMED */
+function signedDigest(bundle: Uint8Array): string {
+  const { content } = parseAnyBundle(bundle);
+  return content.kind === 'message'
+    ? Buffer.from(content.digest).toString('hex')
+    : createHash('sha256').update(preAuthEncoding(content.payloadType, content.payload)).digest('hex');
+}
+
+/** The store of a registry. */
+export class RegistryDocuments {
+  readonly #url: string;
+
+  /** `url` has no slash at its end. */
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** True if the store holds a document with this digest for the log entry. @throws MONITOR_LOG_UNREACHABLE */
+  async has(index: string, digest: string, signal?: AbortSignal): Promise<boolean> {
+    const url = `${this.#url}/api/v1/attestations/by-leaf/${index}`;
+    const bytes = await get(url, { sizeBytesMax: ANSWER_SIZE_BYTES_MAX, signal });
+    const parsed = bytes === undefined ? undefined : parseStrictJson(bytes);
+    const { attestations } = (parsed && 'value' in parsed ? parsed.value : {}) as {
+      readonly attestations?: unknown;
+    };
+    if (!Array.isArray(attestations)) {
+      throw MONITOR.unavailable(
+        'MONITOR_LOG_UNREACHABLE',
+        `expected attestations at ${quote(url)}, got none`,
+      );
+    }
+    return attestations.some(({ bundle }: { readonly bundle?: unknown }) => {
+      try {
+        return typeof bundle === 'string' && signedDigest(utf8(bundle)) === digest;
+      } catch (failure) {
+        if (failure instanceof Rejection) return false;
+        throw failure;
+      }
+    });
+  }
+}
+
+/** A folder of bundles that a gate wrote. */
+export class DecisionsFolder {
+  readonly #folder: string;
+  readonly #digests = new Map<string, string>();
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Reads what has come since. @throws MONITOR_DECISION_MALFORMED */
+  async refresh(): Promise<void> {
+    const names = await readdir(this.#folder).catch((cause: NodeJS.ErrnoException) => {
+      throw MONITOR.reject(
+        'MONITOR_DECISION_MALFORMED',
+        `could not read ${quote(this.#folder)}: ${cause.code}`,
+      );
+    });
+    for (const name of names.filter((file) => file.endsWith('.json') && !this.#digests.has(file))) {
+      const path = join(this.#folder, name);
+      try {
+        this.#digests.set(name, signedDigest(new Uint8Array(await readFile(path))));
+      } catch (cause) {
+        throw MONITOR.reject('MONITOR_DECISION_MALFORMED', `expected a bundle in ${quote(path)}`, {
+          at: path,
+          cause,
+        });
+      }
+    }
+  }
+
+  has(digest: string): boolean {
+    return [...this.#digests.values()].includes(digest);
+  }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why a watched identity or key made an entry [docs/spec/monitor.md §Explained]: what is missing for it to be explained, and whether it was made at all.
+
+import { verifyP256Digest } from '../../core/crypto.ts';
+import { base64Decode } from '../../core/encoding/base64.ts';
+import { quote, Rejection } from '../../core/faults.ts';
+import type { TrustedRoot } from '../../core/sigstore/trusted-root.ts';
+import { parseHashedRekord } from '../../core/tlog/hashed-rekord.ts';
+import { parseCertificate } from '../../core/x509/certificate.ts';
+import { verifyCertificate } from '../../core/x509/path.ts';
+import { nodeCrypto } from '../../peers/node-crypto.ts';
+import type { DecisionsFolder, RegistryDocuments } from './documents.ts';
+import type { MonitorStore } from './monitor-store.ts';
+import { loggedKey, type Sighting } from './sightings.ts';
+import type { StartedBuilds } from './started-builds.ts';
+import { type WatchList, watchedAs } from './watch-list.ts';
+
+/** Where explanations come from. */
+export interface Evidence {
+  readonly list: WatchList;
+  readonly builds: StartedBuilds | undefined;
+  /** Undefined: signatures whose documents nobody holds are not asked about. */
+  readonly documents: RegistryDocuments | undefined;
+  readonly decisions: DecisionsFolder | undefined;
+}
+
+/**
+ * What is missing for a sighting to be explained, in words; nothing if all is there. Certificates are asked for in the certificate log if it
+ * is followed.
+ * @throws MONITOR_LOG_UNREACHABLE, the signal's reason
+ */
+export async function missingFor(
+  sighting: Sighting,
+  { list, builds, documents, decisions }: Evidence,
+  certificates: Pick<MonitorStore, 'has'> | undefined,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const { maker, digest, index, log } = sighting;
+  if (maker.kind === 'key') {
+    return digest !== undefined && decisions?.has(digest) === true
+      ? []
+      : ['no decision in the folder has this digest'];
+  }
+  const missing: (string | undefined)[] = [];
+  if (!watchedAs(list, maker.identity).some(({ issuer }) => issuer === maker.issuer)) {
+    missing.push(`the issuer ${quote(maker.issuer)} is not the one that vouches for this identity`);
+  }
+  if (
+    log === 'signatures' &&
+    certificates !== undefined &&
+    !(await certificates.has(loggedKey(maker.loggedAs)))
+  ) {
+    missing.push('the certificate is not in the certificate log');
+  }
+  missing.push(await (builds as StartedBuilds).whyNot(maker.claims, signal));
+  if (
+    log === 'signatures' &&
+    documents !== undefined &&
+    !(await documents.has(index, digest ?? '', signal))
+  ) {
+    missing.push('the store holds no document with this digest');
+  }
+  return missing.filter((reason) => reason !== undefined);
+}
+
+/**
+ * True if the watched key, or a key that a trusted authority certified, made the entry. Anybody can copy a certificate of ours into an entry of a
+ * log that does not look; no verifier takes it, and it is no alarm. Costly, so it is asked of what is not explained alone.
+ */
+export function isMade({ log, entry, maker, sinceMs }: Sighting, root: TrustedRoot | undefined): boolean {
+  const bytes = base64Decode(entry) as Uint8Array;
+  try {
+    // The certificate log takes certificates from the authority alone; it is the authority that is watched there.
+    if (log === 'certificates') return true;
+    const { digest, signature, verifier } = parseHashedRekord(bytes);
+    if ('publicKey' in verifier) return verifyP256Digest(verifier.publicKey, digest, signature);
+    const leaf = parseCertificate(verifier.certificate);
+    if (!verifyP256Digest(leaf.publicKey.spki, digest, signature)) return false;
+    if (root === undefined || maker.kind === 'key') return true;
+    const timesMs = [Math.max(leaf.notBeforeMs, Math.min(sinceMs, leaf.notAfterMs))] as const;
+    const question = { leaf, purpose: 'codeSigning' as const, timesMs, at: '/' };
+    verifyCertificate(question, root.certificateAuthorities, nodeCrypto);
+    return true;
+  } catch (failure) {
+    if (failure instanceof Rejection) return false;
+    throw failure;
+  }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the monitor takes down of an entry when a watched identity or key made it: enough to explain it later, or to show it.
+
+import { base64Encode } from '../../core/encoding/base64.ts';
+import { hexEncode } from '../../core/encoding/hex.ts';
+import { Rejection } from '../../core/faults.ts';
+import { parseEntryBundle } from '../../core/tlog/entry-bundle.ts';
+import { parseHashedRekord } from '../../core/tlog/hashed-rekord.ts';
+import { hashLeaf } from '../../core/tlog/merkle.ts';
+import { type Certificate, parseCertificate } from '../../core/x509/certificate.ts';
+import { type Claims, readIdentity } from '../../core/x509/identity.ts';
+import { withoutSctList } from '../../core/x509/sct.ts';
+import { nodeHasher } from '../log/hash-tiles.ts';
+import type { EntryReader, FollowedLog, LogName, ReadEntry } from './followed-log.ts';
+import { jsonRow } from './monitor-store.ts';
+import { parseDataTile } from './tile-leaf.ts';
+import { type WatchList, watchedAs } from './watch-list.ts';
+
+/** Who made an entry, as it says. */
+export type Maker =
+  | {
+      readonly kind: 'certificate';
+      readonly identity: string;
+      readonly issuer: string;
+      readonly claims: Claims;
+      /** SHA-256 of the certificate without its log's promise, hex: by this the certificate log has it. */
+      readonly loggedAs: string;
+    }
+  | { readonly kind: 'key'; readonly name: string };
+
+/** An entry of a watched identity or key, as it is kept until it is explained. */
+export interface Sighting {
+  readonly log: LogName;
+  readonly origin: string;
+  /** Decimal. */
+  readonly index: string;
+  /** Hex. */
+  readonly leafHash: string;
+  readonly maker: Maker;
+  /** Of a signature: SHA-256 of what was signed, hex. */
+  readonly digest?: string;
+  /** Milliseconds since 1970: when it was made, as far as it says so, and not later than it was seen. */
+  readonly sinceMs: number;
+  /** The leaf of a signature, the DER of a precertificate; base64. */
+  readonly entry: string;
+}
+
+/** The row that says that the certificate log has a certificate. */
+export const loggedKey = (loggedAs: string): string => `certificate/${loggedAs}`;
+
+/** Counts what was read and says nothing to us. */
+export interface Counts {
+  /** Entries in a form that cannot be read here. */
+  foreign: number;
+}
+
+interface Deps {
+  readonly log: FollowedLog;
+  readonly list: WatchList;
+  readonly counts: Counts;
+  readonly nowMs: number;
+}
+
+/** Reads the signature log. */
+export function signatureReader({ log, list, counts, nowMs }: Deps): EntryReader<Uint8Array> {
+  return {
+    parse: (bundle) => orUndefined(() => parseEntryBundle(bundle).map(asRead)),
+    rows: (leaf, index, leafHash) => {
+      const read = orUndefined(() => readSignature(leaf, list));
+      if (read === undefined) counts.foreign++;
+      if (read?.maker === undefined) return [];
+      const sighting: Sighting = {
+        ...placeOf(log, index, leafHash),
+        maker: read.maker,
+        digest: hexEncode(read.digest),
+        sinceMs: Math.min(read.madeMs ?? nowMs, nowMs),
+        entry: base64Encode(leaf),
+      };
+      return [jsonRow(log.pendingKey(index), sighting)];
+    },
+  };
+}
+
+function asRead(leaf: Uint8Array): ReadEntry<Uint8Array> {
+  return { entry: leaf, leafHash: hashLeaf(leaf, nodeHasher) };
+}
+
+function readSignature(leaf: Uint8Array, list: WatchList) {
+  const { digest, verifier } = parseHashedRekord(leaf);
+  if ('publicKey' in verifier) {
+    const publicKey = base64Encode(verifier.publicKey);
+    const key = list.keys.find((listed) => listed.publicKey === publicKey);
+    return { digest, maker: key && ({ kind: 'key', name: key.name } as const), madeMs: undefined };
+  }
+  const certificate = parseCertificate(verifier.certificate);
+  const maker = makerOf(certificate, list, () => withoutSctList(certificate));
+  return { digest, maker, madeMs: certificate.notBeforeMs };
+}
+
+/** Reads the certificate log: watched identities to be explained, and that it has them. */
+export function certificateReader({ log, list, counts, nowMs }: Deps) {
+  type Entry = NonNullable<ReturnType<typeof parseDataTile>>[number];
+  const reader: EntryReader<Entry> = {
+    parse: (tile) => parseDataTile(tile)?.map((entry) => ({ entry, leafHash: entry.leafHash })),
+    rows: ({ der, tbs, timeMs }, index, leafHash) => {
+      const read = orUndefined(() => {
+        const certificate = parseCertificate(der);
+        return { maker: makerOf(certificate, list, () => tbs ?? certificate.tbs) };
+      });
+      if (read === undefined) counts.foreign++;
+      if (read?.maker === undefined) return [];
+      const { maker } = read;
+      const sighting: Sighting = {
+        ...placeOf(log, index, leafHash),
+        maker,
+        sinceMs: Math.min(timeMs, nowMs),
+        entry: base64Encode(der),
+      };
+      const known = {
+        key: loggedKey(maker.kind === 'certificate' ? maker.loggedAs : ''),
+        value: new Uint8Array(),
+      };
+      return [jsonRow(log.pendingKey(index), sighting), known];
+    },
+  };
+  return reader;
+}
+
+function makerOf(certificate: Certificate, list: WatchList, tbs: () => Uint8Array): Maker | undefined {
+  const { identity, issuer, claims } = readIdentity(certificate);
+  if (watchedAs(list, identity).length === 0) return undefined;
+  const loggedAs = hexEncode(nodeHasher.sha256(tbs()));
+  return { kind: 'certificate', identity, issuer, claims, loggedAs };
+}
+
+function placeOf(log: FollowedLog, index: bigint, leafHash: Uint8Array) {
+  return { log: log.name, origin: log.last.origin, index: String(index), leafHash: hexEncode(leafHash) };
+}
+
+/** What a parser refuses is not ours to explain: no verifier takes it either. */
+function orUndefined<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (failure) {
+    if (failure instanceof Rejection) return undefined;
+    throw failure;
+  }
+}
