@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// What our identities and keys signed, and who started it: through the real services of a registry, with the thief's beside it.
+
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { readConfigFile } from '../../../cli/serve.ts';
+import { utf8 } from '../../../core/encoding/utf8.ts';
+import { listen } from '../../../registry/listen.ts';
+import { acknowledge } from '../../../registry/monitor/alarms.ts';
+import { buildServer, openRegistry } from '../../../registry/server.ts';
+import { freePort, RunningRegistry } from '../running-registry.ts';
+import { temporaryFolder } from '../witness/running-witness.ts';
+import { GRACE_MS, IDENTITY, newStatement, runOf, signInRun, watch } from './watching.ts';
+
+let registry: RunningRegistry;
+beforeAll(async () => {
+  registry = await RunningRegistry.start();
+  expect((await registry.addProduct()).status).toBe(201);
+});
+afterAll(() => registry.close());
+
+let runs = 1000;
+const newRun = () => String(runs++);
+
+/** A monitor that has nothing to say of what earlier tests left. */
+async function calm(change: Parameters<typeof watch>[1] = {}) {
+  const watching = await watch(registry, change);
+  await watching.round();
+  watching.time.skewMs = 2 * GRACE_MS;
+  for (const id of (await watching.round()).open) await acknowledge(watching.folder, id, Date.now());
+  watching.time.skewMs = 0;
+  return watching;
+}
+
+describe('explained', () => {
+  test('what a started build signed and submitted, however late it is looked at', async () => {
+    const watching = await calm();
+    const run = newRun();
+    await watching.start(runOf(run));
+    await registry.submit(await signInRun(registry, { run_id: run }));
+    watching.time.skewMs = 2 * GRACE_MS;
+    expect(await watching.round()).toMatchObject({ alarms: [], open: [], pending: 0, failures: {} });
+  });
+
+  test('others may sign what they like, and a list may name how ours begin', async () => {
+    const issuer = registry.issuer.url;
+    const others = { identities: [{ issuer, name: { whole: `${IDENTITY}x` } }], keys: [] };
+    const prefix = { identities: [{ issuer, name: { prefix: 'https://github.com/example/' } }], keys: [] };
+    await signInRun(registry, { run_id: newRun() });
+    expect(await (await watch(registry, { list: others })).round()).toMatchObject({ pending: 0, foreign: 0 });
+    expect((await (await watch(registry, { list: prefix })).round()).pending).toBeGreaterThan(0);
+  });
+
+  test('a build may be listed after it signed, and a document come after its entry', async () => {
+    const watching = await calm();
+    const run = newRun();
+    const bundle = await signInRun(registry, { run_id: run });
+    // The certificate and the signature, each.
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 2 });
+    await watching.start(runOf(run));
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 1 });
+    await registry.submit(bundle);
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 0 });
+  });
+
+  test('what the gate decided', async () => {
+    const watching = await calm();
+    const bundle = await registry.signAsGate(newStatement());
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 1 });
+    await writeFile(join(watching.decisionsPath, 'release.sigstore.json'), bundle);
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 0 });
+  });
+});
+
+describe('alarms', () => {
+  test('a run that nobody started: the certificate and what it signed, once each', async () => {
+    const watching = await calm();
+    const run = newRun();
+    await registry.submit(await signInRun(registry, { run_id: run }));
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 2 });
+    watching.time.skewMs = GRACE_MS + 60_000;
+    const { alarms, open, pending } = await watching.round();
+    const reasons = [
+      expect.stringContaining(`runs/${run}/attempts/1\\" is not in the list`.replaceAll('\\', '')),
+    ];
+    expect(alarms).toMatchObject([
+      { kind: 'certificate', log: 'certificates', reasons },
+      { kind: 'signature', log: 'signatures', reasons },
+    ]);
+    expect(pending).toBe(0);
+    const ids = alarms.map(({ id }) => id);
+    expect(open).toEqual(expect.arrayContaining(ids));
+    const filed = JSON.parse(await readFile(join(watching.folder, 'alarms', `${ids[1]}.json`), 'utf8'));
+    expect(filed).toEqual(alarms[1]);
+    expect(filed.sighting).toMatchObject({ maker: { identity: IDENTITY } });
+
+    expect(await watching.round()).toMatchObject({ alarms: [], open });
+    for (const id of ids) await acknowledge(watching.folder, id, Date.now());
+    expect((await watching.round()).open).toHaveLength(open.length - 2);
+    await expect(acknowledge(watching.folder, '../x', 0)).rejects.toMatchObject({
+      code: 'MONITOR_ALARM_UNKNOWN',
+    });
+  });
+
+  test('the run was started at another commit', async () => {
+    const watching = await calm();
+    const run = newRun();
+    await watching.start(runOf(run), 'f'.repeat(40));
+    await registry.submit(await signInRun(registry, { run_id: run }));
+    watching.time.skewMs = GRACE_MS + 60_000;
+    const { alarms } = await watching.round();
+    expect(alarms.map(({ reasons }) => reasons?.join())).toEqual(
+      Array(2).fill(expect.stringContaining('was started at')),
+    );
+  });
+
+  test('a token stolen from a run of ours: nobody submitted what it signed', async () => {
+    const watching = await calm();
+    const run = newRun();
+    await watching.start(runOf(run));
+    await signInRun(registry, { run_id: run });
+    watching.time.skewMs = GRACE_MS + 60_000;
+    const { alarms } = await watching.round();
+    expect(alarms).toMatchObject([
+      { kind: 'signature', reasons: ['the store holds no document with this digest'] },
+    ]);
+  });
+
+  test('our name, vouched for by another issuer', async () => {
+    const identities = [{ issuer: 'https://issuer.example', name: { whole: IDENTITY } }];
+    const run = newRun();
+    const watching = await watch(registry, { list: { identities, keys: [] } });
+    await watching.start(runOf(run));
+    await registry.submit(await signInRun(registry, { run_id: run }));
+    watching.time.skewMs = GRACE_MS + 60_000;
+    const about = (await watching.round()).alarms.filter(({ sighting }) =>
+      JSON.stringify(sighting).includes(`runs/${run}/`),
+    );
+    expect(about).toHaveLength(2);
+    for (const { reasons } of about)
+      expect(reasons).toEqual([expect.stringContaining('is not the one that vouches')]);
+  });
+
+  test('the stolen key of the gate signs what no gate decided', async () => {
+    const watching = await calm();
+    await registry.submit(await registry.signAsGate(newStatement()));
+    await watching.round();
+    watching.time.skewMs = GRACE_MS + 60_000;
+    expect((await watching.round()).alarms).toMatchObject([
+      {
+        kind: 'signature',
+        sighting: { maker: { kind: 'key', name: 'gate' } },
+        message: expect.stringContaining('no decision'),
+      },
+    ]);
+  });
+
+  test('the stolen authority keeps its certificates out of the certificate log', async () => {
+    const thief = join(await temporaryFolder(), 'data');
+    await registry.restart(() => cp(registry.dataFolder, thief, { recursive: true }));
+    const watching = await calm();
+    const run = newRun();
+    await watching.start(runOf(run));
+    const config = {
+      ...(await readConfigFile(thief)),
+      listen: { host: '127.0.0.1', port: await freePort() },
+    };
+    const app = await buildServer(await openRegistry({ dataFolder: thief, config, clock: Date.now }));
+    const url = await listen(app, config.listen);
+    onTestFinished(() => app.close());
+    const services = Buffer.from(await registry.signingConfig()).toString();
+    const stolen = utf8(services.replace(`${registry.url}/ca`, `${url}/ca`));
+    expect(Buffer.from(stolen).toString()).not.toBe(services);
+    const bundle = await signInRun(registry, { run_id: run }, stolen);
+    expect((await registry.submit(bundle)).status).toBe(201);
+    watching.time.skewMs = GRACE_MS + 60_000;
+    expect((await watching.round()).alarms).toMatchObject([
+      { kind: 'signature', reasons: ['the certificate is not in the certificate log'] },
+    ]);
+  });
+});
+
+describe('what is not told yet', () => {
+  test('without the certificate log, or the store, nothing is an alarm and nothing is forgotten', async () => {
+    const urls = { signatures: `${registry.url}/log`, certificates: `${registry.url}/nowhere` };
+    const watching = await watch(registry, { urls });
+    await signInRun(registry, { run_id: newRun() });
+    watching.time.skewMs = GRACE_MS + 60_000;
+    const { alarms, pending, failures } = await watching.round();
+    expect(alarms).toEqual([]);
+    expect(pending).toBeGreaterThan(0);
+    expect(failures).toMatchObject({
+      certificates: expect.stringContaining('MONITOR_LOG_UNREADABLE'),
+      explanations: expect.stringContaining('MONITOR_LOG_UNREACHABLE'),
+    });
+  });
+
+  test('a list of builds with a mistake: a start refuses it, a round says so and goes on', async () => {
+    const watching = await calm();
+    // Half a line is not there yet.
+    await watching.appendToBuilds('{"run":');
+    expect((await watching.round()).failures).toEqual({});
+    await watching.appendToBuilds('5}\n');
+    expect((await watching.round()).failures).toMatchObject({
+      builds: expect.stringContaining('MONITOR_BUILDS_MALFORMED'),
+    });
+    await writeFile(join(watching.decisionsPath, 'x.json'), '{}');
+    expect((await watching.round()).failures).toMatchObject({
+      decisions: expect.stringContaining('MONITOR_DECISION_MALFORMED'),
+    });
+  });
+
+  test('two monitors do not share a folder', async () => {
+    const watching = await watch(registry);
+    await expect(watch(registry, { folder: watching.folder })).rejects.toMatchObject({
+      code: 'MONITOR_STATE_LOCKED',
+    });
+    expect(await readdir(watching.folder)).toContain('state');
+  });
+});

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is told: a webhook until it takes an alarm, over restarts; and that a log cannot be followed, once that lasts.
+
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { utf8 } from '../../../core/encoding/utf8.ts';
+import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
+import { nodeCrypto } from '../../../peers/node-crypto.ts';
+import { witnessSigner } from '../../core/tlog/note-signers.ts';
+import { startLogServer } from '../log/log-server.ts';
+import { RunningRegistry } from '../running-registry.ts';
+import { runWitness, witnessFolder } from '../witness/running-witness.ts';
+import { GRACE_MS, STALE_MS, signInRun, watch } from './watching.ts';
+
+let registry: RunningRegistry;
+beforeAll(async () => {
+  registry = await RunningRegistry.start();
+});
+afterAll(() => registry.close());
+
+/** Takes what it is told to. */
+async function startWebhook() {
+  const state = { status: 200 };
+  const taken: { id: string; key: string | undefined }[] = [];
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    taken.push({ id: JSON.parse(body).id, key: request.headers['idempotency-key'] as string });
+    response.writeHead(state.status).end('x'.repeat(100_000));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return { state, taken, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/secret` };
+}
+
+test('a webhook gets each alarm until it takes it, after a restart too', async () => {
+  const webhook = await startWebhook();
+  await signInRun(registry, { run_id: '666' });
+  const first = await watch(registry, { webhook: webhook.url });
+  first.time.skewMs = GRACE_MS + 60_000;
+  webhook.state.status = 503;
+  const { alarms, undelivered, failures } = await first.round();
+  const ids = alarms.map(({ id }) => id).sort();
+  expect([ids.length, undelivered]).toEqual([2, 2]);
+  expect(failures.webhook).toContain('status 503');
+  expect(failures.webhook).not.toContain('secret');
+  // Not asked again at once.
+  expect((await first.round()).undelivered).toBe(2);
+  expect(webhook.taken).toHaveLength(1);
+  first.time.skewMs += 2000;
+  expect((await first.round()).undelivered).toBe(2);
+  expect(webhook.taken).toHaveLength(2);
+  await first.close();
+
+  webhook.state.status = 204;
+  webhook.taken.length = 0;
+  const second = await watch(registry, { folder: first.folder, webhook: webhook.url });
+  second.time.skewMs = GRACE_MS + 60_000;
+  expect((await second.round()).undelivered).toBe(0);
+  expect(webhook.taken.map(({ id }) => id).sort()).toEqual(ids);
+  for (const { id, key } of webhook.taken) expect(key).toBe(id);
+  await second.round();
+  expect(webhook.taken).toHaveLength(2);
+});
+
+test('a log that is out of reach is a failure, and an alarm once it lasts, once', {
+  timeout: 60_000,
+}, async () => {
+  const urls = { signatures: `${registry.url}/nowhere`, certificates: `${registry.url}/ct` };
+  const watching = await watch(registry, { urls });
+  const early = await watching.round();
+  expect(early.alarms).toEqual([]);
+  expect(early.failures.signatures).toContain('MONITOR_LOG_UNREADABLE');
+  watching.time.skewMs = STALE_MS + 60_000;
+  const stale = async () => (await watching.round()).alarms.filter(({ kind }) => kind === 'stale');
+  expect(await stale()).toMatchObject([
+    { log: 'signatures', message: expect.stringContaining('MONITOR_LOG_UNREADABLE') },
+  ]);
+  watching.time.skewMs += STALE_MS;
+  expect(await stale()).toEqual([]);
+});
+
+test('a checkpoint by another key is never followed', async () => {
+  const other = await startLogServer();
+  const urls = { signatures: `${other.url}/log`, certificates: `${registry.url}/ct` };
+  const { failures, logs } = await (await watch(registry, { urls })).round();
+  expect(failures.signatures).toContain('TLOG_NOTE_UNSIGNED');
+  expect(logs.map(({ log }) => log)).toEqual(['certificates']);
+});
+
+test('cosignatures that grow old are an alarm; a checkpoint without the quorum is not believed', async () => {
+  const inForce: { policy: ReturnType<typeof parseLogPolicy> | undefined } = { policy: undefined };
+  const times = { roundMs: 5000, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
+  const { log, cosigning, url } = await startLogServer([], { policy: () => inForce.policy, times });
+  const made = await witnessFolder([log.verifierKey], 'w1.example');
+  const witness = await runWitness(made);
+  witness.clock.ms = Date.now();
+  const policyOf = (name: string, vkey: string, address: string) =>
+    parseLogPolicy(
+      utf8(`log ${log.verifierKey}\nwitness ${name} ${vkey} ${address}\nquorum ${name}\n`),
+      nodeCrypto,
+    );
+  const policy = policyOf('w1.example', made.vkey, witness.url);
+  inForce.policy = policy;
+  cosigning.start(() => undefined);
+  await expect.poll(async () => (await fetch(`${url}/log/checkpoint`)).status, { timeout: 20_000 }).toBe(200);
+  const urls = { signatures: `${url}/log`, certificates: `${url}/none` };
+  const watching = await watch(registry, { urls, trust: async () => ({ policy, trustedRoot: undefined }) });
+  expect(await watching.round()).toMatchObject({ alarms: [], failures: {} });
+  watching.time.skewMs = STALE_MS + 60_000;
+  expect((await watching.round()).alarms).toMatchObject([
+    { kind: 'stale', message: expect.stringContaining('too old: "w1.example"') },
+  ]);
+  const stranger = policyOf('w2.example', witnessSigner('w2.example').vkey, witness.url);
+  const strict = await watch(registry, {
+    urls,
+    trust: async () => ({ policy: stranger, trustedRoot: undefined }),
+  });
+  expect((await strict.round()).failures.signatures).toContain('TLOG_QUORUM_UNMET');
+});
+
+test('another log in the place of the one that was followed', async () => {
+  const urls = { signatures: `${registry.url}/log`, certificates: `${registry.url}/ct` };
+  const first = await watch(registry, { urls });
+  await first.round();
+  await first.close();
+  const other = await startLogServer();
+  const policy = parseLogPolicy(utf8(`log ${other.log.verifierKey}\nquorum none\n`), nodeCrypto);
+  const second = await watch(registry, {
+    folder: first.folder,
+    urls: { ...urls, signatures: `${other.url}/log` },
+    trust: async () => ({ policy, trustedRoot: undefined }),
+  });
+  expect((await second.round()).alarms).toMatchObject([{ kind: 'replaced', origin: 'log.waybill.example' }]);
+  expect((await second.round()).alarms).toEqual([]);
+});
