@@ -62,7 +62,8 @@ export class RegistryDocuments {
 /** A folder of bundles that a gate wrote. */
 export class DecisionsFolder {
   readonly #folder: string;
-  readonly #digests = new Map<string, string>();
+  readonly #read = new Set<string>();
+  readonly #digests = new Set<string>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -76,10 +77,11 @@ export class DecisionsFolder {
         `could not read ${quote(this.#folder)}: ${cause.code}`,
       );
     });
-    for (const name of names.filter((file) => file.endsWith('.json') && !this.#digests.has(file))) {
+    for (const name of names.filter((file) => file.endsWith('.json') && !this.#read.has(file))) {
       const path = join(this.#folder, name);
       try {
-        this.#digests.set(name, signedDigest(new Uint8Array(await readFile(path))));
+        this.#digests.add(signedDigest(new Uint8Array(await readFile(path))));
+        this.#read.add(name);
       } catch (cause) {
         throw MONITOR.reject('MONITOR_DECISION_MALFORMED', `expected a bundle in ${quote(path)}`, {
           at: path,
@@ -90,6 +92,6 @@ export class DecisionsFolder {
   }
 
   has(digest: string): boolean {
-    return [...this.#digests.values()].includes(digest);
+    return this.#digests.has(digest);
   }
 }

@@ -119,6 +119,9 @@ export class FollowedLog {
     },
   ): Promise<Succession> {
     const { last } = this;
+    if (head.size === 0n && !sameBytes(head.rootHash, emptyRoot(nodeHasher))) {
+      throw unreadable('expected the root of the empty tree for size 0, got another');
+    }
     if (head.size < last.size) return this.#compareSmaller(head);
     if (head.size === last.size) {
       if (!sameBytes(head.rootHash, last.rootHash)) return forked(last, head, [], last);
@@ -143,8 +146,6 @@ export class FollowedLog {
   async #compareSmaller(head: Head): Promise<Succession> {
     const { last } = this;
     if (sameBytes(await this.rootAt(head.size), head.rootHash)) return { kind: 'shrunk', last };
-    // Not even the empty tree: there is no proof of two sizes from it, and none is needed.
-    if (head.size === 0n) return { kind: 'shrunk', last };
     return forked(head, last, await this.#ownHashes(head.size, last.size), last);
   }
 

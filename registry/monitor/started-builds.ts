@@ -57,17 +57,17 @@ export class BuildsFile implements StartedBuilds {
   }
 
   #take(line: string): void {
-    this.#line++;
     if (line.trim() !== '') {
       const refuse = (message: string) => this.#malformed(message);
       const root = parseDocument(utf8(line), { refuse }).only('run', 'sha');
       this.#runs.set(root.field('run').string(), root.optional('sha')?.string());
     }
     this.#readBytes += Buffer.byteLength(line) + 1;
+    this.#line++;
   }
 
   #malformed(message: string) {
-    return MONITOR.reject('MONITOR_BUILDS_MALFORMED', message, { at: `${this.#path}:${this.#line}` });
+    return MONITOR.reject('MONITOR_BUILDS_MALFORMED', message, { at: `${this.#path}:${this.#line + 1}` });
   }
 
   async whyNot({ runInvocationUri: run, sourceRepositoryDigest: sha }: Claims): Promise<string | undefined> {
