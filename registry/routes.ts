@@ -29,6 +29,7 @@ export interface ApiDeps {
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 const BUNDLE_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
 const Digest = Type.String({ pattern: '^[0-9a-f]{64}$' });
+const LeafIndex = Type.String({ pattern: '^(0|[1-9][0-9]{0,14})$' });
 const isDigest = (text: string): boolean => /^[0-9a-f]{64}$/.test(text);
 
 /** Hands bodies on as bytes, whatever their type. */
@@ -69,14 +70,18 @@ export const attestationRoutes: FastifyPluginAsyncTypebox<ApiDeps> = async (app,
     },
   );
 
-  app.get<{ Params: { index: string } }>('/attestations/by-leaf/:index', async (request) => {
-    const attestations: { readonly sha256: string; readonly bundle: string }[] = [];
-    for await (const [sha256 = ''] of database.keysUnder('byLeaf', request.params.index)) {
-      const bytes = await database.bytes('bundle', sha256);
-      if (bytes !== undefined) attestations.push({ sha256, bundle: utf8Decode(bytes) ?? '' });
-    }
-    return { attestations };
-  });
+  app.get(
+    '/attestations/by-leaf/:index',
+    { schema: { params: Type.Object({ index: LeafIndex }) } },
+    async (request) => {
+      const attestations: { readonly sha256: string; readonly bundle: string }[] = [];
+      for await (const [sha256 = ''] of database.keysUnder('byLeaf', request.params.index)) {
+        const bytes = await database.bytes('bundle', sha256);
+        if (bytes !== undefined) attestations.push({ sha256, bundle: utf8Decode(bytes) ?? '' });
+      }
+      return { attestations };
+    },
+  );
 
   app.get<{ Params: { sha256: string } }>('/attestations/:sha256', async (request, reply) => {
     const { sha256 } = request.params;

@@ -54,6 +54,23 @@ const provenance = (change: Partial<StepProvenance> = {}): StepProvenance => ({
 });
 
 describe('accepting', () => {
+  it('finds a bundle by the place of its entry in the log', async () => {
+    const bundle = await running.sign(statement());
+    const { leafIndex, sha256: digest } = (await running.submit(bundle)).json as {
+      leafIndex: number;
+      sha256: string;
+    };
+    const at = async (index: string) =>
+      (await running.send('GET', `/api/v1/attestations/by-leaf/${index}`)).json;
+    expect(await at(String(leafIndex))).toEqual({
+      attestations: [{ sha256: digest, bundle: Buffer.from(bundle).toString() }],
+    });
+    expect(await at('123456')).toEqual({ attestations: [] });
+    for (const index of [`0${leafIndex}`, 'x', '%00', '-1', '1'.repeat(16)]) {
+      expect((await running.send('GET', `/api/v1/attestations/by-leaf/${index}`)).status, index).toBe(400);
+    }
+  });
+
   it('stores a verified bundle once and gives the very bytes back', async () => {
     const made = statement();
     const bundle = await running.sign(made);

@@ -2,12 +2,15 @@
 // What our identities and keys signed, and who started it: through the real services of a registry, with the thief's beside it.
 
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { readConfigFile } from '../../../cli/serve.ts';
 import { utf8 } from '../../../core/encoding/utf8.ts';
 import { listen } from '../../../registry/listen.ts';
 import { acknowledge } from '../../../registry/monitor/alarms.ts';
+import { RegistryDocuments } from '../../../registry/monitor/documents.ts';
 import { buildServer, openRegistry } from '../../../registry/server.ts';
 import { freePort, RunningRegistry } from '../running-registry.ts';
 import { temporaryFolder } from '../witness/running-witness.ts';
@@ -124,6 +127,34 @@ describe('alarms', () => {
     const { alarms } = await watching.round();
     expect(alarms).toMatchObject([
       { kind: 'signature', reasons: ['the store holds no document with this digest'] },
+    ]);
+  });
+
+  test('a store that shows another document in its place', async () => {
+    const watching = await calm();
+    await watching.close();
+    const run = newRun();
+    const other = await signInRun(registry, { run_id: run });
+    const server = createServer((_, response) => {
+      const bundle = Buffer.from(other).toString();
+      response.end(
+        JSON.stringify({
+          attestations: [
+            { sha256: '', bundle: '{}' },
+            { sha256: '', bundle },
+          ],
+        }),
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const documents = new RegistryDocuments(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const lied = await watch(registry, { folder: watching.folder, documents });
+    await lied.start(runOf(run));
+    await signInRun(registry, { run_id: run });
+    lied.time.skewMs = GRACE_MS + 60_000;
+    expect((await lied.round()).alarms).toMatchObject([
+      { kind: 'signature', reasons: [expect.stringContaining('the store')] },
     ]);
   });
 

@@ -92,6 +92,14 @@ describe('what is no proof', () => {
     expect(() => check(bend(change))).toThrow(fault('MONITOR_PROOF_MALFORMED'));
   });
 
+  test('checkpoints of two logs that one key signed', () => {
+    let asked = 0;
+    const verifyOther = (note: string) => ({ ...verify(note), origin: `log ${asked++}` });
+    expect(() => checkForkProof(utf8(JSON.stringify(sound)), verifyOther, nodeCrypto)).toThrow(
+      fault('MONITOR_PROOF_MALFORMED'),
+    );
+  });
+
   test('no JSON, and too much of it', () => {
     expect(() => check('')).toThrow(fault('MONITOR_PROOF_MALFORMED'));
     expect(() => check(bend({ format: 'x'.repeat(300_000) }))).toThrow(fault('MONITOR_PROOF_MALFORMED'));

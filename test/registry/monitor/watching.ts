@@ -49,10 +49,14 @@ export async function signInRun(
 /** Opens a monitor; `time.skewMs` moves its clock. */
 export async function watch(
   registry: RunningRegistry,
-  change: Partial<MonitorOptions> & { readonly started?: StartedBuilds; readonly list?: WatchList } = {},
+  change: Partial<MonitorOptions> & {
+    readonly started?: StartedBuilds;
+    readonly list?: WatchList;
+    readonly documents?: RegistryDocuments;
+  } = {},
 ) {
   const home = await temporaryFolder();
-  const { folder = join(home, 'state'), started, list, ...more } = change;
+  const { folder = join(home, 'state'), started, list, documents, ...more } = change;
   const [buildsPath, decisionsPath] = [join(home, 'builds.jsonl'), join(home, 'decisions')];
   await writeFile(buildsPath, '');
   await mkdir(decisionsPath);
@@ -75,7 +79,7 @@ export async function watch(
         keys: [gate],
       },
       builds: started ?? new BuildsFile(buildsPath),
-      documents: new RegistryDocuments(registry.url),
+      documents: documents ?? new RegistryDocuments(registry.url),
       decisions: new DecisionsFolder(decisionsPath),
     },
     clock: () => Date.now() + time.skewMs,
