@@ -10,6 +10,8 @@ import { ATTEST } from './faults.ts';
 import type { IdentitySource } from './identity/token.ts';
 import { askService, readAnswer, type SigningService } from './service.ts';
 
+const newKey = (): KeyPairKeyObjectResult => generateKeyPairSync('ec', { namedCurve: 'P-256' });
+
 /** The newest token of each source, and its key. */
 const keys = new WeakMap<IdentitySource, { readonly token: string; readonly key: KeyPairKeyObjectResult }>();
 
@@ -20,7 +22,7 @@ const keys = new WeakMap<IdentitySource, { readonly token: string; readonly key:
 export function keyForToken(source: IdentitySource, token: string): KeyPairKeyObjectResult {
   const known = keys.get(source);
   if (known?.token === token) return known.key;
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const key = newKey();
   keys.set(source, { token, key });
   return key;
 }
@@ -29,7 +31,7 @@ export function keyForToken(source: IdentitySource, token: string): KeyPairKeyOb
 export function certificateSigner(
   authorityUrl: string,
   token: string,
-  { privateKey, publicKey }: KeyPairKeyObjectResult,
+  { privateKey, publicKey } = newKey(),
 ): Signer {
   const authority: SigningService = { name: 'certificate authority', url: authorityUrl, secret: token };
   return {
