@@ -82,8 +82,9 @@ function textOf(claims: Claims, name: string): string | undefined {
 }
 
 /** An address in plain ASCII [RFC5321 §4.1.2]: no quoted local part, no address literal. */
-const EMAIL =
-  /^[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}$/;
+const ATOM = "[\\w!#$%&'*+/=?^`{|}~-]+";
+const LABEL = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
+const EMAIL = new RegExp(`^(?=.{1,64}@)${ATOM}(?:\\.${ATOM})*@(?:${LABEL}\\.)+${LABEL}$`);
 
 function checkEmail(address: string, isVerified: unknown): void {
   // Some issuers send the word.

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { TRUST } from '../trust-faults.ts';
 import type { VerifiedToken } from './token.ts';
 
-/** At some 250 octets each. */
+/** At some 150 octets each. */
 const TOKENS_MAX = 131_072;
 const BUCKET_S = 60;
 
