@@ -228,7 +228,10 @@ describe('refuses', () => {
   test('a certificate of the authority that does not say who issued the identity', async () => {
     const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
     const san = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
-    const [certificate = ''] = await foundry.certify({ san, sanForm: 'uri', extensions: [] }, publicKeyDer(key));
+    const [certificate = ''] = await foundry.certify(
+      { san, sanForm: 'uri', extensions: [] },
+      publicKeyDer(key),
+    );
     const nameless = await signWith({
       sign: async (data) => ({
         signature: sign('sha256', data, key),
