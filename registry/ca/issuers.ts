@@ -124,14 +124,18 @@ function checkKindOf({ parsed }: IssuerUrl, kind: Kind, node: DocumentNode): voi
 
 /** The server of certificates: that of the shared issuer, or the one named. Loopback issuers stand for the shared one. */
 function readServer(node: DocumentNode, url: IssuerUrl, shared: NonNullable<Kind['shared']>): string {
+  const mayBeShared =
+    url.parsed.protocol === 'http:' || url.parsed.hostname === new URL(shared.issuer).hostname;
   const named = node.optional('server');
-  if (named !== undefined) return named.matching(SERVER, 'an https address without a slash at the end');
-  const isShared = url.parsed.hostname === new URL(shared.issuer).hostname;
-  if (isShared || url.parsed.protocol === 'http:') return shared.server;
+  if (named !== undefined) {
+    const server = named.matching(SERVER, 'an https address without a slash at the end');
+    const isShared = CI_KINDS.some((kind) => kind.shared?.server === server);
+    if (mayBeShared || !isShared) return server;
+  } else if (mayBeShared) return shared.server;
   // Without it a server of one's own would issue in the name of the public one.
   throw malformed(
-    node,
-    `expected "server", the address of the CI whose issuer is not ${quote(shared.issuer)}`,
+    named ?? node,
+    `expected "server", the address of the CI itself, since its issuer is not ${quote(shared.issuer)}`,
   );
 }
 

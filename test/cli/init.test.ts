@@ -103,6 +103,15 @@ describe('init', () => {
     expect(policy).toBe(`log ${logKey} http://127.0.0.1:8410/log\n${text.replace('any', '1')}`);
   });
 
+  it('shows in config.yaml an entry that works once it is no comment any more', async () => {
+    await init(inputs());
+    const path = join(home, 'data', 'config.yaml');
+    const text = await readFile(path, 'utf8');
+    await writeFile(path, text.replace(/^# (issuers:| {2}.*)$/gm, '$1'));
+    const { issuers } = await readConfigFile(join(home, 'data'));
+    expect(issuers.map(({ kind }) => kind.name)).toEqual(['github-actions']);
+  });
+
   it('takes issuers from a file, and refuses those that would let in anybody', async () => {
     const issuers = join(home, 'issuers.yaml');
     const entry = (require: string) =>

@@ -188,6 +188,8 @@ describe('configuration of issuers', () => {
       'https://git.example/',
       'https://me@git.example',
       'git.example',
+      'https://gitlab.com',
+      'https://github.com',
     ]) {
       expect(codeOf({ ...own, server })).toBe('OIDC_CONFIG_MALFORMED');
     }
