@@ -11,6 +11,8 @@ import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify';
 import { fromBER, Utf8String } from 'asn1js';
 import { Certificate } from 'pkijs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseCertificate } from '../../../core/x509/certificate.ts';
+import { readIdentity } from '../../../core/x509/identity.ts';
 import { buildTrustedRoot } from '../../../registry/trust/trusted-root.ts';
 import { BUILDKITE, ENTRIES, GITHUB, GITLAB } from './kinds-of-claims.ts';
 import { startTrustServer, type TrustServer } from './trust-server.ts';
@@ -149,6 +151,13 @@ describe.each(Object.entries(cases))('%s', (_name, expectedOf) => {
     const bundle = await signedBundle(() => issuer.sign({ ...claims }));
     const { rawBytes } = (bundleToJSON(bundle).verificationMaterial as { certificate: { rawBytes: string } })
       .certificate;
+    // Our own reader finds the same name and issuer.
+    expect(readIdentity(parseCertificate(new Uint8Array(Buffer.from(rawBytes, 'base64'))))).toMatchObject({
+      kind: tag === 0x81 ? 'email' : 'uri',
+      identity: san,
+      issuer: issuer.url,
+      claims: { tokenSubject: texts[24] },
+    });
     const leaf = new Certificate({ schema: fromBER(Buffer.from(rawBytes, 'base64')).result });
     const found = new Map(
       (leaf.extensions ?? []).map(({ extnID, extnValue }) => [
