@@ -210,9 +210,11 @@ function limitTimes(app: FastifyInstance, { documentTimeoutMs, answerTimeoutMs }
     reply.raw.once('close', () => clearTimeout(timer));
   });
   app.addHook('preValidation', async (request) => clearTimeout(timers.get(request)));
-  app.addHook('onSend', async (_request, reply) => {
-    const timer = setTimeout(() => reply.raw.destroy(), answerTimeoutMs);
-    reply.raw.once('close', () => clearTimeout(timer));
+  app.addHook('onSend', async (_request, { raw }) => {
+    // Whoever is gone already takes nothing, and would never clear the timer.
+    if (raw.closed) return;
+    const timer = setTimeout(() => raw.destroy(), answerTimeoutMs);
+    raw.once('close', () => clearTimeout(timer));
   });
 }
 
