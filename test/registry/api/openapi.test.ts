@@ -7,7 +7,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EVERYWHERE, OPERATIONS } from '../../../registry/api/operations.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { type Answer, RunningRegistry } from '../running-registry.ts';
-import { CALLS, type Call, type Caller, ELSEWHERE } from './api-calls.ts';
+import { type Call, type Caller, ELSEWHERE } from './api-call.ts';
+import { EVIDENCE_CALLS } from './evidence-calls.ts';
+import { SERVICE_CALLS } from './service-calls.ts';
 
 interface Response {
   readonly content: Readonly<Record<string, { readonly schema?: object }>>;
@@ -100,7 +102,7 @@ test('every operation answers as it says, with every status and every refusal th
     wrong.push(faultsOf(operation, answer) ?? []);
     seen.set(operation, (seen.get(operation) ?? new Set()).add(expected));
   };
-  for (const call of CALLS) await run(call);
+  for (const call of [...SERVICE_CALLS, ...EVIDENCE_CALLS]) await run(call);
   expect(wrong.flat()).toEqual([]);
   const untried = operations().flatMap(([name, { responses }]) =>
     Object.entries(responses).flatMap(([status, response]) => {
