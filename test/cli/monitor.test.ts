@@ -4,6 +4,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +19,7 @@ import { newSigner } from '../../registry/trust/signer.ts';
 import { startLogServer } from '../registry/log/log-server.ts';
 import { IDENTITY, runOf, signInRun } from '../registry/monitor/watching.ts';
 import { newP256, RunningRegistry } from '../registry/running-registry.ts';
+import { CLAIMS } from '../registry/trust/loopback-issuer.ts';
 import { sha256 } from '../registry/tuf-house.ts';
 import { temporaryFolder } from '../registry/witness/running-witness.ts';
 import { waybill } from './command-line.ts';
@@ -71,7 +74,7 @@ test('from a TUF root: calm, a stolen identity, acknowledged, forked and proven'
   await appendFile(join(house.home, 'builds.jsonl'), `${JSON.stringify({ run: runOf('1') })}\n`);
   await registry.submit(await signInRun(registry, { run_id: '1' }));
   const calm = await house.run('--once');
-  expect(calm).toMatchObject({ code: 0, err: '' });
+  expect(calm.code, calm.err).toBe(0);
   expect(calm.out).toMatch(
     /ct\.example\.example at 1, log\.example\.example at 1; 0 open alarms; 0 entries wait/,
   );
@@ -132,6 +135,39 @@ test('from a TUF root: calm, a stolen identity, acknowledged, forked and proven'
     origin: 'ct.example.example',
     older: { size: '3' },
   });
+});
+
+test('GitHub says which runs there were, and a webhook is told of the one that it does not know', {
+  timeout: 120_000,
+}, async () => {
+  const registry = await RunningRegistry.start();
+  onTestFinished(() => registry.close());
+  const told: { readonly kind: string; readonly reasons: readonly string[] }[] = [];
+  const [event, path] = ['push', '.github/workflows/ci.yml'];
+  const attempt = { id: 1, run_attempt: 1, head_sha: CLAIMS.sha, path, event, repository: { id: 1001 } };
+  const outside = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    if (request.method === 'POST') {
+      told.push(JSON.parse(body));
+      response.writeHead(202).end();
+    } else if (request.url === '/api/v3/repos/example/firmware/actions/runs/1/attempts/1') {
+      response.end(JSON.stringify(attempt));
+    } else response.writeHead(404).end('{"message":"Not Found"}');
+  });
+  await new Promise<void>((resolve) => outside.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void outside.close());
+  const url = `http://127.0.0.1:${(outside.address() as AddressInfo).port}`;
+  const identities = [{ issuer: registry.issuer.url, prefix: 'https://github.com/example/' }];
+  const root = join(registry.dataFolder, 'root.json');
+  const sources = ['--github', `${url}/api/v3/`, '--no-documents', '--webhook', `${url}/hook`];
+  const house = await operator(registry.url, { identities }, ['--root', root, ...sources, '--grace', '0']);
+  await signInRun(registry, { run_id: '1' });
+  expect((await house.run('--once')).code).toBe(0);
+  await signInRun(registry, { run_id: '2' });
+  expect((await house.run('--once')).code).toBe(1);
+  expect(told.map(({ kind }) => kind)).toEqual(['certificate', 'signature']);
+  for (const { reasons } of told) expect(reasons).toEqual([expect.stringContaining('GitHub knows no run')]);
 });
 
 const COUNT = 10_000;

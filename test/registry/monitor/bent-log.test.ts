@@ -34,7 +34,7 @@ import { temporaryFolder } from '../witness/running-witness.ts';
 import { IDENTITY } from './watching.ts';
 
 /** What the way does to an answer: bends it, or takes it away. */
-type Bend = (path: string, body: Uint8Array) => Uint8Array | undefined;
+type Bend = (path: string, body: Uint8Array) => Uint8Array | undefined | { readonly location: string };
 const honest: Bend = (_, body) => body;
 
 let log: LogServer;
@@ -46,7 +46,8 @@ beforeEach(async () => {
   const server = createServer(async (request, response) => {
     const answer = await fetch(`${log.url}${request.url}`);
     const body = bend(request.url ?? '', new Uint8Array(await answer.arrayBuffer()));
-    response.writeHead(body === undefined ? 404 : answer.status).end(body);
+    if (body !== undefined && 'location' in body) response.writeHead(302, body).end();
+    else response.writeHead(body === undefined ? 404 : answer.status).end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => {
@@ -175,6 +176,12 @@ test('where partial tiles are gone, full ones do', { timeout: 60_000 }, async ()
   };
   // Read where the log was, no entry more.
   expect(await monitor.round()).toMatchObject({ failures: {}, raised: 290, logs: [{ size: '300' }] });
+});
+
+test('nobody is followed elsewhere', async () => {
+  await grow(1);
+  bend = (path, body) => (path.endsWith('/checkpoint') ? { location: `${log.url}/log/checkpoint` } : body);
+  expect((await (await openMonitor()).round()).failures.signatures).toContain('MONITOR_LOG_UNREACHABLE');
 });
 
 test('a key of the log that signs an empty tree of another root', async () => {
