@@ -208,6 +208,10 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     summary: 'Bundles about a subject, in the order of the log',
     answers: { 200: json(schemas.Attestations) },
   },
+  'GET /api/v1/attestations/by-leaf/:index': {
+    summary: 'Bundles whose log entry has this index, in whichever shard',
+    answers: { 200: json(schemas.Attestations) },
+  },
   'GET /api/v1/attestations/:sha256': {
     summary: 'Bundle by its digest, verbatim',
     answers: { 200: { type: 'application/vnd.dev.sigstore.bundle.v0.3+json', schema: schemas.Bundle } },

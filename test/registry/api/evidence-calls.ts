@@ -69,6 +69,16 @@ const EVIDENCE: readonly Call[] = [
     send: get('/api/v1/attestations'),
   },
   {
+    operation: 'get /api/v1/attestations/by-leaf/{index}',
+    expected: 200,
+    send: get('/api/v1/attestations/by-leaf/0'),
+  },
+  {
+    operation: 'get /api/v1/attestations/by-leaf/{index}',
+    expected: 'REGISTRY_REQUEST_MALFORMED',
+    send: get('/api/v1/attestations/by-leaf/00'),
+  },
+  {
     operation: 'get /api/v1/attestations/{sha256}',
     expected: 200,
     send: (caller) => get(`/api/v1/attestations/${sha256(bundle)}`)(caller),

@@ -70,7 +70,7 @@ const CA: readonly Call[] = [
     operation: 'get /ct/issuer/{fingerprint}',
     expected: 200,
     send: (caller) =>
-      get(`/ct/issuer/${sha256(caller.running.registry.services.ca.chain[0] as Uint8Array)}`)(caller),
+      get(`/ct/issuer/${sha256(caller.running.registry.services.ca().chain[0] as Uint8Array)}`)(caller),
   },
   {
     operation: 'get /ct/issuer/{fingerprint}',

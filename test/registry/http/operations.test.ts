@@ -78,12 +78,12 @@ test('figures tell what was asked, refused, issued and logged, on a listener of 
   expect(of('waybill_http_refusals_total{code="DEVICE_UNKNOWN"}')).toBe(3);
   expect(of('waybill_certificates_issued_total')).toBe(1);
   expect(of('waybill_timestamps_issued_total')).toBe(1);
-  expect(of('waybill_log_size{log="signatures"}')).toBe(2);
-  expect(of('waybill_log_size{log="certificates"}')).toBe(1);
-  expect(of('waybill_log_waiting{log="signatures"}')).toBe(0);
-  expect(of('waybill_log_batch_entries_sum{log="signatures"}')).toBe(2);
-  expect(of('waybill_log_commit_duration_seconds_count{log="certificates"}')).toBe(1);
-  expect(of('waybill_log_checkpoint_age_seconds{log="signatures"}')).toBeLessThan(30);
+  expect(of('waybill_log_size{log="log.example.example"}')).toBe(2);
+  expect(of('waybill_log_size{log="ct.example.example"}')).toBe(1);
+  expect(of('waybill_log_waiting{log="log.example.example"}')).toBe(0);
+  expect(of('waybill_log_batch_entries_sum{log="log.example.example"}')).toBe(2);
+  expect(of('waybill_log_commit_duration_seconds_count{log="ct.example.example"}')).toBe(1);
+  expect(of('waybill_log_checkpoint_age_seconds{log="log.example.example"}')).toBeLessThan(30);
   expect(of('waybill_ready')).toBe(1);
   for (const role of ['root', 'targets', 'snapshot', 'timestamp']) {
     expect(of(`waybill_tuf_role_expiry_seconds{role="${role}"}`)).toBeGreaterThan(3600);
@@ -118,7 +118,7 @@ test('figures tell which witness cosigns and which does not', { timeout: 60_000 
   const config = await readConfigFile(made.dataFolder);
   const registry = await openRegistry({ dataFolder: made.dataFolder, config, clock: () => NOW_MS + 60_000 });
   const held = await WitnessFolder.open(one.folder);
-  await held.addLog(registry.log.verifierKey);
+  await held.addLog(registry.services.log().log.verifierKey);
   await held.close();
   await runWitness(one, undefined, up);
   const app = await buildServer(registry);
@@ -129,10 +129,16 @@ test('figures tell which witness cosigns and which does not', { timeout: 60_000 
     await rm(made.home, { recursive: true });
   });
   const figure = async (name: string) => (await figuresAt(metrics.port)).get(name);
-  await expect.poll(() => figure('waybill_witness_cosignature_age_seconds{witness="w1"}')).toBe(60);
-  expect(await figure('waybill_witness_cosignature_age_seconds{witness="w2"}')).toBeUndefined();
-  expect(await figure('waybill_witness_failures_total{witness="w2"}')).toBeGreaterThan(0);
-  expect(await figure('waybill_witness_failures_total{witness="w1"}')).toBe(0);
+  await expect
+    .poll(() => figure('waybill_witness_cosignature_age_seconds{log="log.example.example",witness="w1"}'))
+    .toBe(60);
+  expect(
+    await figure('waybill_witness_cosignature_age_seconds{log="log.example.example",witness="w2"}'),
+  ).toBeUndefined();
+  expect(
+    await figure('waybill_witness_failures_total{log="log.example.example",witness="w2"}'),
+  ).toBeGreaterThan(0);
+  expect(await figure('waybill_witness_failures_total{log="log.example.example",witness="w1"}')).toBe(0);
 });
 
 test('readiness names each reason for which it lacks', async () => {
@@ -153,14 +159,15 @@ test('readiness names each reason for which it lacks', async () => {
   running.skewTo(60 * 86_400_000);
   expect(await codes()).toEqual(['REGISTRY_ROLE_EXPIRED', 'REGISTRY_ROLE_EXPIRED']);
   running.skewTo(-YEAR_MS);
-  expect(await codes()).toEqual(['CA_CHAIN_NOT_VALID', 'CA_CHAIN_NOT_VALID']);
+  // No key is trusted before its time in the trusted root: authority, timestamps and both logs have none.
+  expect(await codes()).toEqual(Array(4).fill('TRUST_KEY_UNPUBLISHED'));
   running.skewTo(10 * YEAR_MS - 5 * 60_000);
   // A leaf would outlive the authority; a timestamp is of this moment.
   expect((await codes()).filter((code) => code === 'CA_CHAIN_NOT_VALID')).toHaveLength(1);
   running.skewTo(0);
-  await running.registry.ctLog.close();
+  await running.registry.services.ctLog().tiles.close();
   expect(await codes()).toEqual(['LOG_CLOSED']);
-  await running.registry.log.close();
+  await running.registry.services.log().log.close();
   expect(await codes()).toEqual(['LOG_CLOSED', 'LOG_CLOSED']);
   // The process is alive all the while.
   expect((await running.send('GET', '/healthz')).status).toBe(200);
