@@ -14,7 +14,7 @@ import { nodeHasher } from '../log/hash-tiles.ts';
 import type { EntryReader, FollowedLog, LogName, ReadEntry } from './followed-log.ts';
 import { jsonRow } from './monitor-store.ts';
 import { parseDataTile } from './tile-leaf.ts';
-import { type WatchList, watchedAs } from './watch-list.ts';
+import { mayBeWatched, type WatchList, watchedAs } from './watch-list.ts';
 
 /** Who made an entry, as it says. */
 export type Maker =
@@ -92,6 +92,7 @@ function readSignature(leaf: Uint8Array, list: WatchList) {
     const key = list.keys.find((listed) => listed.publicKey === publicKey);
     return { digest, maker: key && ({ kind: 'key', name: key.name } as const), madeMs: undefined };
   }
+  if (!mayBeWatched(list, verifier.certificate)) return { digest, maker: undefined, madeMs: undefined };
   const certificate = parseCertificate(verifier.certificate);
   const maker = makerOf(certificate, list, () => withoutSctList(certificate));
   return { digest, maker, madeMs: certificate.notBeforeMs };
@@ -103,6 +104,7 @@ export function certificateReader({ log, list, counts, nowMs }: Deps) {
   const reader: EntryReader<Entry> = {
     parse: (tile) => parseDataTile(tile)?.map((entry) => ({ entry, leafHash: entry.leafHash })),
     rows: ({ der, tbs, timeMs }, index, leafHash) => {
+      if (!mayBeWatched(list, der)) return [];
       const read = orUndefined(() => {
         const certificate = parseCertificate(der);
         return { maker: makerOf(certificate, list, () => tbs ?? certificate.tbs) };

@@ -205,8 +205,17 @@ async function manyEntries() {
     await Promise.all(Array.from({ length: 1000 }, (_, i) => server.log.add(entryOf(from + i))));
   }
   const publicKey = Buffer.from(watched.spki).toString('base64');
-  const more = ['--log-key', server.log.verifierKey, '--grace', '0', '--no-documents'];
-  return operator(server.url, { keys: [{ name: 'gate', publicKey }] }, more);
+  const more = [
+    '--log-key',
+    server.log.verifierKey,
+    '--builds',
+    'builds.jsonl',
+    '--grace',
+    '0',
+    '--no-documents',
+  ];
+  const identities = [{ issuer: 'https://issuer.example', identity: IDENTITY }];
+  return operator(server.url, { identities, keys: [{ name: 'gate', publicKey }] }, more);
 }
 
 test('killed while it reads, at its own word and at any moment: it goes on, and tells each alarm', {
@@ -259,9 +268,10 @@ test('killed while it reads, at its own word and at any moment: it goes on, and 
 test('ten thousand entries are read in one go', { timeout: 120_000 }, async () => {
   const house = await manyEntries();
   const startMs = performance.now();
-  const { code } = await house.run('--once');
+  const { code, out } = await house.run('--once');
   const ms = performance.now() - startMs;
   expect(code).toBe(1);
+  expect(out).toContain(`at ${COUNT}; 10 open alarms; 0 entries wait`);
   console.log(
     `monitor: ${COUNT} entries in ${Math.round(ms)} ms with the start of the process, ${Math.round((1000 * COUNT) / ms)}/s`,
   );
