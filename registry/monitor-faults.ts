@@ -19,7 +19,7 @@ export const MONITOR = faultsOf({
   MONITOR_DECISION_MALFORMED: {
     class: 'rejection',
     meaning: 'A file in the folder of decisions is not a bundle that `waybill gate` wrote.',
-    remedy: 'Put only the gate’s bundles (*.sigstore.json) into that folder.',
+    remedy: 'Put only bundles of the gate (*.sigstore.json) into that folder.',
     usage: true,
   },
   MONITOR_STATE_LOCKED: {
