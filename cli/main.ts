@@ -17,6 +17,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   init: async () => (await import('./init.ts')).initVerb,
   serve: async () => (await import('./serve.ts')).serveVerb,
   rotate: async () => (await import('./rotate.ts')).rotateVerb,
+  signer: async () => (await import('./signer.ts')).signerVerb,
   witness: async () => (await import('./witness.ts')).witnessVerb,
   monitor: async () => (await import('./monitor.ts')).monitorVerb,
   attest: async () => (await import('./attest.ts')).attestVerb,

@@ -9,6 +9,7 @@ import { quote } from '../core/faults.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
 import { createLogKey, logVerifierKey, openLogKey } from './log/log-key.ts';
+import { openSigner } from './signer/signer-client.ts';
 import { diskFiles } from './store/durable-files.ts';
 import { type AuthorityCertificate, formatPem, readCertificate } from './trust/authority.ts';
 import { type NewFile, writeNewFiles } from './trust/files.ts';
@@ -17,14 +18,15 @@ import {
   type CertifiedService,
   chainPath,
   countInstances,
+  isThere,
   keyPath,
   rootKeyPath,
   type Service,
   shardName,
   shardOrigin,
 } from './trust/instances.ts';
-import { issueOnline, issueRoot, type Made, type Root } from './trust/new-authority.ts';
-import { openAuthority, openKey, serviceNames } from './trust/services.ts';
+import { issueOnline, issueRoot, type MadeRoot, type Root } from './trust/new-authority.ts';
+import { openAuthority, openServiceKey, serviceNames } from './trust/services.ts';
 import { newSigner, type P256Signer } from './trust/signer.ts';
 import {
   addInstance,
@@ -97,7 +99,9 @@ export async function rotate(
   const names = serviceNames(org);
   const root = await openTrustedRoot(dataFolder);
   const instance = instancesOf(root, service, names).length + 1;
-  const isMade = (await countInstances(dataFolder, service)) >= instance;
+  const isMade =
+    (await countInstances(dataFolder, service)) >= instance &&
+    (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
   const keys = isMade ? [] : await makeKey(registry, of, instance);
   const entry = await entryOf(registry, service, instance);
   const added = addInstance(root, service, entry.json);
@@ -197,20 +201,26 @@ async function makeAuthority(
     'rootKey' in of
       ? await currentRoot(dataFolder, service, instance - 1, of.rootKey)
       : await issueRoot({ service, org, name, startMs });
-  const own = await issueOnline({ service, org, name, startMs, root });
+  const elsewhere = await openSigner(dataFolder, service, instance);
+  const made = elsewhere === undefined ? newSigner() : undefined;
+  const { spki } = made?.signer ?? (elsewhere as P256Signer);
+  const own = await issueOnline({ service, org, name, startMs, root, spki });
   const chain = chainPath(dataFolder, service, instance);
   // Certificates without their key are a rotation that was broken off.
   await rm(chain, { force: true });
-  const key = { path: keyPath(dataFolder, service, instance), text: own.pem, secret: true };
-  const secrets: NewFile[] =
-    'newRootFolder' in of && 'pem' in root
-      ? [
-          { path: rootKeyPath(of.newRootFolder, service, instance), text: String(root.pem), secret: true },
-          key,
-        ]
-      : [key];
-  const certificates = { path: chain, text: [own.der, root.der].map(formatPem).join(''), secret: false };
+  const secrets: NewFile[] = [];
+  if ('newRootFolder' in of && 'pem' in root) {
+    secrets.push({
+      path: rootKeyPath(of.newRootFolder, service, instance),
+      text: String(root.pem),
+      secret: true,
+    });
+  }
   // The online key last: with it the instance is there.
+  if (made !== undefined) {
+    secrets.push({ path: keyPath(dataFolder, service, instance), text: made.pem, secret: true });
+  }
+  const certificates = { path: chain, text: [own, root.der].map(formatPem).join(''), secret: false };
   await writeNewFiles([certificates, ...secrets]);
   return secrets.map(({ path }) => path);
 }
@@ -221,7 +231,7 @@ async function currentRoot(
   service: CertifiedService,
   instance: number,
   signer: P256Signer,
-): Promise<Root & Pick<Made, 'der'>> {
+): Promise<Root & Pick<MadeRoot, 'der'>> {
   const { chain } = await openAuthority(dataFolder, service, instance);
   const der = chain.at(-1) as Uint8Array;
   const certificate = readCertificate(der) as AuthorityCertificate;
@@ -250,7 +260,7 @@ async function entryOf(
     return { json, logKey: logVerifierKey(origin, publicKey) };
   }
   if (service === 'ct') {
-    const { spki } = await openKey(keyPath(dataFolder, 'ct', instance));
+    const { spki } = await openServiceKey(dataFolder, 'ct', instance);
     const origin = shardOrigin('ct', names.ct, instance);
     return { json: certificateLogEntry({ origin, spki, startMs }) };
   }

@@ -97,6 +97,34 @@ export const TRUST = faultsOf({
     remedy: 'Give the key of that root, or begin with a new root.',
     usage: true,
   },
+  SIGNER_UNREACHABLE: {
+    class: 'unavailable',
+    meaning: 'The signer that holds a key of this service does not answer.',
+    remedy:
+      'Start `waybill signer serve` at the socket that the .signer file in keys/ names; then try again.',
+  },
+  SIGNER_ANSWER_WRONG: {
+    class: 'unavailable',
+    meaning:
+      'The signer answered with something else than a signature by the key that it had when the server started.',
+    remedy: 'Give the signer the right key and purpose, then restart both.',
+  },
+  SIGNER_DATA_REFUSED: {
+    class: 'rejection',
+    meaning: 'A signer was asked to sign what its key is not for.',
+    remedy: 'Find out who asked: the server sends a signer nothing but what its service signs.',
+  },
+  SIGNER_SOCKET_UNUSABLE: {
+    class: 'unavailable',
+    meaning: 'The signer cannot listen at its socket.',
+    remedy: 'Choose another path in a folder of its user, or stop the signer that listens there.',
+  },
+  SIGNER_KEY_UNSUITABLE: {
+    class: 'rejection',
+    meaning: 'The key given to a signer is not of the kind that its service signs with.',
+    remedy: 'Give a P-256 key for ca, ct and tsa, an Ed25519 key for log.',
+    usage: true,
+  },
   CT_RESOURCE_UNKNOWN: {
     class: 'rejection',
     meaning: 'The certificate transparency log has no such tile or issuer.',

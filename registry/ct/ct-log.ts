@@ -7,7 +7,7 @@ import { quote } from '../../core/faults.ts';
 import { formatSignatureLine } from '../../core/tlog/note.ts';
 import { TileLog, type TileLogOptions } from '../log/tile-log.ts';
 import { sha256 } from '../trust/certificate.ts';
-import type { LocalSigner } from '../trust/signer.ts';
+import type { P256Signer } from '../trust/signer.ts';
 import { TRUST } from '../trust-faults.ts';
 import {
   ctLogId,
@@ -25,7 +25,7 @@ export interface CtLogOptions {
   readonly db: TileLogOptions['db'];
   /** Bare DNS name. */
   readonly origin: string;
-  readonly signer: LocalSigner;
+  readonly signer: P256Signer;
   /** DER certificates that entries may refer to: the authority's chain, and those of its predecessors. */
   readonly issuers: readonly Uint8Array[];
   /** Milliseconds since 1970. */
@@ -55,8 +55,8 @@ export class CtLog {
       origin,
       entryPath: 'data',
       clock,
-      signCheckpoint: ({ size, rootHash, timeMs }) => {
-        const signature = treeHeadSignature(timeMs, signer.sign(treeHead(timeMs, size, rootHash)));
+      signCheckpoint: async ({ size, rootHash, timeMs }) => {
+        const signature = treeHeadSignature(timeMs, await signer.sign(treeHead(timeMs, size, rootHash)));
         return formatSignatureLine({ name: origin, keyId, signature });
       },
     });
@@ -78,7 +78,7 @@ export class CtLog {
       }),
     });
     // The serial is random, so the entry is never a duplicate with another time.
-    const signature = signer.sign(merkleTreeLeaf(precertificate, timeMs, index));
+    const signature = await signer.sign(merkleTreeLeaf(precertificate, timeMs, index));
     return signedCertificateTimestamp({ logId: this.logId, timeMs, index, signature });
   }
 

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The key of the signature log: Ed25519, made once by `waybill init` [C2SP-signed-note-v1.0.0 §Ed25519 signatures].
 
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { quote } from '../../core/faults.ts';
 import { ED25519_NOTE, formatVerifierKey, noteKeyHash, noteKeyId } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
+import { openSigner } from '../signer/signer-client.ts';
 import { readTrustFile, writeNewFiles } from '../trust/files.ts';
 import { countInstances, keyPath } from '../trust/instances.ts';
+import { signerFromEd25519Pem } from '../trust/signer.ts';
 import { nodeHasher } from './hash-tiles.ts';
 
 /** Signs checkpoints. */
 export interface LogSigner {
   /** 32 raw bytes. */
   readonly publicKey: Uint8Array;
-  /** 64 bytes over the text [RFC8032 §5.1.6]. */
-  sign(text: Uint8Array): Uint8Array;
+  /** 64 bytes over the text [RFC8032 §5.1.6]. @throws SIGNER_* if the key is elsewhere */
+  sign(text: Uint8Array): Uint8Array | Promise<Uint8Array>;
 }
 
 /** Which key: the first of the data folder unless told otherwise. */
@@ -42,21 +44,17 @@ export async function openLogKeys(folder: string): Promise<readonly LogSigner[]>
   return keys;
 }
 
-/** Opens a key of a data folder. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE */
-export async function openLogKey({ folder, instance }: LogKeyPlace): Promise<LogSigner> {
+/** Opens a key of a data folder, here or in a signer of its own. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE, SIGNER_* */
+export async function openLogKey({ folder, instance = 1 }: LogKeyPlace): Promise<LogSigner> {
+  const elsewhere = await openSigner(folder, 'log', instance);
+  if (elsewhere !== undefined) return { publicKey: elsewhere.spki.subarray(-32), sign: elsewhere.sign };
   const path = keyPath(folder, 'log', instance);
-  const pem = await readTrustFile(path);
-  let key: KeyObject | undefined;
-  try {
-    key = createPrivateKey(pem);
-  } catch {
-    // The parser's own words could repeat parts of the file.
-  }
-  if (key?.asymmetricKeyType !== 'ed25519') {
+  // The parser's own words could repeat parts of the file.
+  const key = signerFromEd25519Pem(await readTrustFile(path));
+  if (key === undefined) {
     throw LOG.reject('LOG_KEY_UNREADABLE', `expected an Ed25519 private key in ${quote(path)}`, { at: path });
   }
-  const held = key;
-  return { publicKey: rawPublicKey(held), sign: (text) => sign(null, text, held) };
+  return { publicKey: key.spki.subarray(-32), sign: key.sign };
 }
 
 function rawPublicKey(privateKey: KeyObject): Uint8Array {

@@ -50,8 +50,10 @@ export class SignatureLog {
     const tiles = await TileLog.open({
       ...options,
       entryPath: 'entries',
-      signCheckpoint: ({ text }) =>
-        formatSignatureLine({ name: origin, keyId: verifierKey.keyId, signature: key.sign(utf8(text)) }),
+      signCheckpoint: async ({ text }) => {
+        const signature = await key.sign(utf8(text));
+        return formatSignatureLine({ name: origin, keyId: verifierKey.keyId, signature });
+      },
     });
     try {
       verifyCheckpoint(tiles.checkpoint().note, { origin, keys: [verifierKey] }, portableCrypto);

@@ -40,7 +40,7 @@ export interface TileLogOptions {
   readonly db: LogDatabase;
   readonly origin: string;
   /** The signature lines that go below a checkpoint's text, each ending in a newline. */
-  readonly signCheckpoint: (body: CheckpointBody) => string;
+  readonly signCheckpoint: (body: CheckpointBody) => string | Promise<string>;
   /** `entries`: bundles prefix each entry with its length [C2SP-tlog-tiles-v0.1.0 §Log entries]. `data`: as given. */
   readonly entryPath: 'entries' | 'data';
   /** Milliseconds since 1970. */
@@ -88,6 +88,13 @@ interface Placed {
   readonly leafHash: Uint8Array;
 }
 
+/** A batch that is whole but for the signature of its checkpoint. */
+interface Unsigned {
+  readonly body: CheckpointBody;
+  readonly rows: readonly Row[];
+  readonly placed: readonly Placed[];
+}
+
 const GROUP = { batchCount: 1024, gatherMs: 50 };
 /** A TileLeaf of static-ct-api holds a certificate; nothing near this size is one. */
 const DATA_ENTRY_BYTES = 1024 * 1024;
@@ -103,6 +110,8 @@ export class TileLog {
   private published: PublishedCheckpoint;
   private lastTimeMs: number;
   private stopped: unknown;
+  /** The next checkpoint while its signer cannot be had, with the rows that it covers: it and no other is signed first. */
+  private unsigned: Unsigned | undefined;
   private watcher: () => void = () => undefined;
 
   private constructor(
@@ -190,11 +199,12 @@ export class TileLog {
   }
 
   private async begin(): Promise<void> {
-    const rows: Row[] = [];
-    this.published = this.sign(0n, this.published.rootHash, rows);
-    await this.store.commit(rows).catch((cause: unknown) => {
+    const body = this.nextCheckpoint(0n, this.published.rootHash);
+    const first = await this.signed(body);
+    await this.store.commit(checkpointRows(body, first)).catch((cause: unknown) => {
       throw failed(cause);
     });
+    this.published = first;
   }
 
   /** The last published checkpoint. */
@@ -311,19 +321,25 @@ export class TileLog {
       return;
     }
     try {
+      await this.publishUnsigned();
       const rows: Row[] = [];
       const placed = await this.place(batch, rows);
       const { size } = this.tree;
-      const next = size > this.published.size ? this.sign(size, this.tree.root(), rows) : this.published;
-      const appended = await Promise.all(placed.map((each) => this.prove(each, next)));
-      if (rows.length > 0) await this.store.commit(rows);
-      const grown = next !== this.published;
-      this.published = next;
-      if (grown) this.watcher();
+      if (size > this.published.size) {
+        this.unsigned = { body: this.nextCheckpoint(size, this.tree.root()), rows, placed };
+      }
+      const appended =
+        (await this.publishUnsigned()) ??
+        (await Promise.all(placed.map((each) => this.prove(each, this.published))));
       placed.forEach(({ pending }, i) => {
         pending.resolve(appended[i] as Appended);
       });
     } catch (cause) {
+      if (cause instanceof SignerGone) {
+        // Nothing was written and nothing forgotten: the next batch begins with what this one left.
+        for (const pending of batch) pending.reject(cause.reason);
+        return;
+      }
       // The tree in memory is ahead of the store now, and a failed write may or may not show when the store is opened
       // again. Going on could sign a second tree of the same size: the log stops.
       this.stopped = cause instanceof Unavailable ? cause : failed(cause);
@@ -380,14 +396,34 @@ export class TileLog {
     return hashLeaf(leaf, nodeHasher);
   }
 
-  private sign(size: bigint, rootHash: Uint8Array, rows: Row[]): PublishedCheckpoint {
+  private nextCheckpoint(size: bigint, rootHash: Uint8Array): CheckpointBody {
     this.lastTimeMs = Math.max(this.lastTimeMs, Math.floor(this.options.clock()));
-    const body = { origin: this.origin, size, rootHash };
-    const text = formatCheckpoint({ ...body, extensions: [] });
-    const note = `${text}\n${this.options.signCheckpoint({ ...body, timeMs: this.lastTimeMs, text })}`;
-    rows.push({ key: rowKey.checkpoint(size), value: new TextEncoder().encode(note) });
-    rows.push({ key: rowKey.clock, value: bigEndian(BigInt(this.lastTimeMs)) });
-    return { size, rootHash, note };
+    const text = formatCheckpoint({ origin: this.origin, size, rootHash, extensions: [] });
+    return { origin: this.origin, size, rootHash, timeMs: this.lastTimeMs, text };
+  }
+
+  private async signed(body: CheckpointBody): Promise<PublishedCheckpoint> {
+    const { size, rootHash, text } = body;
+    return { size, rootHash, note: `${text}\n${await this.options.signCheckpoint(body)}` };
+  }
+
+  /**
+   * Signs the checkpoint that waits for it, if one does, proves its entries and makes all of it durable. A signature that got lost on
+   * its way was over this very checkpoint: no second one of its size is ever signed.
+   * @throws SignerGone
+   */
+  private async publishUnsigned(): Promise<readonly Appended[] | undefined> {
+    if (this.unsigned === undefined) return undefined;
+    const { body, rows, placed } = this.unsigned;
+    const next = await this.signed(body).catch((cause: unknown) => {
+      throw cause instanceof Unavailable ? new SignerGone(cause) : cause;
+    });
+    const appended = await Promise.all(placed.map((each) => this.prove(each, next)));
+    await this.store.commit([...rows, ...checkpointRows(body, next)]);
+    this.unsigned = undefined;
+    this.published = next;
+    this.watcher();
+    return appended;
   }
 
   /** Proves an entry against the checkpoint about to be published, and checks the proof. */
@@ -402,6 +438,23 @@ export class TileLog {
       return selfCheckFailed(cause);
     }
   }
+}
+
+/** The signer of checkpoints cannot be had. */
+class SignerGone extends Error {
+  readonly reason: Unavailable;
+
+  constructor(reason: Unavailable) {
+    super(reason.message, { cause: reason });
+    this.reason = reason;
+  }
+}
+
+function checkpointRows(body: CheckpointBody, { size, note }: PublishedCheckpoint): Row[] {
+  return [
+    { key: rowKey.checkpoint(size), value: new TextEncoder().encode(note) },
+    { key: rowKey.clock, value: bigEndian(BigInt(body.timeMs)) },
+  ];
 }
 
 function bigEndian(n: bigint): Uint8Array {

@@ -29,6 +29,11 @@ export function keyPath(folder: string, service: Service, instance = 1): string 
   return join(folder, 'keys', `${numbered(KEY_NAME[service], instance)}.pem`);
 }
 
+/** The file that, in place of a key, names the socket of the signer that holds it. */
+export function signerPath(folder: string, service: Service, instance = 1): string {
+  return keyPath(folder, service, instance).replace(/\.pem$/, '.signer');
+}
+
 /** Where the certificates of an instance lie, its own first. */
 export function chainPath(folder: string, service: CertifiedService, instance = 1): string {
   return join(folder, 'trust', `${numbered(`${service}-chain`, instance)}.pem`);
@@ -55,12 +60,12 @@ export function authorityName(name: string, instance: number): string {
 }
 
 /**
- * How many instances of a service a data folder has keys for; numbers have no gaps.
+ * How many instances of a service a data folder has keys for, or names signers for; numbers have no gaps.
  * @throws CA_FILES_UNREADABLE if there is none
  */
 export async function countInstances(folder: string, service: Service): Promise<number> {
   let count = 0;
-  while (await isThere(keyPath(folder, service, count + 1))) count++;
+  while (await hasKey(folder, service, count + 1)) count++;
   if (count === 0) {
     const path = keyPath(folder, service);
     throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, found none`, {
@@ -70,7 +75,14 @@ export async function countInstances(folder: string, service: Service): Promise<
   return count;
 }
 
-async function isThere(path: string): Promise<boolean> {
+/** True if a data folder has the key of an instance, or names the signer that holds it. @throws CA_FILES_UNREADABLE */
+export async function hasKey(folder: string, service: Service, instance: number): Promise<boolean> {
+  const path = keyPath(folder, service, instance);
+  return (await isThere(path)) || (await isThere(signerPath(folder, service, instance)));
+}
+
+/** @throws CA_FILES_UNREADABLE */
+export async function isThere(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     (cause: NodeJS.ErrnoException) => {

@@ -43,8 +43,8 @@ export interface Root {
   readonly notAfterMs: number;
 }
 
-/** A key and its certificate, both new. */
-export interface Made {
+/** What a new root leaves behind. */
+export interface MadeRoot {
   /** DER certificate. */
   readonly der: Uint8Array;
   /** PKCS#8. */
@@ -52,7 +52,7 @@ export interface Made {
 }
 
 /** Makes a root key and its certificate, which it signs itself. */
-export async function issueRoot({ service, org, name, startMs }: Named): Promise<Root & Made> {
+export async function issueRoot({ service, org, name, startMs }: Named): Promise<Root & MadeRoot> {
   const { signer, pem } = newSigner();
   const subject = buildName(org, `${name} root`);
   const notAfterMs = startMs + ROOT_LIFE_MS;
@@ -73,9 +73,10 @@ export async function issueRoot({ service, org, name, startMs }: Named): Promise
   return { signer, subject, keyIdentifier: keyIdentifier(signer.spki), notAfterMs, der, pem };
 }
 
-/** Makes a key that works online and its certificate, which ends with the root's at the latest. */
-export async function issueOnline(of: Named & { readonly root: Root }): Promise<Made> {
-  const { signer, pem } = newSigner();
+/** Makes the certificate (DER) of a key that works online; it ends with the root's at the latest. */
+export async function issueOnline(
+  of: Named & { readonly root: Root; readonly spki: Uint8Array },
+): Promise<Uint8Array> {
   const profile: readonly Extension[] =
     of.service === 'ca'
       ? [keyUsage('certificates'), extendedKeyUsage(OID.codeSigning), authorityConstraints(0)]
@@ -84,15 +85,11 @@ export async function issueOnline(of: Named & { readonly root: Root }): Promise<
   const tbs = buildTbs({
     issuer: of.root.subject,
     subject: buildName(of.org, of.name),
-    spki: signer.spki,
+    spki: of.spki,
     serial: randomSerial(),
     notBeforeMs: of.startMs,
     notAfterMs: Math.min(of.startMs + ONLINE_LIFE_MS, of.root.notAfterMs),
-    extensions: [
-      ...profile,
-      subjectKeyIdentifier(signer.spki),
-      authorityKeyIdentifier(of.root.keyIdentifier),
-    ],
+    extensions: [...profile, subjectKeyIdentifier(of.spki), authorityKeyIdentifier(of.root.keyIdentifier)],
   });
-  return { der: await signTbs(tbs, of.root.signer), pem };
+  return signTbs(tbs, of.root.signer);
 }

@@ -2,6 +2,7 @@
 // The keys and certificates of the trust services: made once by `waybill init`, opened by `waybill serve`.
 
 import { quote } from '../../core/faults.ts';
+import { openSigner } from '../signer/signer-client.ts';
 import { TRUST } from '../trust-faults.ts';
 import { type Authority, formatPem, joinAuthority, parsePemChain } from './authority.ts';
 import { type NewFile, readTrustFile, writeNewFiles } from './files.ts';
@@ -14,7 +15,7 @@ import {
   type Service,
 } from './instances.ts';
 import { issueOnline, issueRoot } from './new-authority.ts';
-import { type LocalSigner, newSigner, signerFromPem } from './signer.ts';
+import { type LocalSigner, newSigner, type P256Signer, signerFromPem } from './signer.ts';
 
 /** Bare DNS names of the services; they identify, and need not resolve. */
 export interface ServiceNames {
@@ -84,15 +85,16 @@ export async function createTrustServices(options: {
 /** A root and, below it, the one certificate that works online. */
 async function createAuthority(service: CertifiedService, org: string, name: string, startMs: number) {
   const root = await issueRoot({ service, org, name, startMs });
-  const own = await issueOnline({ service, org, name, startMs, root });
-  return { chain: [own.der, root.der], rootPem: root.pem, pem: own.pem };
+  const { signer, pem } = newSigner();
+  const own = await issueOnline({ service, org, name, startMs, root, spki: signer.spki });
+  return { chain: [own, root.der], rootPem: root.pem, pem };
 }
 
 /** What the server's trust services can sign with, each service's instances oldest first. */
 export interface TrustServices {
   readonly ca: readonly Authority[];
   readonly tsa: readonly Authority[];
-  readonly ct: readonly LocalSigner[];
+  readonly ct: readonly P256Signer[];
 }
 
 /**
@@ -103,7 +105,7 @@ export async function openTrustServices(folder: string): Promise<TrustServices> 
   return {
     ca: await openEach(folder, 'ca', (instance) => openAuthority(folder, 'ca', instance)),
     tsa: await openEach(folder, 'tsa', (instance) => openAuthority(folder, 'tsa', instance)),
-    ct: await openEach(folder, 'ct', (instance) => openKey(keyPath(folder, 'ct', instance))),
+    ct: await openEach(folder, 'ct', (instance) => openServiceKey(folder, 'ct', instance)),
   };
 }
 
@@ -125,8 +127,18 @@ export async function openAuthority(
   instance: number,
 ): Promise<Authority> {
   const path = chainPath(folder, service, instance);
-  const signer = await openKey(keyPath(folder, service, instance));
+  const signer = await openServiceKey(folder, service, instance);
   return joinAuthority(signer, parsePemChain(await readTrustFile(path)), path);
+}
+
+/** Opens the P-256 key of an instance, here or in a signer of its own. @throws CA_FILES_UNREADABLE, SIGNER_* */
+export async function openServiceKey(
+  folder: string,
+  service: Exclude<Service, 'log'>,
+  instance: number,
+): Promise<P256Signer> {
+  const elsewhere = await openSigner(folder, service, instance);
+  return elsewhere ?? openKey(keyPath(folder, service, instance));
 }
 
 /** Opens a P-256 key. @throws CA_FILES_UNREADABLE */

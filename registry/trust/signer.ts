@@ -26,6 +26,17 @@ export function signerFromPem(pem: string): LocalSigner | undefined {
   return key.asymmetricKeyDetails?.namedCurve === 'prime256v1' ? signerOf(key) : undefined;
 }
 
+/** A signer of checkpoints over a key in this process [RFC8032 §5.1.6]. @returns undefined if the PEM holds no Ed25519 private key */
+export function signerFromEd25519Pem(pem: string): LocalSigner | undefined {
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pem);
+  } catch {
+    return undefined;
+  }
+  return key.asymmetricKeyType === 'ed25519' ? signerOf(key, null) : undefined;
+}
+
 /** A new key with its PKCS#8 PEM. */
 export function newSigner(): { readonly signer: LocalSigner; readonly pem: string } {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
@@ -35,9 +46,9 @@ export function newSigner(): { readonly signer: LocalSigner; readonly pem: strin
   };
 }
 
-function signerOf(key: KeyObject): LocalSigner {
+function signerOf(key: KeyObject, digest: 'sha256' | null = 'sha256'): LocalSigner {
   return {
     spki: new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' })),
-    sign: (data) => new Uint8Array(sign('sha256', data, key)),
+    sign: (data) => new Uint8Array(sign(digest, data, key)),
   };
 }

@@ -8,10 +8,14 @@ import * as der from '../trust/der.ts';
 import { TIMESTAMP_POLICY, type TimestampRequest } from './timestamp-request.ts';
 
 const SIGNED_DATA = '1.2.840.113549.1.7.2';
-const TST_INFO = '1.2.840.113549.1.9.16.1.4';
-const CONTENT_TYPE = '1.2.840.113549.1.9.3';
-const MESSAGE_DIGEST = '1.2.840.113549.1.9.4';
-const SIGNING_CERTIFICATE_V2 = '1.2.840.113549.1.9.16.2.47';
+/** The type of what a timestamp says [RFC3161 §2.4.2]. */
+export const TST_INFO = '1.2.840.113549.1.9.16.1.4';
+/** Types of the attributes that are signed. */
+export const ATTRIBUTE = {
+  contentType: '1.2.840.113549.1.9.3',
+  messageDigest: '1.2.840.113549.1.9.4',
+  signingCertificateV2: '1.2.840.113549.1.9.16.2.47',
+} as const;
 
 /** SHA-256 without parameters [RFC5754 §2]. */
 const SHA256 = der.sequence(der.oid(OID.sha256));
@@ -82,9 +86,9 @@ async function signedData(
   const attribute = (type: string, value: Uint8Array): Uint8Array =>
     der.sequence(der.oid(type), der.setOf(value));
   const attributes = der.setOf(
-    attribute(CONTENT_TYPE, der.oid(TST_INFO)),
-    attribute(MESSAGE_DIGEST, der.octetString(sha256(info))),
-    attribute(SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(certificateId))),
+    attribute(ATTRIBUTE.contentType, der.oid(TST_INFO)),
+    attribute(ATTRIBUTE.messageDigest, der.octetString(sha256(info))),
+    attribute(ATTRIBUTE.signingCertificateV2, der.sequence(der.sequence(certificateId))),
   );
   const signerInfo = der.sequence(
     der.small(1),

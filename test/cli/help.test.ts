@@ -32,6 +32,7 @@ test('the road is there: each verb has a file and a command', async () => {
     'init',
     'serve',
     'rotate',
+    'signer',
     'witness',
     'monitor',
     'attest',

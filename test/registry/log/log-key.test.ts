@@ -26,7 +26,7 @@ describe('keys and authorities', () => {
     const key = await openLogKey({ folder });
     expect(key.publicKey).toEqual(publicKey);
     const text = utf8('text');
-    expect(portableCrypto.verifyEd25519(publicKey, text, key.sign(text))).toBe(true);
+    expect(portableCrypto.verifyEd25519(publicKey, text, await key.sign(text))).toBe(true);
     const { keyId } = parseVerifierKey(logVerifierKey(ORIGIN, publicKey), portableCrypto);
     expect(Buffer.from(logId(ORIGIN, publicKey)).toString('hex').startsWith(keyId)).toBe(true);
     expect(logId(ORIGIN, publicKey)).toHaveLength(32);

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill signer`: holds one key of the services in a process of its own, best under a user of its own.
+
+import { readFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { quote } from '../core/faults.ts';
+import type { Purpose } from '../registry/signer/purpose.ts';
+import { buildSignerServer, type HeldKey, listenAtSocket } from '../registry/signer/signer-server.ts';
+import { signerFromEd25519Pem, signerFromPem } from '../registry/trust/signer.ts';
+import { TRUST } from '../registry/trust-faults.ts';
+import { CLI } from './faults.ts';
+import { serveUntilStopped } from './serving.ts';
+import { printJson, printLine } from './terminal.ts';
+
+const SERVICES = ['ca', 'ct', 'log', 'tsa'] as const;
+
+interface Options {
+  readonly for: (typeof SERVICES)[number];
+  readonly key: string;
+  readonly socket: string;
+  readonly origin?: string;
+  readonly json?: true;
+}
+
+/** Adds `waybill signer` with its subcommand. */
+export function signerVerb(program: Command): void {
+  program
+    .command('signer')
+    .summary('hold a key of the services in another process')
+    .description(
+      'Hold one key of the services apart from `waybill serve`, and sign with it what that service signs and nothing else. ' +
+        'The data folder names the socket in keys/<name>.signer, in place of keys/<name>.pem.',
+    )
+    .addHelpText(
+      'after',
+      '\nExample:\n  waybill signer serve --for tsa --key tsa.pem --socket /run/waybill/tsa.sock',
+    )
+    .command('serve')
+    .description(
+      'Run a signer until SIGINT or SIGTERM. Prints a line when it is ready; the log goes to standard error.',
+    )
+    .addOption(new Option('--for <service>', 'whose key it is').choices([...SERVICES]).makeOptionMandatory())
+    .requiredOption('--key <file>', 'private key in PEM: P-256, or Ed25519 for log')
+    .requiredOption('--socket <path>', 'where to listen; only this user and group may use it')
+    .option('--origin <name>', 'for log: the origin of the shard, e.g. log.acme.example')
+    .option('--json', 'print one JSON document when ready')
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  waybill signer serve --for tsa --key tsa.pem --socket /run/waybill/tsa.sock\n' +
+        '  waybill signer serve --for log --origin log.acme.example --key log.pem --socket /run/waybill/log.sock',
+    )
+    .action(async (options: Options) => {
+      const purpose = purposeOf(options);
+      const key = await openHeldKey(options.key, purpose);
+      const app = buildSignerServer({ purpose, key, logLevel: 'warn' });
+      await serveUntilStopped(app, async () => {
+        await listenAtSocket(app, options.socket);
+        const { service } = purpose;
+        if (options.json === true) printJson({ service, socket: options.socket, pid: process.pid });
+        else printLine(`waybill signer: ready for ${service} at ${options.socket}`);
+      });
+    });
+}
+
+/** @throws CLI_USAGE */
+function purposeOf({ for: service, origin, socket }: Options): Purpose {
+  if (!socket.startsWith('/') || socket.length > 100) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --socket to be an absolute path of at most 100 characters, got ${quote(socket)}`,
+    );
+  }
+  if (service !== 'log') {
+    if (origin !== undefined) throw CLI.reject('CLI_USAGE', 'expected --origin with --for log alone');
+    return { service };
+  }
+  if (origin === undefined) throw CLI.reject('CLI_USAGE', 'expected --origin with --for log');
+  return { service, origin };
+}
+
+/** The key of a file. @throws CLI_FILE_UNREADABLE, SIGNER_KEY_UNSUITABLE */
+async function openHeldKey(path: string, { service }: Purpose): Promise<HeldKey> {
+  const pem = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${cause.code}`, {
+      cause,
+    });
+  });
+  const key = service === 'log' ? signerFromEd25519Pem(pem) : signerFromPem(pem);
+  if (key === undefined) {
+    const kind = service === 'log' ? 'an Ed25519' : 'a P-256';
+    throw TRUST.reject('SIGNER_KEY_UNSUITABLE', `expected ${kind} private key in PEM in ${quote(path)}`);
+  }
+  return key;
+}

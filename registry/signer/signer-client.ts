@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// A key that another process holds [docs/spec/signer.md §Protocol], reached over a Unix socket.
+
+import { createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { Agent, request } from 'node:http';
+import { quote, Unavailable } from '../../core/faults.ts';
+import { readTrustFile } from '../trust/files.ts';
+import { isThere, keyPath, type Service, signerPath } from '../trust/instances.ts';
+import { TRUST } from '../trust-faults.ts';
+
+/** A key elsewhere: P-256 for certificates, timestamps and certificate logs, Ed25519 for signature logs. */
+export interface DistantSigner {
+  /** DER SubjectPublicKeyInfo. */
+  readonly spki: Uint8Array;
+  /** DER ECDSA with SHA-256, or 64 octets of Ed25519. @throws SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG */
+  readonly sign: (data: Uint8Array) => Promise<Uint8Array>;
+}
+
+/** How long a signature may take. Clients of the services give up after five seconds. */
+const TIMEOUT_MS = 4000;
+const ANSWER_BYTES_MAX = 4096;
+
+/**
+ * Opens the signer of an instance, if the data folder names one in place of a key.
+ * @throws CA_FILES_UNREADABLE, SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG
+ */
+export async function openSigner(
+  folder: string,
+  service: Service,
+  instance: number,
+): Promise<DistantSigner | undefined> {
+  const path = signerPath(folder, service, instance);
+  if (!(await isThere(path))) return undefined;
+  if (await isThere(keyPath(folder, service, instance))) {
+    const at = keyPath(folder, service, instance);
+    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a key or a signer, found ${quote(path)} beside it`, {
+      at,
+    });
+  }
+  const socket = (await readTrustFile(path)).trim();
+  if (!/^\/[^\0\n]{1,100}$/.test(socket)) {
+    throw TRUST.reject('CA_FILES_UNREADABLE', `expected the path of a socket in ${quote(path)}`, {
+      at: path,
+    });
+  }
+  return connectSigner(socket, service);
+}
+
+/** Learns the key of the signer at a socket. @throws SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG */
+export async function connectSigner(socket: string, service: Service): Promise<DistantSigner> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const ask = (method: string, path: string, body?: Uint8Array) =>
+    exchange({ agent, socket, method, path, body });
+  const spki = await ask('GET', `/${service}/key`);
+  const key = readKey(spki, service, socket);
+  return {
+    spki,
+    async sign(data) {
+      const signature = await ask('POST', `/${service}/sign`, data);
+      // A signer that was started anew with another key would make evidence that nobody accepts.
+      if (verify(service === 'log' ? null : 'sha256', data, key, signature)) return signature;
+      throw wrong(socket, 'a signature by another key');
+    },
+  };
+}
+
+function readKey(spki: Uint8Array, service: Service, socket: string): KeyObject {
+  let key: KeyObject | undefined;
+  try {
+    key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  } catch {
+    // No key.
+  }
+  const isFit =
+    service === 'log'
+      ? key?.asymmetricKeyType === 'ed25519'
+      : key?.asymmetricKeyDetails?.namedCurve === 'prime256v1';
+  if (key === undefined || !isFit) throw wrong(socket, 'no key of the kind that the service signs with');
+  return key;
+}
+
+interface Exchange {
+  readonly agent: Agent;
+  readonly socket: string;
+  readonly method: string;
+  readonly path: string;
+  readonly body: Uint8Array | undefined;
+}
+
+function exchange({ agent, socket, method, path, body }: Exchange): Promise<Uint8Array> {
+  const headers =
+    body === undefined ? {} : { 'content-type': 'application/octet-stream', 'content-length': body.length };
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown): void =>
+      reject(
+        cause instanceof Unavailable ? cause : unreachable(socket, (cause as NodeJS.ErrnoException).code),
+      );
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const asked = request({ agent, socketPath: socket, method, path, headers, signal }, (response) => {
+      const parts: Buffer[] = [];
+      let size = 0;
+      response.on('error', fail);
+      response.on('data', (part: Buffer) => {
+        size += part.length;
+        if (size > ANSWER_BYTES_MAX) response.destroy(wrong(socket, 'a longer answer than any signature'));
+        else parts.push(part);
+      });
+      response.on('end', () => {
+        const bytes = Buffer.concat(parts);
+        if (response.statusCode === 200) resolve(new Uint8Array(bytes));
+        else reject(wrong(socket, `status ${response.statusCode}, code ${codeIn(bytes)}`));
+      });
+    });
+    asked.on('error', fail);
+    asked.end(body);
+  });
+}
+
+/** The code of a fault, if the answer has one. */
+function codeIn(body: Buffer): string {
+  return /"code":"([A-Z_]{1,64})"/.exec(body.toString('latin1'))?.[1] ?? 'unknown';
+}
+
+function unreachable(socket: string, reason = 'no answer in time'): Unavailable {
+  return TRUST.unavailable('SIGNER_UNREACHABLE', `expected a signer at ${quote(socket)}: ${reason}`);
+}
+
+function wrong(socket: string, got: string): Unavailable {
+  return TRUST.unavailable('SIGNER_ANSWER_WRONG', `expected a signature from ${quote(socket)}, got ${got}`);
+}

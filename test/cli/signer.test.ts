@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// `waybill signer serve` as a user runs it: a process of its own that signs for one service until it is told to stop.
+
+import { spawn } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { utf8 } from '../../core/encoding/utf8.ts';
+import { connectSigner } from '../../registry/signer/signer-client.ts';
+import { newSigner } from '../../registry/trust/signer.ts';
+import { codeOfAsync } from '../core/tlog/refusal.ts';
+import { say } from './command-line.ts';
+
+const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
+let folder: string;
+const at = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'waybill-signer-cli-'));
+  const { privateKey } = generateKeyPairSync('ed25519');
+  await writeFile(at('log.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  await writeFile(at('tsa.pem'), newSigner().pem);
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+test('signs checkpoints of its log in its own process, and stops when told', {
+  timeout: 60_000,
+}, async () => {
+  const argv = ['signer', 'serve', '--for', 'log', '--origin', 'log.example', '--key', at('log.pem')];
+  const child = spawn(process.execPath, [WAYBILL, ...argv, '--socket', at('log.sock'), '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let [said, logged] = ['', ''];
+  child.stderr.on('data', (chunk) => {
+    logged += chunk;
+  });
+  child.stdout.on('data', (chunk) => {
+    said += chunk;
+  });
+  await expect.poll(() => said, { timeout: 30_000 }).toMatch(/\}\n$/);
+  expect(JSON.parse(said)).toEqual({ service: 'log', socket: at('log.sock'), pid: child.pid });
+  const signer = await connectSigner(at('log.sock'), 'log');
+  const checkpoint = (origin: string) => utf8(`${origin}\n7\n${Buffer.alloc(32).toString('base64')}\n`);
+  expect((await signer.sign(checkpoint('log.example'))).length).toBe(64);
+  expect(await codeOfAsync(signer.sign(checkpoint('log.other')))).toBe('SIGNER_ANSWER_WRONG');
+  await expect.poll(() => logged).toContain('SIGNER_DATA_REFUSED');
+  child.kill('SIGTERM');
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  expect(await codeOfAsync(connectSigner(at('log.sock'), 'log'))).toBe('SIGNER_UNREACHABLE');
+});
+
+describe('refused', () => {
+  test.each([
+    [['--for', 'tsa', '--key', 'log.pem'], 'SIGNER_KEY_UNSUITABLE', 'a P-256 private key'],
+    [
+      ['--for', 'log', '--origin', 'x', '--key', 'tsa.pem'],
+      'SIGNER_KEY_UNSUITABLE',
+      'an Ed25519 private key',
+    ],
+    [['--for', 'log', '--key', 'log.pem'], 'CLI_USAGE', 'expected --origin with --for log'],
+    [['--for', 'tsa', '--origin', 'x', '--key', 'tsa.pem'], 'CLI_USAGE', 'with --for log alone'],
+    [['--for', 'tsa', '--key', 'none.pem'], 'CLI_FILE_UNREADABLE', 'none.pem'],
+  ])('%j', async (words, code, message) => {
+    const argv = words.map((word) => (word.endsWith('.pem') ? at(word) : word));
+    const said = await say(['signer', 'serve', ...argv, '--socket', at('x.sock')]);
+    expect(said.code).toBe(2);
+    expect(said.err).toContain(code);
+    expect(said.err).toContain(message);
+  });
+
+  test('a socket that is no absolute path', async () => {
+    const said = await say(['signer', 'serve', '--for', 'tsa', '--key', at('tsa.pem'), '--socket', 'x.sock']);
+    expect(said.code).toBe(2);
+    expect(said.err).toContain('expected --socket to be an absolute path');
+  });
+});
