@@ -113,7 +113,7 @@ async function type(line: string) {
   const words = line.split(' ').slice(1);
   const at: Readonly<Record<string, string>> = {
     registry: made.dataFolder,
-    '/media/usb/waybill': made.offline,
+    offline: made.offline,
   };
   return say([...words.map((word) => at[word] ?? word), '--json']);
 }
