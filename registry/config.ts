@@ -38,12 +38,14 @@ export interface RegistryConfig {
   /** Keys (DER SubjectPublicKeyInfo) whose bundles are accepted besides the gates' of published device policies. */
   readonly keys: readonly Uint8Array[];
   readonly limits: RegistryLimits;
+  /** Where what the logs published last is kept, seen from the data folder; undefined: `state/heads` in it. */
+  readonly headFolder: string | undefined;
   readonly logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
 }
 
 /** Reads an open config.yaml. @throws the document's fault, OIDC_CONFIG_MALFORMED, OIDC_CONFIG_UNRESTRICTED, OIDC_CONFIG_URL_INSECURE */
 export function readConfig(root: DocumentNode): RegistryConfig {
-  root.only('listen', 'metrics', 'url', 'org', 'issuers', 'keys', 'limits', 'logLevel');
+  root.only('listen', 'metrics', 'url', 'org', 'issuers', 'keys', 'limits', 'headFolder', 'logLevel');
   const listen = root.field('listen').only('host', 'port', 'tls');
   const tls = listen.optional('tls');
   const metrics = root.optional('metrics');
@@ -60,6 +62,7 @@ export function readConfig(root: DocumentNode): RegistryConfig {
     issuers: issuers === undefined ? [] : readIssuers(issuers),
     keys: (root.optional('keys')?.elements() ?? []).map(readKey),
     limits: readLimits(root.optional('limits')),
+    headFolder: root.optional('headFolder')?.string(),
     logLevel: root.optional('logLevel')?.word('silent', 'error', 'warn', 'info', 'debug') ?? 'info',
   };
 }

@@ -19,6 +19,35 @@ export const LOG = faultsOf({
     meaning: 'What is stored does not give the root that the last published checkpoint names.',
     remedy: 'Do not serve this log: restore the data folder whole, and never publish two trees of one size.',
   },
+  LOG_STORE_BEHIND: {
+    class: 'rejection',
+    meaning:
+      'The log published more than its database holds, or something else: the data folder was restored from an older copy.',
+    remedy:
+      'Restore the newer state. If it is lost, retire this log: `waybill rotate <folder> log` begins a new shard. Never go on from the older ' +
+      'state: it would sign a second tree of a size that others have seen.',
+  },
+  LOG_HEAD_MISSING: {
+    class: 'rejection',
+    meaning: 'The file that says what a log published last is not there, although the log has entries.',
+    remedy:
+      'Put the file back, or correct headFolder in config.yaml. If it is lost, and you know that nothing newer than this database was ' +
+      'published, make an empty file in its place; the next start fills it.',
+    usage: true,
+  },
+  LOG_HEAD_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The file that says what a log published last holds no checkpoint of that log.',
+    remedy:
+      'Restore it from the disk that it was kept on. If it is lost, and you know that nothing newer than this database was published, make ' +
+      'it empty; the next start fills it.',
+  },
+  LOG_HEAD_CHANGED: {
+    class: 'unavailable',
+    meaning: 'Another process wrote what a log published last, so the log takes no more entries.',
+    remedy:
+      'Stop all processes that serve a copy of this data folder but one, whose database has the largest tree.',
+  },
   LOG_STORE_ORIGIN: {
     class: 'rejection',
     meaning: 'The store belongs to a log of another origin or key.',

@@ -4,7 +4,7 @@
 
 import { stat } from 'node:fs/promises';
 import type { Server as HttpsServer } from 'node:https';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
 import { describeApi } from './api/openapi.ts';
@@ -22,6 +22,7 @@ import { logRequests } from './http/request-log.ts';
 import { readTlsFiles, type TlsFiles } from './http/tls-files.ts';
 import { Ingest } from './ingest.ts';
 import { Cosigning, type WitnessReport } from './log/cosigning.ts';
+import { LogHead } from './log/log-head.ts';
 import { openLogKeys } from './log/log-key.ts';
 import { rekorRoutes } from './log/rekor-routes.ts';
 import { SignatureLog } from './log/signature-log.ts';
@@ -75,7 +76,7 @@ const EXPIRY_WARNING_MS = 30 * 86_400_000;
 /**
  * Opens a data folder; nothing listens yet. Reads no offline key.
  * @throws REGISTRY_DATA_MISSING, REGISTRY_TLS_*, REGISTRY_DATA_LOCKED, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
- * CA_KEY_MISMATCH, LOG_STORE_*, LOG_KEY_UNREADABLE, and the codes of the trust material
+ * CA_KEY_MISMATCH, LOG_STORE_*, LOG_HEAD_*, LOG_KEY_UNREADABLE, and the codes of the trust material
  */
 export async function openRegistry(options: RegistryOptions): Promise<Registry> {
   const { dataFolder, config, clock } = options;
@@ -90,11 +91,13 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const database = await Database.open(join(state, 'db'));
   try {
     const names = serviceNames(config.org);
+    const heads = headFolder(dataFolder, config);
     const ct: CtLog[] = [];
     for (const [i, signer] of keys.ct.entries()) {
       const db = database.sublevel(shardName('ct', i + 1));
       const issuers = keys.ca.flatMap(({ chain }) => chain);
-      ct.push(await CtLog.open({ db, origin: shardOrigin('ct', names.ct, i + 1), signer, issuers, clock }));
+      const origin = shardOrigin('ct', names.ct, i + 1);
+      ct.push(await CtLog.open({ db, head: LogHead.in(heads, origin), origin, signer, issuers, clock }));
     }
     const blobs = await Blobs.open(join(state, 'blobs'), { reserveBytes: config.limits.diskReserveBytes });
     const tuf = await TufRepository.open({ folder: join(state, 'tuf'), keys: tufKeys, blobs, clock });
@@ -106,7 +109,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     const shards: LogShard[] = [];
     for (const [i, key] of logKeys.entries()) {
       const db = database.sublevel(shardName('log', i + 1));
-      const log = await SignatureLog.open({ db, origin: shardOrigin('log', names.log, i + 1), key, clock });
+      const origin = shardOrigin('log', names.log, i + 1);
+      const log = await SignatureLog.open({ db, head: LogHead.in(heads, origin), origin, key, clock });
       shards.push({
         log,
         cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy }),
@@ -156,6 +160,11 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     await database.close();
     throw failure;
   }
+}
+
+/** Where the heads of the logs are [docs/spec/log.md §Published heads]. */
+export function headFolder(dataFolder: string, { headFolder }: Pick<RegistryConfig, 'headFolder'>): string {
+  return resolve(dataFolder, headFolder ?? join('state', 'heads'));
 }
 
 async function checkFolder(folder: string): Promise<void> {

@@ -9,6 +9,7 @@ import { hashLeaf } from '../../core/tlog/merkle.ts';
 import { ED25519_NOTE, formatSignatureLine, noteKeyId } from '../../core/tlog/note.ts';
 import { GrowingTree } from '../../registry/log/growing-tree.ts';
 import { nodeHasher } from '../../registry/log/hash-tiles.ts';
+import { LogHead } from '../../registry/log/log-head.ts';
 import { openLogKey } from '../../registry/log/log-key.ts';
 import { rowKey } from '../../registry/log/tile-store.ts';
 import { serviceNames } from '../../registry/trust/services.ts';
@@ -44,12 +45,17 @@ export async function fillLog(folder: string, org: string, size: number): Promis
   const key = await openLogKey({ folder });
   const text = formatCheckpoint({ origin, size: BigInt(size), rootHash: tree.root(), extensions: [] });
   const keyId = noteKeyId(origin, ED25519_NOTE, key.publicKey, nodeHasher);
-  const line = formatSignatureLine({ name: origin, keyId, signature: key.sign(Buffer.from(text)) });
+  const signature = await key.sign(Buffer.from(text));
+  const line = formatSignatureLine({ name: origin, keyId, signature });
+  const note = `${text}\n${line}`;
   const last = rows.batch();
-  last.put(rowKey.checkpoint(BigInt(size)), Buffer.from(`${text}\n${line}`));
+  last.put(rowKey.checkpoint(BigInt(size)), Buffer.from(note));
   last.put(rowKey.clock, bigEndian(BigInt(Date.now())));
   await last.write();
   await db.close();
+  const head = LogHead.in(join(folder, 'state', 'heads'), origin);
+  await head.write(note);
+  await head.close();
 }
 
 function bigEndian(n: bigint): Uint8Array {

@@ -23,6 +23,7 @@ import {
 /** What a log is made of. */
 export interface CtLogOptions {
   readonly db: TileLogOptions['db'];
+  readonly head?: TileLogOptions['head'];
   /** Bare DNS name. */
   readonly origin: string;
   readonly signer: P256Signer;
@@ -46,12 +47,13 @@ export class CtLog {
     this.issuers = new Map(options.issuers.map((der) => [hexEncode(sha256(der)), der]));
   }
 
-  /** Opens the log or begins it. @throws LOG_STORE_… */
+  /** Opens the log or begins it. @throws LOG_STORE_…, LOG_HEAD_… */
   static async open(options: CtLogOptions): Promise<CtLog> {
-    const { db, origin, signer, clock } = options;
+    const { db, head, origin, signer, clock } = options;
     const keyId = treeHeadKeyId(origin, signer.spki);
     const tiles = await TileLog.open({
       db,
+      head,
       origin,
       entryPath: 'data',
       clock,

@@ -3,8 +3,10 @@
 // last round ends; what has the quorum of the log policy behind it is published.
 
 import { quote } from '../../core/faults.ts';
+import { parseCheckpoint, verifyCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { parseCosignature } from '../../core/tlog/cosignature.ts';
 import type { LogPolicy } from '../../core/tlog/log-policy.ts';
+import { sameBytes } from '../../core/tlog/merkle.ts';
 import {
   ED25519_COSIGNATURE,
   formatNote,
@@ -15,8 +17,9 @@ import {
 import { verifyWitnessedCheckpoint } from '../../core/tlog/proof.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { LOG } from '../log-faults.ts';
+import { behind } from './log-head.ts';
 import type { PublishedCheckpoint, TileLog } from './tile-log.ts';
-import { type AskableWitness, WitnessClient } from './witness-client.ts';
+import { type AskableWitness, fetchWitnessed, WitnessClient } from './witness-client.ts';
 
 /** When witnesses are asked, and how long they are waited for. */
 export interface CosigningTimes {
@@ -60,6 +63,8 @@ export class Cosigning {
   readonly #records = new Map<string, WitnessRecord>();
   readonly #closing = new AbortController();
   #report: WitnessReport = () => undefined;
+  /** What there was to tell before there was anybody to tell. */
+  readonly #untold: Parameters<WitnessReport>[0][] = [];
   /** The last note that had a quorum, and the policy that was asked. */
   #newest: { readonly checkpoint: PublishedCheckpoint; readonly policy: LogPolicy } | undefined;
   #waiting: (() => void)[] = [];
@@ -75,10 +80,14 @@ export class Cosigning {
     this.#policy = policy;
   }
 
-  /** Takes up what was cosigned before the last stop; nobody is asked before `start`. */
+  /**
+   * Takes up what was cosigned before the last stop, and asks the witnesses whether that was all: what they cosigned, the log has
+   * published. No cosignature is asked for before `start`. @throws LOG_STORE_BEHIND
+   */
   static async open(options: CosigningOptions): Promise<Cosigning> {
     const cosigning = new Cosigning(options);
     const policy = options.policy();
+    if (policy !== undefined && policy.quorum !== 'none') await cosigning.#compareWitnessed(policy);
     const note = await options.tiles.cosignedNote();
     if (note !== undefined && policy !== undefined) cosigning.#accept(note, policy);
     return cosigning;
@@ -90,9 +99,39 @@ export class Cosigning {
     return asked.map(({ name }) => this.#records.get(name) ?? { name, failureCount: 0 });
   }
 
+  /** Refuses to go on from less than a witness has seen; who does not answer proves nothing. @throws LOG_STORE_BEHIND */
+  async #compareWitnessed(policy: LogPolicy): Promise<void> {
+    const { origin } = this.#tiles;
+    const signal = AbortSignal.timeout(this.#times.roundMs);
+    const seen = policy.witnesses.map(async ({ name, url }) => {
+      if (url === undefined) return undefined;
+      try {
+        const note = await fetchWitnessed({ url }, origin, signal);
+        const keys = policy.logs.map(({ key }) => key).filter((key) => key.name === origin);
+        return note === undefined
+          ? undefined
+          : { name, ...verifyCheckpoint(note, { origin, keys }, nodeCrypto) };
+      } catch (cause) {
+        const why = signal.aborted ? `no answer within ${this.#times.roundMs} ms` : describe(cause);
+        this.#untold.push({ from: `witness ${quote(name)}`, failure: `what it saw is unknown: ${why}` });
+        return undefined;
+      }
+    });
+    for (const witnessed of await Promise.all(seen)) {
+      if (witnessed === undefined) continue;
+      const { name, size, rootHash } = witnessed;
+      const own = await this.#tiles.checkpointNote(size);
+      const isSame = own !== undefined && sameBytes(parseCheckpoint(parseNote(own).text).rootHash, rootHash);
+      if (isSame) continue;
+      const got = `${size > this.#tiles.checkpoint().size ? 'only' : 'another tree, of'} size ${this.#tiles.checkpoint().size}`;
+      throw behind(`expected the tree of size ${size} that witness ${quote(name)} cosigned, got ${got}`);
+    }
+  }
+
   /** Begins to ask. */
   start(report: WitnessReport): void {
     this.#report = report;
+    for (const what of this.#untold.splice(0)) report(what);
     this.#tiles.watch(() => this.#poke());
     this.#poke();
   }

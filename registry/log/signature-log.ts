@@ -20,6 +20,7 @@ export interface SignatureLogOptions {
   readonly key: LogSigner;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
+  readonly head?: TileLogOptions['head'];
   readonly waitingCountMax?: number;
 }
 
@@ -42,7 +43,8 @@ export class SignatureLog {
 
   /**
    * Opens the log or begins it. A store whose last checkpoint another key signed is refused.
-   * @throws LOG_STORE_LOCKED, LOG_STORE_UNOPENED, LOG_STORE_ORIGIN, LOG_STORE_INCONSISTENT, LOG_STORE_FAILED
+   * @throws LOG_STORE_LOCKED, LOG_STORE_UNOPENED, LOG_STORE_ORIGIN, LOG_STORE_INCONSISTENT, LOG_STORE_BEHIND, LOG_HEAD_MISSING,
+   *   LOG_HEAD_MALFORMED, LOG_STORE_FAILED
    */
   static async open(options: SignatureLogOptions): Promise<SignatureLog> {
     const { origin, key } = options;

@@ -13,6 +13,7 @@ import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
+import type { LogHead } from './log-head.ts';
 import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
 
 /** A checkpoint as it was published. */
@@ -45,6 +46,8 @@ export interface TileLogOptions {
   readonly entryPath: 'entries' | 'data';
   /** Milliseconds since 1970. */
   readonly clock: () => number;
+  /** Where the last published checkpoint is kept besides; closed with the log. Without it an older copy of `db` is not noticed. */
+  readonly head?: LogHead | undefined;
   /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
   readonly waitingCountMax?: number;
 }
@@ -132,8 +135,9 @@ export class TileLog {
 
   /**
    * Opens the log, or begins one with a checkpoint of size 0. Refuses a store whose right edge does not give the root
-   * of its last checkpoint.
-   * @throws LOG_STORE_LOCKED, LOG_STORE_UNOPENED, LOG_STORE_ORIGIN, LOG_STORE_INCONSISTENT, LOG_STORE_FAILED
+   * of its last checkpoint, and one that is behind what was published.
+   * @throws LOG_STORE_LOCKED, LOG_STORE_UNOPENED, LOG_STORE_ORIGIN, LOG_STORE_INCONSISTENT, LOG_STORE_BEHIND, LOG_HEAD_MISSING,
+   *   LOG_HEAD_MALFORMED, LOG_STORE_FAILED
    */
   static async open(options: TileLogOptions): Promise<TileLog> {
     const store = await TileStore.open(options.db);
@@ -151,6 +155,7 @@ export class TileLog {
       return await TileLog.read(options, store);
     } catch (failure) {
       held.delete(prefix);
+      await options.head?.close();
       throw failure;
     }
   }
@@ -167,6 +172,8 @@ export class TileLog {
         `expected a store of ${quote(options.origin)}, got one of ${quote(origin)}`,
       );
     }
+    const noteOf = (of: bigint) => store.checkpoint(of);
+    await options.head?.check({ origin, note, size, noteOf });
     const tree = await GrowingTree.open(size, (level, index, width) => store.tile(level, index, width)).catch(
       (cause: unknown) => {
         throw cause instanceof MissingTile ? inconsistent(size, cause.message) : cause;
@@ -181,6 +188,9 @@ export class TileLog {
     );
     await log.checkEdge();
     if (note === undefined) await log.begin();
+    await options.head?.write(log.published.note).catch((cause: unknown) => {
+      throw failed(cause);
+    });
     return log;
   }
 
@@ -270,6 +280,7 @@ export class TileLog {
   async close(): Promise<void> {
     this.stopped ??= LOG.unavailable('LOG_CLOSED', 'the log takes no more entries');
     await this.group.drain();
+    await this.options.head?.close();
     const { root, prefix } = this.store.place();
     writers.get(root)?.delete(prefix);
   }
@@ -421,6 +432,9 @@ export class TileLog {
     const appended = await Promise.all(placed.map((each) => this.prove(each, next)));
     await this.store.commit([...rows, ...checkpointRows(body, next)]);
     this.unsigned = undefined;
+    // Durable here first, then known as published elsewhere, then visible: the head is never ahead of the store, and
+    // nobody has seen what is ahead of the head.
+    await this.options.head?.write(next.note);
     this.published = next;
     this.watcher();
     return appended;

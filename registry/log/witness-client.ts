@@ -2,13 +2,29 @@
 // Asks one witness for its cosignature on a checkpoint of ours [C2SP-tlog-witness-5ba5ee8 §add-checkpoint].
 
 import { base64Encode } from '../../core/encoding/base64.ts';
-import { utf8Decode } from '../../core/encoding/utf8.ts';
+import { hexEncode } from '../../core/encoding/hex.ts';
+import { utf8, utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import { verifyCosignatures } from '../../core/tlog/cosignature.ts';
 import type { PolicyWitness } from '../../core/tlog/log-policy.ts';
 import { type NoteSignature, parseNote } from '../../core/tlog/note.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import type { PublishedCheckpoint, TileLog } from './tile-log.ts';
+
+/** The last checkpoint of a log that a witness cosigned, unverified; undefined if it cosigned none. @throws NotCosigned, and what `fetch` throws */
+export async function fetchWitnessed(
+  { url }: Pick<AskableWitness, 'url'>,
+  origin: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const address = `${url.replace(/\/+$/, '')}/${hexEncode(nodeCrypto.sha256(utf8(origin)))}/checkpoint`;
+  const response = await fetch(address, { redirect: 'error', signal });
+  const text = await readText(response);
+  if (response.status === 404) return undefined;
+  if (response.status !== 200)
+    throw new NotCosigned(`expected status 200, got ${response.status}: ${quote(text)}`);
+  return text;
+}
 
 /** Room for the lines of one witness, a fault, or a size. */
 const ANSWER_SIZE_BYTES_MAX = 16 * 1024;

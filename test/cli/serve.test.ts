@@ -3,7 +3,7 @@
 // what it acknowledged after it was killed.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -89,6 +89,38 @@ describe('serve', () => {
     serving.child.kill('SIGTERM');
     expect(await serving.ended).toBe(0);
     await expect(fetch(`${made.url}/healthz`)).rejects.toThrow();
+  });
+
+  it('does not start behind what it published, and says what to do', { timeout: 60_000 }, async () => {
+    const db = join(made.dataFolder, 'state', 'db');
+    const stop = async (serving: Serving) => {
+      serving.child.kill('SIGTERM');
+      await serving.ended;
+    };
+    await stop(await ready(serve()));
+    await cp(db, join(made.home, 'copy'), { recursive: true });
+    const serving = await ready(serve());
+    // A certificate and its signature: an entry in each log.
+    await signedBundle(sha256('one'));
+    await stop(serving);
+    await rm(db, { recursive: true });
+    await cp(join(made.home, 'copy'), db, { recursive: true });
+    const refused = serve();
+    expect(await refused.ended).toBe(1);
+    expect(refused.said().err).toMatch(/^waybill: LOG_STORE_BEHIND: .*published size 1, got one of size 0\n/);
+    expect(refused.said().err).toContain('Restore the newer state.');
+    expect(refused.said().err).toContain('`waybill rotate <folder> log`');
+    // The certificate log alone would be noticed too.
+    await rm(join(made.dataFolder, 'state', 'heads', 'log.example.example'));
+    const again = serve();
+    expect(await again.ended).toBe(1);
+    expect(again.said().err).toMatch(/^waybill: LOG_STORE_BEHIND: .*"ct\.example\.example"/);
+    // Heads on another disk: the one in the data folder means nothing.
+    const elsewhere = join(made.home, 'heads');
+    const path = join(made.dataFolder, 'config.yaml');
+    await writeFile(path, `${await readFile(path, 'utf8')}headFolder: ${elsewhere}\n`);
+    await stop(await ready(serve()));
+    expect(await readdir(elsewhere)).toEqual(['ct.example.example', 'log.example.example']);
   });
 
   it('has what it acknowledged after kill -9', { timeout: 60_000 }, async () => {
