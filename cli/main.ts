@@ -18,6 +18,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   serve: async () => (await import('./serve.ts')).serveVerb,
   rotate: async () => (await import('./rotate.ts')).rotateVerb,
   signer: async () => (await import('./signer.ts')).signerVerb,
+  fsck: async () => (await import('./fsck.ts')).fsckVerb,
   witness: async () => (await import('./witness.ts')).witnessVerb,
   monitor: async () => (await import('./monitor.ts')).monitorVerb,
   attest: async () => (await import('./attest.ts')).attestVerb,

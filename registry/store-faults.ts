@@ -27,6 +27,13 @@ export const STORE = faultsOf({
     meaning: 'Files of the data folder do not fit each other.',
     remedy: 'Restore the data folder as a whole from a backup; do not mix files of different states.',
   },
+  REGISTRY_FSCK_DAMAGED: {
+    class: 'rejection',
+    meaning: '`waybill fsck` found a row or file of a data folder that does not follow from the rest.',
+    remedy:
+      'Do not serve this folder. Restore it whole from the newest copy that passes; if that is behind what was published, retire the log: ' +
+      '`waybill rotate <folder> log` begins a new shard.',
+  },
   REGISTRY_FOLDER_NOT_EMPTY: {
     class: 'rejection',
     meaning: 'A folder that `waybill init` would fill is there already and holds files.',

@@ -12,9 +12,16 @@ export interface LogDatabase {
   sublevel(name: string, options: { keyEncoding: string; valueEncoding: string }): unknown;
 }
 
-type Rows = ReturnType<typeof rowsOf>;
-function rowsOf(db: Level<string, unknown>) {
-  return db.sublevel<string, Uint8Array>('tlog', { keyEncoding: 'utf8', valueEncoding: 'view' });
+/** The rows of one log. */
+export type LogRows = ReturnType<typeof rowsOf>;
+
+/** The rows of the log in a database. */
+export function rowsOf(db: LogDatabase) {
+  // Level's types fix the encodings of the parent, which play no part here.
+  return (db as unknown as Level<string, unknown>).sublevel<string, Uint8Array>('tlog', {
+    keyEncoding: 'utf8',
+    valueEncoding: 'view',
+  });
 }
 
 /** One row to write. */
@@ -41,9 +48,9 @@ const text = new TextDecoder();
 
 /** Reads and writes rows; knows nothing of trees. */
 export class TileStore {
-  private readonly rows: Rows;
+  private readonly rows: LogRows;
 
-  private constructor(rows: Rows) {
+  private constructor(rows: LogRows) {
     this.rows = rows;
   }
 
@@ -51,8 +58,7 @@ export class TileStore {
   static async open(db: LogDatabase): Promise<TileStore> {
     try {
       await db.open();
-      // Level's types fix the encodings of the parent, which play no part here.
-      const rows = rowsOf(db as unknown as Level<string, unknown>);
+      const rows = rowsOf(db);
       await rows.open();
       return new TileStore(rows);
     } catch (cause) {

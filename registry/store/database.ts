@@ -127,6 +127,15 @@ export class Database {
     return (await this.bytes(table, ...key)) !== undefined;
   }
 
+  /** All rows of a table, as they are. @throws REGISTRY_STORE_FAILED */
+  async *rowsOf(table: Table): AsyncGenerator<readonly [key: readonly string[], value: Uint8Array]> {
+    try {
+      for await (const [key, value] of this.#table(table).iterator()) yield [key.split(SEPARATOR), value];
+    } catch (cause) {
+      throw storeFailure('could not read from the database', cause);
+    }
+  }
+
   /** Keys that begin with these whole parts, as the parts after them, in order. @throws REGISTRY_STORE_FAILED */
   async *keysUnder(table: Table, ...parts: readonly string[]): AsyncGenerator<readonly string[]> {
     for await (const [rest] of this.entriesUnder<null>(table, ...parts)) yield rest;

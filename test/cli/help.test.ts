@@ -33,6 +33,7 @@ test('the road is there: each verb has a file and a command', async () => {
     'serve',
     'rotate',
     'signer',
+    'fsck',
     'witness',
     'monitor',
     'attest',

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks a whole data folder from its bytes [docs/spec/fsck.md]: both logs, their heads, attestations and what is indexed of them, blobs,
+// TUF repository. Nobody else may have the folder open, and nothing in it is changed.
+
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { quote } from '../core/faults.ts';
+import { parseBundle } from '../core/sigstore/bundle.ts';
+import { verifyCheckpoint } from '../core/tlog/checkpoint.ts';
+import { parseHashedRekord } from '../core/tlog/hashed-rekord.ts';
+import { sameBytes } from '../core/tlog/merkle.ts';
+import { parseVerifierKey } from '../core/tlog/note.ts';
+import { nodeCrypto } from '../peers/node-crypto.ts';
+import type { RegistryConfig } from './config.ts';
+import { readTileLeaf, verifyTreeHeadNote } from './ct/stored-entry.ts';
+import { type AttestationFacts, indexRows } from './facts.ts';
+import { nodeHasher } from './log/hash-tiles.ts';
+import { type Finding, LogCheck, type LogCheckOptions } from './log/log-check.ts';
+import { LogHead } from './log/log-head.ts';
+import { logVerifierKey, openLogKeys } from './log/log-key.ts';
+import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
+import { headFolder } from './server.ts';
+import { Database, type Table } from './store/database.ts';
+import { diskFiles } from './store/durable-files.ts';
+import { STORE } from './store-faults.ts';
+import { shardName, shardOrigin } from './trust/instances.ts';
+import { openTrustServices, serviceNames } from './trust/services.ts';
+import { openTufOnlineKeys } from './tuf/online-keys.ts';
+import { readState } from './tuf/repository-state.ts';
+
+export type { Finding } from './log/log-check.ts';
+
+export interface FsckOptions {
+  readonly dataFolder: string;
+  readonly config: Pick<RegistryConfig, 'org' | 'headFolder'>;
+  /** Ends the check. */
+  readonly signal: AbortSignal;
+  /** What is read now, and how much of it was. */
+  readonly progress: (what: string, count: bigint) => void;
+}
+
+/** How much was read. */
+export interface FsckCounts {
+  readonly logEntries: bigint;
+  readonly ctEntries: bigint;
+  readonly attestations: bigint;
+  readonly blobs: bigint;
+}
+
+/**
+ * Tells what is wrong, in the order of reading; nothing if all is well. The result says how much was read.
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE, CA_KEY_MISMATCH,
+ *   LOG_KEY_UNREADABLE, and the signal's reason
+ */
+export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckCounts> {
+  const { dataFolder } = options;
+  const folder = join(dataFolder, 'state', 'db');
+  await access(join(folder, 'CURRENT')).catch(() => {
+    throw STORE.reject('REGISTRY_DATA_MISSING', `expected a database in ${quote(folder)}, found none`);
+  });
+  const database = await Database.open(folder);
+  try {
+    const shards: LogRows[] = [];
+    let [logEntries, ctEntries] = [0n, 0n];
+    for (const [i, { publicKey }] of (await openLogKeys(dataFolder)).entries()) {
+      const rows = rowsOf(database.sublevel(shardName('log', i + 1)));
+      logEntries += yield* checkLog(options, rows, i + 1, publicKey);
+      shards.push(rows);
+    }
+    const { ca, ct } = await openTrustServices(dataFolder);
+    for (const [i, { spki }] of ct.entries()) {
+      const rows = rowsOf(database.sublevel(shardName('ct', i + 1)));
+      ctEntries += yield* checkCtLog(options, rows, i + 1, { spki, chains: ca.map(({ chain }) => chain) });
+    }
+    const attestations = yield* checkAttestations(options, database, shards);
+    const blobs = yield* checkBlobs(options);
+    yield* checkTuf(dataFolder);
+    return { logEntries, ctEntries, attestations, blobs };
+  } finally {
+    await database.close();
+  }
+}
+
+async function* checkLog(
+  options: FsckOptions,
+  rows: LogRows,
+  shard: number,
+  publicKey: Uint8Array,
+): AsyncGenerator<Finding, bigint> {
+  const origin = shardOrigin('log', serviceNames(options.config.org).log, shard);
+  const keys = [parseVerifierKey(logVerifierKey(origin, publicKey), nodeHasher)];
+  return yield* checkTiles(options, {
+    rows,
+    name: shardName('log', shard),
+    origin,
+    verifyNote: (note) => {
+      verifyCheckpoint(note, { origin, keys }, nodeCrypto);
+      return undefined;
+    },
+    readEntry: (entry) => {
+      parseHashedRekord(entry);
+      return { leaf: entry, identity: nodeHasher.sha256(entry) };
+    },
+  });
+}
+
+async function* checkCtLog(
+  options: FsckOptions,
+  rows: LogRows,
+  shard: number,
+  { spki, chains }: { readonly spki: Uint8Array; readonly chains: readonly (readonly Uint8Array[])[] },
+): AsyncGenerator<Finding, bigint> {
+  const origin = shardOrigin('ct', serviceNames(options.config.org).ct, shard);
+  return yield* checkTiles(options, {
+    rows,
+    name: shardName('ct', shard),
+    origin,
+    verifyNote: (note) => verifyTreeHeadNote(note, origin, spki),
+    readEntry: (entry, index) => readTileLeafOfAny(entry, index, chains),
+  });
+}
+
+/** Reads an entry that one of the folder's authorities issued. @throws what `readTileLeaf` throws of the last of them */
+function readTileLeafOfAny(entry: Uint8Array, index: bigint, chains: readonly (readonly Uint8Array[])[]) {
+  let failure: unknown;
+  for (const chain of chains) {
+    try {
+      return readTileLeaf(entry, index, chain);
+    } catch (cause) {
+      failure = cause;
+    }
+  }
+  throw failure;
+}
+
+async function* checkTiles(
+  options: FsckOptions,
+  log: Omit<LogCheckOptions, 'progress'>,
+): AsyncGenerator<Finding, bigint> {
+  const { rows, name, origin } = log;
+  const progress = (index: bigint) => {
+    options.signal.throwIfAborted();
+    options.progress(`entries of ${origin}`, index);
+  };
+  const size = yield* new LogCheck({ ...log, progress }).run();
+  const noteOf = async (of: bigint) => {
+    const note = await rows.get(rowKey.checkpoint(of));
+    return note === undefined ? undefined : Buffer.from(note).toString();
+  };
+  const head = LogHead.in(headFolder(options.dataFolder, options.config), origin);
+  try {
+    await head.check({ origin, size, note: await noteOf(size), noteOf });
+  } catch (cause) {
+    yield { at: `head of ${name}`, problem: (cause as Error).message };
+  }
+  return size;
+}
+
+/** Tables whose keys end in, or hold, the digest of a bundle, and at which part. */
+const INDEXES: readonly (readonly [Table, number])[] = [
+  ['bySubject', 1],
+  ['byLeaf', 1],
+  ['byMaterial', 1],
+  ['byInput', 1],
+  ['byDependency', 1],
+  ['bySbom', 1],
+  ['byEvidence', 1],
+];
+
+async function* checkAttestations(
+  { signal, progress }: FsckOptions,
+  database: Database,
+  shards: readonly LogRows[],
+): AsyncGenerator<Finding, bigint> {
+  let count = 0n;
+  const at = (table: Table, ...key: readonly string[]) => [table, ...key].join('/');
+  for await (const [[sha256 = ''], bytes] of database.rowsOf('bundle')) {
+    signal.throwIfAborted();
+    progress('attestations', count++);
+    const row = await database.bytes('fact', sha256);
+    const shard = (row === undefined ? undefined : readFacts(row))?.shard ?? 1;
+    const problem = await problemOfBundle(sha256, bytes, shards[shard - 1]);
+    if (problem !== undefined) yield { at: at('bundle', sha256), problem };
+    if (row === undefined) {
+      yield { at: at('fact', sha256), problem: 'expected the facts of a stored attestation, found none' };
+    }
+  }
+  for await (const [[sha256 = ''], bytes] of database.rowsOf('fact')) {
+    signal.throwIfAborted();
+    const facts = readFacts(bytes);
+    const bundle = await database.bytes('bundle', sha256);
+    if (bundle === undefined) {
+      yield {
+        at: at('bundle', sha256),
+        problem: 'expected the attestation whose facts are stored, found none',
+      };
+    }
+    if (facts?.sha256 !== sha256 || (bundle !== undefined && leafIndexOf(bundle) !== facts.leafIndex)) {
+      yield {
+        at: at('fact', sha256),
+        problem: 'expected facts of the attestation with this digest, got others',
+      };
+      continue;
+    }
+    for (const { table, key } of indexRows(facts)) {
+      if (await database.has(table, ...key)) continue;
+      yield { at: at(table, ...key), problem: 'expected a row by which an attestation is found, found none' };
+    }
+  }
+  for (const [table, part] of INDEXES) {
+    for await (const [key] of database.rowsOf(table)) {
+      signal.throwIfAborted();
+      const row = await database.bytes('fact', key[part] ?? '');
+      const facts = row === undefined ? undefined : readFacts(row);
+      const isIndexed =
+        facts !== undefined &&
+        indexRows(facts).some((each) => each.table === table && each.key.join('/') === key.join('/'));
+      if (!isIndexed)
+        yield { at: at(table, ...key), problem: 'expected no such row: no attestation says this' };
+    }
+  }
+  return count;
+}
+
+function readFacts(bytes: Uint8Array): AttestationFacts | undefined {
+  try {
+    const facts = JSON.parse(Buffer.from(bytes).toString()) as AttestationFacts;
+    indexRows(facts);
+    return facts;
+  } catch {
+    return undefined;
+  }
+}
+
+function leafIndexOf(bundle: Uint8Array): number | undefined {
+  try {
+    return Number(parseBundle(bundle).leafIndex);
+  } catch {
+    return undefined;
+  }
+}
+
+async function problemOfBundle(
+  sha256: string,
+  bytes: Uint8Array,
+  log: LogRows | undefined,
+): Promise<string | undefined> {
+  const digest = createHash('sha256').update(bytes).digest('hex');
+  if (digest !== sha256) return `expected bytes with this digest, got ${digest}`;
+  try {
+    const { leafIndex, leaf } = parseBundle(bytes);
+    const logged = await log?.get(rowKey.entry(leafIndex));
+    if (logged !== undefined && sameBytes(logged, leaf)) return undefined;
+    return `expected the log entry ${leafIndex} that it carries, got ${logged === undefined ? 'none' : 'another'}`;
+  } catch (cause) {
+    return (cause as Error).message;
+  }
+}
+
+async function* checkBlobs({ dataFolder, signal, progress }: FsckOptions): AsyncGenerator<Finding, bigint> {
+  const folder = join(dataFolder, 'state', 'blobs', 'sha256');
+  let count = 0n;
+  for (const part of await diskFiles.list(folder)) {
+    for (const name of await readdir(join(folder, part))) {
+      signal.throwIfAborted();
+      progress('blobs', count++);
+      const hash = createHash('sha256');
+      for await (const chunk of createReadStream(join(folder, part, name))) {
+        signal.throwIfAborted();
+        hash.update(chunk);
+      }
+      const digest = hash.digest('hex');
+      if (digest === name && name.startsWith(part)) continue;
+      yield { at: `blobs/sha256/${part}/${name}`, problem: `expected bytes with this digest, got ${digest}` };
+    }
+  }
+  return count;
+}
+
+async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
+  try {
+    await readState(
+      join(dataFolder, 'state', 'tuf'),
+      diskFiles,
+      await openTufOnlineKeys(join(dataFolder, 'keys')),
+    );
+  } catch (cause) {
+    yield { at: 'tuf', problem: (cause as Error).message };
+  }
+}
