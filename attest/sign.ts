@@ -10,7 +10,7 @@ import { PAYLOAD_TYPE, parseStatement } from '../core/intoto/statement.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
 import { certificateSigner, keyForToken } from './certificate-signer.ts';
 import { ATTEST } from './faults.ts';
-import { keyHint, openManagedKey } from './identity/key.ts';
+import { keyHint, openManagedKey, type StatementKey } from './identity/key.ts';
 import { redact } from './identity/redact.ts';
 import type { IdentitySource } from './identity/token.ts';
 import { parseSigningServices, type SigningServices } from './signing-config.ts';
@@ -36,13 +36,20 @@ export async function signStatement(statement: Uint8Array, options: SignOptions)
   return create(statement, { signer, log, services, secret: token });
 }
 
-export interface KeySignOptions {
+export type KeySignOptions = {
   readonly signingConfig: Uint8Array;
-  /** ECDSA P-256, PKCS#8 PEM. */
-  readonly privateKeyPem: string | Uint8Array;
   /** Lower-case hex SHA-256 of the DER SubjectPublicKeyInfo; computed if absent, compared if given. */
   readonly keyHint?: string;
-}
+} & (
+  | {
+      /** ECDSA P-256, PKCS#8 PEM. */
+      readonly privateKeyPem: string | Uint8Array;
+    }
+  | {
+      /** ECDSA P-256, wherever it is. */
+      readonly key: StatementKey;
+    }
+);
 
 /**
  * Signs with a managed key: no certificate, `publicKey.hint` names the key, the log's leaf holds the public key.
@@ -54,14 +61,14 @@ export async function signStatementWithKey(
 ): Promise<Uint8Array> {
   parseStatement(statement);
   const services = parseSigningServices(options.signingConfig, Date.now());
-  const key = openManagedKey(options.privateKeyPem);
+  const key = 'key' in options ? options.key : openManagedKey(options.privateKeyPem);
   if (options.keyHint !== undefined && options.keyHint !== keyHint(key.publicKey)) {
     const message = `expected the key with the hint ${quote(options.keyHint)}, got ${key.hint}`;
     throw ATTEST.reject('IDENTITY_KEY_UNSUITABLE', message);
   }
   const signer: Signer = {
     sign: async (data) => ({
-      signature: Buffer.from(key.sign(data)),
+      signature: Buffer.from(await key.sign(data)),
       key: { $case: 'publicKey', publicKey: '', hint: key.hint },
     }),
   };

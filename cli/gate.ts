@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { keyHint } from '../attest/identity/key.ts';
 import { signStatementWithKey } from '../attest/sign.ts';
 import { submitBundle } from '../attest/submit.ts';
 import { formatStatement } from '../core/intoto/statement.ts';
@@ -21,11 +22,15 @@ import { type Policy, readPolicy } from '../policy/policy.ts';
 import { collectEvidence, sbomDigestOf } from '../release/evidence.ts';
 import { releasesRole } from '../release/goods.ts';
 import { lastVersionOf } from '../release/index-changes.ts';
-import { publicKeyDer, readPrivateKey } from '../release/key-file.ts';
+import { publicKeyDer } from '../release/key-file.ts';
+import { openSigningKey } from '../release/open-key.ts';
+import type { Passphrases } from '../release/passphrase.ts';
 import { Registry } from '../release/registry.ts';
+import type { SigningKey } from '../release/signing-key.ts';
 import { openYaml, readInput, writeOutput } from './files.ts';
 import { imageDigest } from './image.ts';
 import { interruptible } from './interrupt.ts';
+import { PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
 import { openTrust, registryUrl, type Trust } from './trust.ts';
 
@@ -37,8 +42,9 @@ export interface GateInputs {
   readonly productVersion: string;
   /** A file, or `sha256:…`. */
   readonly image: string;
-  /** Path of the gate's private key. */
+  /** The gate's private key: a path or a `pkcs11:` URI. */
   readonly key: string;
+  readonly passphrases?: Passphrases | undefined;
   /** Folder for `vsa.sigstore.json`. */
   readonly out?: string | undefined;
   readonly progress: (text: string) => void;
@@ -70,7 +76,8 @@ export function gateVerb(program: Command): void {
     .requiredOption('--policy <file>', 'policy.yaml')
     .requiredOption('--product-version <version>', 'the version that is to be released')
     .requiredOption('--image <file>', 'the image, or its digest as sha256:…')
-    .requiredOption('--key <file>', 'private key of the gate (`waybill key new --for gate`)')
+    .requiredOption('--key <file>', 'private key of the gate (`waybill key new --for gate`) or pkcs11: URI')
+    .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .option('--out <folder>', 'also write vsa.sigstore.json there')
     .option('--json', 'print one JSON document')
     .addHelpText(
@@ -78,12 +85,18 @@ export function gateVerb(program: Command): void {
       '\nExample:\n  waybill gate --registry http://127.0.0.1:8410 --root root.json --policy policy.yaml \\\n' +
         '    --product-version 8.1.0 --image optiboot.bin --key gate.pem',
     )
-    .action(async (options: Omit<GateInputs, 'progress' | 'signal'> & { json?: true }) => {
-      const result = await interruptible((signal) => gate({ ...options, progress: printProgress, signal }));
+    .action(async (options: Options) => {
+      const given = { ...options, passphrases: passphrasesFrom(options), progress: printProgress };
+      const result = await interruptible((signal) => gate({ ...given, signal }));
       if (options.json === true) printJson(result);
       else print(result);
       if (result.decision.result !== 'PASSED') process.exitCode = EXIT.refused;
     });
+}
+
+interface Options extends Omit<GateInputs, 'progress' | 'signal' | 'passphrases'> {
+  readonly passphraseFile?: string;
+  readonly json?: true;
 }
 
 function print({ decision, summary }: GateResult): void {
@@ -106,11 +119,11 @@ export async function gate(inputs: GateInputs): Promise<GateResult> {
   compareVersions(inputs.productVersion, '0');
   const policyBytes = await readInput(inputs.policy);
   const policy = openPolicy(inputs.policy, policyBytes);
-  const key = await readPrivateKey(inputs.key, 'p256');
+  const key = await openSigningKey(inputs.key, 'p256', inputs.passphrases);
   const imageSha256 = await imageDigest(inputs.image);
   progress(`fetching trust material from ${url}`);
   const trust = await openTrust({ registryUrl: url, rootPath: inputs.root });
-  const verifier = await trust.verifier([publicKeyDer(key), ...rebuilderKeys(policy)]);
+  const verifier = await trust.verifier([publicKeyDer(key.publicKey), ...rebuilderKeys(policy)]);
   const registry = new Registry(url, signal);
   progress('fetching and verifying evidence');
   const lastVersion = await lastReleased(trust.client, policy.product);
@@ -121,13 +134,7 @@ export async function gate(inputs: GateInputs): Promise<GateResult> {
   if (decision.result !== 'PASSED') return { decision };
   signal?.throwIfAborted();
   progress('signing and submitting the summary');
-  const bundle = await signSummary(
-    trust,
-    policy,
-    policyBytes,
-    decision,
-    key.export({ type: 'pkcs8', format: 'pem' }),
-  );
+  const bundle = await signSummary(trust, policy, policyBytes, decision, key);
   const verified = verifier.verify(bundle);
   const { sha256 } = await submitBundle(url, bundle, signal);
   const path = inputs.out === undefined ? undefined : join(inputs.out, 'vsa.sigstore.json');
@@ -189,7 +196,7 @@ async function signSummary(
   policy: Policy,
   policyBytes: Uint8Array,
   decision: Decision,
-  privateKeyPem: string | Buffer,
+  { publicKey, sign }: SigningKey,
 ): Promise<Uint8Array> {
   const { product, version, imageSha256, bundles, decidedAtMs } = decision;
   const statement = buildVerificationSummary(
@@ -206,8 +213,9 @@ async function signSummary(
     },
     new Date(decidedAtMs).toISOString(),
   );
+  const der = publicKeyDer(publicKey);
   return signStatementWithKey(formatStatement(statement), {
     signingConfig: await trust.signingConfig(),
-    privateKeyPem,
+    key: { publicKey: der, hint: keyHint(der), sign },
   });
 }

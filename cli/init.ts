@@ -2,7 +2,7 @@
 // `waybill init`: makes the data folder of a registry and, apart from it, the offline keys. All or nothing: both are made beside
 // their places and moved there when everything is done.
 
-import { randomBytes } from 'node:crypto';
+import { createPrivateKey, randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { Command } from 'commander';
@@ -18,12 +18,16 @@ import { Blobs } from '../registry/store/blobs.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { createTrustServices } from '../registry/trust/services.ts';
 import { buildSigningConfig, buildTrustedRoot } from '../registry/trust/trusted-root.ts';
-import { createTufOnlineKeys, openTufOnlineKeys } from '../registry/tuf/online-keys.ts';
+import { createTufOnlineKeys } from '../registry/tuf/online-keys.ts';
 import { createTufRepository } from '../registry/tuf/repository.ts';
-import { holdCeremony } from '../release/ceremony.ts';
+import { holdCeremony, type OfficerKey } from '../release/ceremony.ts';
+import { formatPrivateKey } from '../release/key-file.ts';
+import { canSign, openSigningKey, readRolePublicKey } from '../release/open-key.ts';
+import type { Passphrases } from '../release/passphrase.ts';
 import { CLI } from './faults.ts';
 import { openYaml, readInput, writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
+import { newPassphrase, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
 
 /** The inputs of `init`. */
@@ -35,8 +39,18 @@ export interface InitInputs {
   /** Base address under which clients reach the registry. */
   readonly url: string;
   readonly org: string;
+  /** Number of root keys that are made, unless `rootKey` names them. */
   readonly rootKeys: number;
   readonly rootThreshold: number;
+  /** Root keys of officers who have them: private key files, `pkcs11:` URIs, or public keys. */
+  readonly rootKey?: readonly string[] | undefined;
+  /** 1 of 1 by default. */
+  readonly targetsKeys?: number | undefined;
+  readonly targetsThreshold?: number | undefined;
+  /** Encrypts the offline keys that are made. */
+  readonly passphrase?: string | undefined;
+  /** For officers' keys. */
+  readonly passphrases?: Passphrases | undefined;
   /** A YAML file with a list of issuers, as `issuers` of config.yaml. */
   readonly issuers?: string | undefined;
   /** A C2SP log policy without logs: witnesses with their addresses, groups, quorum. `quorum none` by default. */
@@ -135,9 +149,13 @@ async function build(inputs: InitInputs, config: string, witnesses: PolicyWitnes
   const { folder, offline, org, url, signal } = inputs;
   const now = Date.now();
   await makeFolders(join(folder, 'keys'), join(folder, 'trust'), join(folder, 'state'), offline);
-  const material = await createTrustServices({ folder, offlineFolder: offline, org, now });
+  const { passphrase, rootThreshold, targetsKeys = 1, targetsThreshold = 1 } = inputs;
+  const rootKeys = inputs.rootKey === undefined ? inputs.rootKeys : await openOfficers(inputs);
+  const seal = (pem: string) => formatPrivateKey(createPrivateKey(pem), passphrase);
+  const material = await createTrustServices({ folder, offlineFolder: offline, org, now, seal });
   const logKey = await createLogKey({ folder });
-  const onlineKeys = await createTufOnlineKeys({ folder: join(folder, 'keys') });
+  const { snapshot, timestamp } = await createTufOnlineKeys({ folder: join(folder, 'keys') });
+  const onlineKeys = { snapshot: snapshot.publicKey, timestamp: timestamp.publicKey };
   signal?.throwIfAborted();
   const { names, startMs } = material;
   const logVkey = logVerifierKey(names.log, logKey);
@@ -152,13 +170,13 @@ async function build(inputs: InitInputs, config: string, witnesses: PolicyWitnes
     { name: 'tlog-policy', bytes: new Uint8Array(Buffer.from(formatLogPolicy(policy))) },
   ];
   for (const { name, bytes } of targetFiles) await writeOutput(join(folder, 'trust', name), bytes);
-  const { rootKeys, rootThreshold } = inputs;
-  const ceremony = { offlineFolder: offline, org, rootKeys, rootThreshold, onlineKeys, targetFiles };
+  const roles = { rootKeys, rootThreshold, targetsKeys, targetsThreshold, onlineKeys };
+  const ceremony = { offlineFolder: offline, org, passphrase, ...roles, targetFiles };
   const signed = await holdCeremony({ ...ceremony, now: new Date(now) });
   signal?.throwIfAborted();
   await createTufRepository({
     folder: join(folder, 'state', 'tuf'),
-    keys: await openTufOnlineKeys(join(folder, 'keys')),
+    keysFolder: join(folder, 'keys'),
     blobs: await Blobs.open(join(folder, 'state', 'blobs')),
     clock: () => now,
     ...signed,
@@ -172,6 +190,16 @@ async function build(inputs: InitInputs, config: string, witnesses: PolicyWitnes
   await writeOutput(join(folder, 'root.json'), signed.root);
   await writeOutput(join(folder, 'config.yaml'), config);
   return logVkey;
+}
+
+/** Opens the keys of officers who are here, and takes the public ones of those who are not. */
+async function openOfficers({ rootKey = [], passphrases }: InitInputs): Promise<readonly OfficerKey[]> {
+  const officers: OfficerKey[] = [];
+  for (const place of rootKey) {
+    const signer = (await canSign(place)) ? await openSigningKey(place, 'ed25519', passphrases) : undefined;
+    officers.push({ publicKey: signer?.publicKey ?? (await readRolePublicKey(place)), signer });
+  }
+  return officers;
 }
 
 async function makeFolders(...folders: readonly string[]): Promise<void> {
@@ -262,6 +290,15 @@ export function initVerb(program: Command): void {
     )
     .option('--root-keys <n>', 'number of TUF root keys', wholeNumber, 3)
     .option('--root-threshold <k>', 'signatures of them that a new root needs', wholeNumber, 2)
+    .option(
+      '--root-key <key...>',
+      'keys of officers who have them already, instead of making any: private key files or pkcs11: URIs of ' +
+        'those who are here, public key files of those who are not',
+    )
+    .option('--targets-keys <n>', 'number of TUF targets keys', wholeNumber, 1)
+    .option('--targets-threshold <k>', 'signatures of them that a new targets needs', wholeNumber, 1)
+    .option('--encrypt', 'encrypt the offline keys under a passphrase')
+    .option('--passphrase-file <file>', 'that passphrase (implies --encrypt), else it is asked for')
     .option('--issuers <file>', 'YAML list of the token issuers to accept')
     .option(
       '--witnesses <file>',
@@ -274,18 +311,28 @@ export function initVerb(program: Command): void {
         '  waybill init registry --offline /media/usb/waybill \\\n' +
         '    --url http://127.0.0.1:8410 --org acme.example\n' +
         '  waybill init registry --offline /media/usb/waybill \\\n' +
-        '    --url https://waybill.acme.example --witnesses witnesses',
+        '    --url https://waybill.acme.example --witnesses witnesses\n' +
+        '  waybill init registry --offline /media/usb/waybill --url https://waybill.acme.example \\\n' +
+        "    --root-key 'pkcs11:token=alice;object=root?module-path=/usr/lib/softhsm/libsofthsm2.so' bob.pub",
     )
     .action(async (folder: string, options: Options) => {
       const url = baseUrl(options.url);
       const org = organization(options.org);
-      const done = await interruptible((signal) => init({ ...options, folder, url, org, signal }));
+      const { encrypt, passphraseFile, ...inputs } = options;
+      const passphrases = passphrasesFrom(options);
+      const isSealed = encrypt === true || passphraseFile !== undefined;
+      const done = await interruptible(async (signal) => {
+        const passphrase = isSealed ? await newPassphrase(options) : undefined;
+        return init({ ...inputs, folder, url, org, passphrase, passphrases, signal });
+      });
       if (options.json === true) printJson(done);
       else print(done, options);
     });
 }
 
-interface Options extends Omit<InitInputs, 'folder' | 'signal'> {
+interface Options extends Omit<InitInputs, 'folder' | 'signal' | 'passphrase' | 'passphrases'> {
+  readonly encrypt?: true;
+  readonly passphraseFile?: string;
   readonly json?: true;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill key`: makes and shows the keys that stay with people and devices.
 
-import { createHash } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import {
   algorithmOf,
@@ -13,10 +13,18 @@ import {
   writeKeyPair,
 } from '../release/key-file.ts';
 import { roleKey } from '../release/role-metadata.ts';
+import { isTokenKey, readTokenPublicKey } from '../release/token-key.ts';
+import { newPassphrase, PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
 
 /** Which algorithm each holder's key has. */
-const ALGORITHM_FOR = { gate: 'p256', releases: 'ed25519', device: 'p256' } as const;
+const ALGORITHM_FOR = {
+  gate: 'p256',
+  releases: 'ed25519',
+  device: 'p256',
+  root: 'ed25519',
+  targets: 'ed25519',
+} as const;
 
 type Holder = keyof typeof ALGORITHM_FOR;
 
@@ -25,7 +33,7 @@ export function keyVerb(program: Command): void {
   const key = program
     .command('key')
     .summary('make and show keys')
-    .description('Make and show the keys of gates, release managers and devices.')
+    .description('Make and show the keys of gates, release managers, TUF officers and devices.')
     .addHelpText(
       'after',
       '\nExample:\n  waybill key new --for gate keys/gate.pem\n  waybill key show keys/gate.pub',
@@ -41,11 +49,16 @@ export function keyVerb(program: Command): void {
         .choices(Object.keys(ALGORITHM_FOR))
         .makeOptionMandatory(),
     )
+    .option('--encrypt', 'encrypt the private half under a passphrase')
+    .option('--passphrase-file <file>', 'that passphrase (implies --encrypt), else it is asked for')
     .option('--json', 'print one JSON document')
     .addHelpText('after', '\nExample:\n  waybill key new --for releases keys/releases.pem')
-    .action(async (path: string, options: { for: Holder; json?: true }) => {
-      await writeKeyPair(path, generateKey(ALGORITHM_FOR[options.for]));
-      const shown = await describe(path);
+    .action(async (path: string, options: NewOptions) => {
+      const isSealed = options.encrypt === true || options.passphraseFile !== undefined;
+      const passphrase = isSealed ? await newPassphrase(options) : undefined;
+      const key = generateKey(ALGORITHM_FOR[options.for]);
+      await writeKeyPair(path, key, passphrase);
+      const shown = describe(key);
       if (options.json === true) printJson({ ...shown, private: path, public: publicKeyPath(path) });
       else {
         printLine(`${shown.algorithm} key for ${options.for}, id ${shown.keyId}`);
@@ -56,27 +69,41 @@ export function keyVerb(program: Command): void {
   key
     .command('show')
     .description('Show the public half of a key, and the id under which metadata and bundles name it.')
-    .argument('<file>', 'a private or public key in PEM')
+    .argument('<key>', 'a private or public key in PEM, or a pkcs11: URI')
+    .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .option('--json', 'print one JSON document')
     .addHelpText('after', '\nExample:\n  waybill key show keys/gate.pem')
-    .action(async (path: string, options: { json?: true }) => {
-      const shown = await describe(path);
+    .action(async (place: string, options: { json?: true; passphraseFile?: string }) => {
+      const shown = describe(
+        isTokenKey(place)
+          ? await readTokenPublicKey(place)
+          : await readAnyKey(place, passphrasesFrom(options)),
+      );
       if (options.json === true) printJson(shown);
       else {
         printLine(`${shown.algorithm}, id ${shown.keyId}`);
+        if (shown.tufKeyId !== undefined) printLine(`as the key of a TUF role: id ${shown.tufKeyId}`);
         printLine(shown.publicKeyPem.trimEnd());
       }
     });
 }
 
-/** Ed25519: the TUF key id; P-256: the hint in bundles, SHA-256 of the DER public key. */
-async function describe(path: string) {
-  const key = await readAnyKey(path);
+interface NewOptions {
+  readonly for: Holder;
+  readonly encrypt?: true;
+  readonly passphraseFile?: string;
+  readonly json?: true;
+}
+
+/** Ed25519: the TUF key id; P-256: the hint in bundles, SHA-256 of the DER public key, and the key id where it signs a TUF role. */
+function describe(key: KeyObject) {
   const der = publicKeyDer(key);
   const isTuf = algorithmOf(key) === 'ed25519';
+  const { keyId } = roleKey(key);
   return {
     algorithm: isTuf ? 'Ed25519' : 'ECDSA P-256',
-    keyId: isTuf ? roleKey(key).keyId : createHash('sha256').update(der).digest('hex'),
+    keyId: isTuf ? keyId : createHash('sha256').update(der).digest('hex'),
+    ...(isTuf ? {} : { tufKeyId: keyId }),
     publicKey: Buffer.from(der).toString('base64'),
     publicKeyPem: publicKeyPem(key),
   };

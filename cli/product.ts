@@ -7,8 +7,10 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
 import { isProductName } from '../core/release/version.ts';
+import { OFFLINE_LIFETIME_DAYS } from '../release/ceremony.ts';
 import { releasesRole } from '../release/goods.ts';
-import { readPrivateKey, readPublicKey } from '../release/key-file.ts';
+import { openRoleKeys, readRolePublicKey } from '../release/open-key.ts';
+import type { Passphrases } from '../release/passphrase.ts';
 import {
   addProduct,
   checkStillSigned,
@@ -21,17 +23,17 @@ import { publishRole, signDraft } from '../release/roles.ts';
 import { readDevicePolicyFile } from './device-policy-file.ts';
 import { CLI } from './faults.ts';
 import { interruptible } from './interrupt.ts';
+import { PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
 import { openTrust, registryUrl } from './trust.ts';
-
-/** Lifetime of top-level targets: the officer comes back within a year. */
-const TARGETS_LIFETIME_DAYS = 365;
 
 interface Options {
   readonly devicePolicy?: string;
   readonly releasesKey?: readonly string[];
   readonly releasesThreshold?: string;
-  readonly offline: string;
+  readonly offline?: string;
+  readonly key?: readonly string[];
+  readonly passphraseFile?: string;
   readonly registry: string;
   readonly root: string;
   readonly json?: true;
@@ -45,7 +47,11 @@ export interface ProductInputs {
   /** Paths of public keys. */
   readonly releasesKeys?: readonly string[] | undefined;
   readonly releasesThreshold?: number | undefined;
-  readonly offlineFolder: string;
+  /** The folder with `targets-<n>.pem`. */
+  readonly offlineFolder?: string | undefined;
+  /** Targets keys by path or `pkcs11:` URI. */
+  readonly keys?: readonly string[] | undefined;
+  readonly passphrases?: Passphrases | undefined;
   readonly registry: string;
   readonly root: string;
   readonly progress: (text: string) => void;
@@ -71,7 +77,9 @@ export function productVerb(program: Command): void {
         `how many of the releases keys must sign (${verb === 'add' ? '1' : 'as many as before'} if not given)`,
       )
       .option('--json', 'print one JSON document')
-      .requiredOption('--offline <folder>', 'the folder with targets-<n>.pem')
+      .option('--offline <folder>', 'the folder with targets-<n>.pem')
+      .option('--key <file...>', 'private targets key instead: a file or a pkcs11: URI; several may follow')
+      .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
       .requiredOption('--registry <url>', 'base URL of `waybill serve`')
       .requiredOption('--root <file>', 'TUF root.json that you trust')
       .addHelpText(
@@ -91,13 +99,14 @@ export function productVerb(program: Command): void {
 }
 
 async function run(verb: 'add' | 'update', product: string, options: Options): Promise<void> {
-  const { devicePolicy, releasesKey, offline, registry, root } = options;
+  const { devicePolicy, releasesKey, offline, key, registry, root } = options;
   const releasesThreshold =
     options.releasesThreshold === undefined ? undefined : Number(options.releasesThreshold);
   const done = await interruptible((signal) =>
     changeProduct(verb, {
       ...{ product, devicePolicy, releasesKeys: releasesKey, releasesThreshold },
-      ...{ offlineFolder: offline, registry, root, progress: printProgress, signal },
+      ...{ offlineFolder: offline, keys: key, passphrases: passphrasesFrom(options) },
+      ...{ registry, root, progress: printProgress, signal },
     }),
   );
   if (options.json === true) printJson(done);
@@ -138,15 +147,15 @@ export async function changeProduct(verb: 'add' | 'update', inputs: ProductInput
     releasesKeys: await readReleasesKeys(inputs),
     releasesThreshold: inputs.releasesThreshold,
   };
-  const keys = await readTargetsKeys(inputs.offlineFolder);
+  const keys = await openRoleKeys(await targetsKeyPlaces(inputs), inputs.passphrases);
   progress(`reading top-level targets from ${url}`);
   const { client } = await openTrust({ registryUrl: url, rootPath: inputs.root, evenExpired: true });
   const current = client.role('targets');
   const { draft, files } =
     verb === 'add' ? addProduct(current, whole(change)) : updateProduct(current, change);
-  const metadata = signDraft('targets', draft, keys, client.signersOf('targets'), {
+  const metadata = await signDraft('targets', draft, keys, client.signersOf('targets'), {
     now: new Date(),
-    days: TARGETS_LIFETIME_DAYS,
+    days: OFFLINE_LIFETIME_DAYS,
   });
   if (change.releasesKeys !== undefined || change.releasesThreshold !== undefined) {
     const own = releasesRole(product);
@@ -178,24 +187,25 @@ function whole(change: ProductChange): NewProduct {
 async function readReleasesKeys({ releasesKeys }: ProductInputs): Promise<readonly KeyObject[] | undefined> {
   if (releasesKeys === undefined) return undefined;
   const keys: KeyObject[] = [];
-  for (const path of releasesKeys) keys.push(await readPublicKey(path, 'ed25519'));
+  for (const path of releasesKeys) keys.push(await readRolePublicKey(path));
   return keys;
 }
 
-/** Every targets key of the offline folder; those that the root does not name are not used. @throws CLI_FILE_UNREADABLE */
-async function readTargetsKeys(folder: string): Promise<readonly KeyObject[]> {
-  let names: string[];
+/** Every targets key of the offline folder; those that the root does not name are not used. @throws CLI_FILE_UNREADABLE, CLI_USAGE */
+async function targetsKeyPlaces({ offlineFolder, keys = [] }: ProductInputs): Promise<readonly string[]> {
+  if ((offlineFolder === undefined) === (keys.length === 0)) {
+    throw CLI.reject('CLI_USAGE', 'expected either --offline or --key');
+  }
+  if (offlineFolder === undefined) return keys;
   try {
-    names = await readdir(folder);
+    const names = (await readdir(offlineFolder)).filter((name) => /^targets-[0-9]+\.pem$/.test(name)).sort();
+    return names.map((name) => join(offlineFolder, name));
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable folder ${quote(folder)}, got ${reason}`, {
-      cause,
-    });
+    throw CLI.reject(
+      'CLI_FILE_UNREADABLE',
+      `expected a readable folder ${quote(offlineFolder)}, got ${reason}`,
+      { cause },
+    );
   }
-  const keys: KeyObject[] = [];
-  for (const name of names.filter((name) => /^targets-[0-9]+\.pem$/.test(name)).sort()) {
-    keys.push(await readPrivateKey(join(folder, name), 'ed25519'));
-  }
-  return keys;
 }

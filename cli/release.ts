@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill release`: the release manager adds a gated image to the product's TUF delegation, or withdraws one.
 
-import type { KeyObject } from 'node:crypto';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { portableCrypto } from '../core/crypto.ts';
@@ -14,14 +13,17 @@ import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { RELEASE } from '../release/faults.ts';
 import { type GoodsFile, releasesRole } from '../release/goods.ts';
 import { emptyIndex, withdrawRelease } from '../release/index-changes.ts';
-import { readPrivateKey } from '../release/key-file.ts';
+import { openRoleKeys } from '../release/open-key.ts';
+import type { Passphrases } from '../release/passphrase.ts';
 import { indexFile, prepareRelease } from '../release/prepare-release.ts';
 import { Registry } from '../release/registry.ts';
 import { draftNext, nameFile, publishRole, type RoleDraft, signDraft } from '../release/roles.ts';
+import type { SigningKey } from '../release/signing-key.ts';
 import { CLI } from './faults.ts';
 import { writeOutput } from './files.ts';
 import { readDigest, readImage } from './image.ts';
 import { interruptible } from './interrupt.ts';
+import { PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine, printProgress } from './terminal.ts';
 import { openTrust, registryUrl, type Trust } from './trust.ts';
 
@@ -33,8 +35,9 @@ export interface ReleaseInputs {
   readonly registry: string;
   readonly root: string;
   readonly product: string;
-  /** Paths of the private keys that sign; as many as the delegation's threshold asks. */
+  /** The private keys that sign, by path or `pkcs11:` URI; as many as the delegation's threshold asks. */
   readonly keys: readonly string[];
+  readonly passphrases?: Passphrases | undefined;
   readonly progress: (text: string) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -58,6 +61,7 @@ interface Options {
   readonly root: string;
   readonly product: string;
   readonly key?: readonly string[];
+  readonly passphraseFile?: string;
   readonly image?: string;
   readonly productVersion?: string;
   readonly hardwareId?: readonly string[];
@@ -84,8 +88,9 @@ export function releaseVerb(program: Command): void {
     .requiredOption('--product <name>', 'the product')
     .option(
       '--key <file...>',
-      'private releases key (`waybill key new --for releases`); several for a threshold',
+      'private releases key (`waybill key new --for releases`) or pkcs11: URI; several for a threshold',
     )
+    .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .option('--image <file>', 'release: the image')
     .option('--product-version <version>', 'release: its version')
     .option('--hardware-id <id...>', 'release: only for this hardware; all of the device policy by default')
@@ -110,7 +115,8 @@ export function releaseVerb(program: Command): void {
 
 async function run(options: Options, signal: AbortSignal): Promise<void> {
   const { registry, root, product, key: keys = [] } = options;
-  const inputs: ReleaseInputs = { registry, root, product, keys, progress: printProgress, signal };
+  const passphrases = passphrasesFrom(options);
+  const inputs = { registry, root, product, keys, passphrases, progress: printProgress, signal };
   const wanted = [options.image, options.withdraw, options.renew, options.list];
   if (wanted.filter((one) => one !== undefined).length !== 1) {
     throw CLI.reject('CLI_USAGE', 'expected exactly one of --image, --withdraw, --renew and --list');
@@ -153,7 +159,7 @@ interface Desk {
   readonly registry: Registry;
   readonly index: ReleaseIndex;
   readonly draft: RoleDraft;
-  readonly keys: readonly KeyObject[];
+  readonly keys: readonly SigningKey[];
 }
 
 async function openDesk(inputs: ReleaseInputs): Promise<Desk> {
@@ -165,8 +171,7 @@ async function openDesk(inputs: ReleaseInputs): Promise<Desk> {
     );
   }
   const url = registryUrl(inputs.registry);
-  const keys: KeyObject[] = [];
-  for (const path of inputs.keys) keys.push(await readPrivateKey(path, 'ed25519'));
+  const keys = await openRoleKeys(inputs.keys, inputs.passphrases);
   progress(`fetching trust material from ${url}`);
   const trust = await openTrust({ registryUrl: url, rootPath: inputs.root });
   const role = releasesRole(product);
@@ -191,7 +196,10 @@ async function publish(desk: Desk, inputs: ReleaseInputs, files: readonly GoodsF
   const role = releasesRole(inputs.product);
   const now = new Date();
   const signers = desk.trust.client.signersOf(role);
-  const metadata = signDraft(role, desk.draft, desk.keys, signers, { now, days: RELEASES_LIFETIME_DAYS });
+  const metadata = await signDraft(role, desk.draft, desk.keys, signers, {
+    now,
+    days: RELEASES_LIFETIME_DAYS,
+  });
   inputs.signal?.throwIfAborted();
   inputs.progress(`publishing ${role} version ${desk.draft.version}`);
   await publishRole(desk.registry, role, metadata, files);

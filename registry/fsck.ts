@@ -27,7 +27,6 @@ import { diskFiles } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
 import { shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
-import { openTufOnlineKeys } from './tuf/online-keys.ts';
 import { readState } from './tuf/repository-state.ts';
 
 export type { Finding } from './log/log-check.ts';
@@ -180,7 +179,7 @@ async function* checkAttestations(
     signal.throwIfAborted();
     progress('attestations', count++);
     const row = await database.bytes('fact', sha256);
-    const shard = (row === undefined ? undefined : readFacts(row))?.shard ?? 1;
+    const shard = (row === undefined ? undefined : readFacts(row))?.logShard ?? 1;
     const problem = await problemOfBundle(sha256, bytes, shards[shard - 1]);
     if (problem !== undefined) yield { at: at('bundle', sha256), problem };
     if (row === undefined) {
@@ -282,9 +281,8 @@ async function* checkBlobs({ dataFolder, signal, progress }: FsckOptions): Async
 async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
   try {
     await readState(
-      join(dataFolder, 'state', 'tuf'),
+      { folder: join(dataFolder, 'state', 'tuf'), keysFolder: join(dataFolder, 'keys') },
       diskFiles,
-      await openTufOnlineKeys(join(dataFolder, 'keys')),
     );
   } catch (cause) {
     yield { at: 'tuf', problem: (cause as Error).message };

@@ -39,7 +39,6 @@ import { shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { TrustInForce } from './trust-in-force.ts';
 import { tsaRoutes } from './tsa/routes.ts';
-import { openTufOnlineKeys } from './tuf/online-keys.ts';
 import { type ChangeObserver, TufRepository } from './tuf/repository.ts';
 import { tufReadRoutes, tufWriteRoutes } from './tuf/routes.ts';
 
@@ -84,7 +83,6 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const { tls } = config.listen;
   const tlsFiles = tls === undefined ? undefined : await readTlsFiles(dataFolder, tls);
   const keys = await openTrustServices(dataFolder);
-  const tufKeys = await openTufOnlineKeys(join(dataFolder, 'keys'));
   const logKeys = await openLogKeys(dataFolder);
   const token = await readToken(join(dataFolder, 'keys', 'enrolment.token'));
   const state = join(dataFolder, 'state');
@@ -100,7 +98,12 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       ct.push(await CtLog.open({ db, head: LogHead.in(heads, origin), origin, signer, issuers, clock }));
     }
     const blobs = await Blobs.open(join(state, 'blobs'), { reserveBytes: config.limits.diskReserveBytes });
-    const tuf = await TufRepository.open({ folder: join(state, 'tuf'), keys: tufKeys, blobs, clock });
+    const tuf = await TufRepository.open({
+      folder: join(state, 'tuf'),
+      keysFolder: join(dataFolder, 'keys'),
+      blobs,
+      clock,
+    });
     await tuf.renew();
     const releases = new ReleaseRecords(database, blobs);
     // What was published just before a crash may not have been recorded.

@@ -44,6 +44,55 @@ export const RELEASE = faultsOf({
     remedy: 'Ed25519 for TUF roles, ECDSA P-256 for gate and device; `waybill key new` makes both.',
     usage: true,
   },
+  CEREMONY_PASSPHRASE_MISSING: {
+    class: 'rejection',
+    meaning: 'A key is encrypted or lies in a token, and nobody could be asked for its passphrase or PIN.',
+    remedy:
+      'Run the command on a terminal, or give --passphrase-file (for a token also pin-source in its URI).',
+    usage: true,
+  },
+  CEREMONY_PASSPHRASE_WRONG: {
+    class: 'rejection',
+    meaning:
+      'The passphrase of a key file, or the PIN of a token, is another one; or the key file is damaged.',
+    remedy: 'Try again with the right one. Most tokens lock themselves after a few wrong PINs.',
+  },
+  CEREMONY_PASSPHRASE_UNSUITABLE: {
+    class: 'rejection',
+    meaning: 'A passphrase is too short, or its file is empty, too long or open to others.',
+    remedy: 'Put one line of at least 16 characters into a file of mode 0600, best drawn at random.',
+    usage: true,
+  },
+  CEREMONY_TOKEN_URI_MALFORMED: {
+    class: 'rejection',
+    meaning: 'The name of a key in a token is not a PKCS#11 URI that Waybill reads.',
+    remedy:
+      'Write pkcs11:token=<label>;object=<label>?module-path=<path of the module>, or id=%01 instead of object; pin-source=file:<path> for its PIN.',
+    usage: true,
+  },
+  CEREMONY_TOKEN_TOOL_MISSING: {
+    class: 'rejection',
+    meaning: 'The program that speaks to tokens is not installed.',
+    remedy: 'Install OpenSC (Debian: the package opensc), which brings pkcs11-tool.',
+    usage: true,
+  },
+  CEREMONY_TOKEN_KEY_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'The token has no public key of that label or id, or several.',
+    remedy: 'Look with `pkcs11-tool --list-objects --type pubkey`; name the key by its id.',
+    usage: true,
+  },
+  CEREMONY_TOKEN_FAILED: {
+    class: 'unavailable',
+    meaning: 'A token is not there, cannot be reached through its module, or did not sign.',
+    remedy: 'Plug it in, check token and module-path of the URI, then run the command again.',
+  },
+  CEREMONY_SIGNERS_MISSING: {
+    class: 'rejection',
+    meaning: 'Fewer private keys are at hand than the first root needs signatures.',
+    remedy: 'Give private key files or tokens of as many officers as --root-threshold asks.',
+    usage: true,
+  },
   RELEASE_REGISTRY_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',

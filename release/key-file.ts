@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private keys in files: PKCS#8 PEM [RFC7468 §10], mode 0600, never overwritten; public keys as SPKI PEM [RFC7468 §13].
+// Private keys in files: PKCS#8 PEM [RFC7468 §10], encrypted where there is a passphrase [RFC7468 §11], mode 0600, never
+// overwritten; public keys as SPKI PEM [RFC7468 §13].
 
 import {
   createPrivateKey,
@@ -12,6 +13,7 @@ import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote, Rejection } from '../core/faults.ts';
 import { RELEASE } from './faults.ts';
+import type { Passphrases } from './passphrase.ts';
 
 /** Ed25519 for TUF roles, ECDSA P-256 for statements (gate, device). */
 export type KeyAlgorithm = 'ed25519' | 'p256';
@@ -42,12 +44,20 @@ export function publicKeyDer(key: KeyObject): Uint8Array {
   return new Uint8Array(pub.export({ type: 'spki', format: 'der' }));
 }
 
+/** PKCS#8 PEM; with a passphrase encrypted by AES-256-CBC under PBKDF2, which `openssl pkey` reads. */
+export function formatPrivateKey(key: KeyObject, passphrase?: string): string {
+  const form = { type: 'pkcs8', format: 'pem' } as const;
+  const pem =
+    passphrase === undefined ? key.export(form) : key.export({ ...form, cipher: 'aes-256-cbc', passphrase });
+  return pem.toString();
+}
+
 /**
  * Writes a private key, mode 0600, whole or not at all; never over a file that is there.
  * @throws CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE
  */
-export async function writePrivateKey(path: string, key: KeyObject): Promise<void> {
-  await writeNew(path, key.export({ type: 'pkcs8', format: 'pem' }), 0o600);
+export async function writePrivateKey(path: string, key: KeyObject, passphrase?: string): Promise<void> {
+  await writeNew(path, formatPrivateKey(key, passphrase), 0o600);
 }
 
 /** Where the public half of a key lies: `gate.pub` beside `gate.pem`. */
@@ -59,8 +69,8 @@ export function publicKeyPath(privatePath: string): string {
  * Writes a private key and its public half beside it, both or none; never over files that are there.
  * @throws CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE
  */
-export async function writeKeyPair(path: string, key: KeyObject): Promise<void> {
-  await writePrivateKey(path, key);
+export async function writeKeyPair(path: string, key: KeyObject, passphrase?: string): Promise<void> {
+  await writePrivateKey(path, key, passphrase);
   try {
     await writeNew(publicKeyPath(path), publicKeyPem(key), 0o644);
   } catch (failure) {
@@ -97,37 +107,69 @@ async function writeNew(path: string, content: string | Buffer, mode: number): P
   }
 }
 
-/** Reads a private key of the given kind. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */
-export async function readPrivateKey(path: string, algorithm: KeyAlgorithm): Promise<KeyObject> {
-  return readKey(path, algorithm, 'private', createPrivateKey);
+/**
+ * Reads a private key of the given kind; an encrypted one asks for its passphrase.
+ * @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE, CEREMONY_PASSPHRASE_WRONG and what `passphrases` throws
+ */
+export async function readPrivateKey(
+  path: string,
+  algorithm: KeyAlgorithm,
+  passphrases?: Passphrases,
+): Promise<KeyObject> {
+  const key = await parsePrivateKey(path, await readPem(path), passphrases);
+  return checkKind(path, 'private', [algorithm], key);
 }
 
-/** Reads a public key of the given kind. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */
-export async function readPublicKey(path: string, algorithm: KeyAlgorithm): Promise<KeyObject> {
-  return readKey(path, algorithm, 'public', (pem) => {
-    // createPublicKey would also derive it from a private key, which has no business in the place of a public one.
-    if (!pem.includes('-----BEGIN PUBLIC KEY-----')) throw new TypeError('no public key');
-    return createPublicKey(pem);
-  });
+/** Reads a public key of one of the given kinds. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */
+export async function readPublicKey(path: string, ...algorithms: KeyAlgorithm[]): Promise<KeyObject> {
+  return checkKind(path, 'public', algorithms, parsePublicKey(await readPem(path)));
 }
 
-/** Reads a key of either kind and half, to show it. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */
-export async function readAnyKey(path: string): Promise<KeyObject> {
+/**
+ * Reads a key of either kind and half, to show it.
+ * @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE, CEREMONY_PASSPHRASE_WRONG and what `passphrases` throws
+ */
+export async function readAnyKey(path: string, passphrases?: Passphrases): Promise<KeyObject> {
   const pem = await readPem(path);
-  let key: KeyObject | undefined;
-  try {
-    key = pem.includes('PRIVATE KEY-----') ? createPrivateKey(pem) : createPublicKey(pem);
-  } catch {
-    // No cause: OpenSSL's text could quote the file.
-    key = undefined;
-  }
-  if (key === undefined || algorithmOf(key) === undefined) {
+  const isPrivate = pem.includes('PRIVATE KEY-----');
+  const key = isPrivate ? await parsePrivateKey(path, pem, passphrases) : parsePublicKey(pem);
+  return checkKind(path, isPrivate ? 'private' : 'public', ['ed25519', 'p256'], key);
+}
+
+/** Undefined for what is no private key in PEM. */
+async function parsePrivateKey(
+  path: string,
+  pem: string,
+  passphrases: Passphrases | undefined,
+): Promise<KeyObject | undefined> {
+  if (!pem.includes('-----BEGIN ENCRYPTED PRIVATE KEY-----')) return parsed(() => createPrivateKey(pem));
+  if (passphrases === undefined) {
     throw RELEASE.reject(
-      'CEREMONY_KEY_UNSUITABLE',
-      `expected an Ed25519 or ECDSA P-256 key in PEM in ${quote(path)}, got ${key?.asymmetricKeyType ?? 'something else'}`,
+      'CEREMONY_PASSPHRASE_MISSING',
+      `expected a passphrase for the encrypted key in ${quote(path)}, got none`,
     );
   }
-  return key;
+  const passphrase = await passphrases.ask(`the key ${quote(path)}`);
+  const key = parsed(() => createPrivateKey({ key: pem, format: 'pem', passphrase }));
+  if (key !== undefined) return key;
+  throw RELEASE.reject(
+    'CEREMONY_PASSPHRASE_WRONG',
+    `expected the passphrase of the encrypted key in ${quote(path)}, got another`,
+  );
+}
+
+/** Undefined for what is no public key: a private one has no business in its place, though its public half could be derived. */
+function parsePublicKey(pem: string): KeyObject | undefined {
+  return pem.includes('-----BEGIN PUBLIC KEY-----') ? parsed(() => createPublicKey(pem)) : undefined;
+}
+
+/** No cause: OpenSSL's text could quote the file. */
+function parsed(parse: () => KeyObject): KeyObject | undefined {
+  try {
+    return parse();
+  } catch {
+    return undefined;
+  }
 }
 
 async function readPem(path: string): Promise<string> {
@@ -141,27 +183,20 @@ async function readPem(path: string): Promise<string> {
   }
 }
 
-async function readKey(
+const KIND = { ed25519: 'Ed25519', p256: 'ECDSA P-256' } as const;
+
+function checkKind(
   path: string,
-  algorithm: KeyAlgorithm,
   half: 'private' | 'public',
-  parse: (pem: string) => KeyObject,
-): Promise<KeyObject> {
-  const pem = await readPem(path);
-  const wanted = `an ${algorithm === 'ed25519' ? 'Ed25519' : 'ECDSA P-256'} ${half} key in PEM`;
-  let key: KeyObject;
-  try {
-    key = parse(pem);
-  } catch {
-    // No cause: OpenSSL's text could quote the file.
-    throw RELEASE.reject(
-      'CEREMONY_KEY_UNSUITABLE',
-      `expected ${wanted} in ${quote(path)}, got something else`,
-    );
-  }
-  if (algorithmOf(key) !== algorithm) {
-    const got = key.asymmetricKeyType ?? 'an unknown kind';
-    throw RELEASE.reject('CEREMONY_KEY_UNSUITABLE', `expected ${wanted} in ${quote(path)}, got ${got}`);
-  }
-  return key;
+  algorithms: readonly KeyAlgorithm[],
+  key: KeyObject | undefined,
+): KeyObject {
+  const found = key === undefined ? undefined : algorithmOf(key);
+  if (key !== undefined && found !== undefined && algorithms.includes(found)) return key;
+  const wanted = algorithms.map((algorithm) => KIND[algorithm]).join(' or ');
+  const got = key?.asymmetricKeyType ?? 'something else';
+  throw RELEASE.reject(
+    'CEREMONY_KEY_UNSUITABLE',
+    `expected a ${half} key (${wanted}, PEM) in ${quote(path)}, got ${got}`,
+  );
 }

@@ -2,8 +2,7 @@
 // The next version of a targets role, top-level or a product's [TUF-1.0.34 §4.5, docs/spec/tuf-repository.md §Roles]: made from
 // the verified current one, signed by keys that the role above names, offered to the registry.
 
-import type { KeyObject } from 'node:crypto';
-import { Metadata, Targets } from '@tufjs/models';
+import type { Json } from '../core/encoding/strict-json.ts';
 import { quote, several } from '../core/faults.ts';
 import type { RoleKeys } from '../core/tuf/envelope.ts';
 import type { Targets as VerifiedTargets } from '../core/tuf/roles.ts';
@@ -11,7 +10,15 @@ import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import { RELEASE } from './faults.ts';
 import type { GoodsFile } from './goods.ts';
 import type { Registry } from './registry.ts';
-import { expiryAfter, roleKey, signMetadata, TUF_SPEC_VERSION } from './role-metadata.ts';
+import {
+  expiryAfter,
+  formatMetadata,
+  roleKey,
+  shortId,
+  signaturesOver,
+  TUF_SPEC_VERSION,
+} from './role-metadata.ts';
+import type { SigningKey } from './signing-key.ts';
 
 /** The JSON of a targets role that is changed before it is signed. */
 export interface RoleDraft {
@@ -42,38 +49,34 @@ export function nameFile(draft: RoleDraft, file: GoodsFile): void {
 /**
  * Signs a draft with those of the keys that the role above names; others are left unused.
  * @throws RELEASE_PRODUCT_UNKNOWN if nobody delegates to the role, RELEASE_KEY_NOT_DELEGATED if the keys are fewer than the
- * threshold
+ * threshold, and what the keys throw
  */
-export function signDraft(
+export async function signDraft(
   role: string,
   draft: RoleDraft,
-  keys: readonly KeyObject[],
+  keys: readonly SigningKey[],
   delegates: RoleKeys | undefined,
   expiry: { readonly now: Date; readonly days: number },
-): Uint8Array {
+): Promise<Uint8Array> {
   if (delegates === undefined) {
     throw RELEASE.reject('RELEASE_PRODUCT_UNKNOWN', `expected a delegation to ${quote(role)}, found none`);
   }
-  const usable = new Map(keys.map((key) => [roleKey(key).keyId, key]));
+  const usable = new Map(keys.map((key) => [roleKey(key.publicKey).keyId, key]));
   for (const id of usable.keys()) if (!delegates.keyIds.includes(id)) usable.delete(id);
   if (usable.size < delegates.threshold) {
     throw RELEASE.reject(
       'RELEASE_KEY_NOT_DELEGATED',
-      `role ${quote(role)}: expected ${delegates.threshold} of the keys ${delegates.keyIds.map(short).join(', ')}, ` +
-        `got ${usable.size} among ${keys.map((key) => short(roleKey(key).keyId)).join(', ') || 'none'}`,
+      `role ${quote(role)}: expected ${delegates.threshold} of the keys ${delegates.keyIds.map(shortId).join(', ')}, ` +
+        `got ${usable.size} among ${keys.map((key) => shortId(roleKey(key.publicKey).keyId)).join(', ') || 'none'}`,
     );
   }
-  const targets = Targets.fromJSON({
+  const signed = {
     _type: 'targets',
     spec_version: TUF_SPEC_VERSION,
     expires: expiryAfter(expiry.now, expiry.days),
     ...draft,
-  } as unknown as Parameters<typeof Targets.fromJSON>[0]);
-  return signMetadata(new Metadata(targets), [...usable.values()]);
-}
-
-function short(keyId: string): string {
-  return keyId.slice(0, 12);
+  } as unknown as Json;
+  return formatMetadata(signed, await signaturesOver(signed, [...usable.values()]));
 }
 
 /**

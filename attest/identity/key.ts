@@ -4,13 +4,18 @@
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { ATTEST } from '../faults.ts';
 
-/** Signs with a key that never leaves this object. */
-export interface ManagedKey {
+/** A signing key, wherever it is: in this process, in a token, with a service. */
+export interface StatementKey {
   /** DER SubjectPublicKeyInfo. */
   readonly publicKey: Uint8Array;
   /** Lower-case hex SHA-256 of `publicKey`: the hint by which verifiers find the key. */
   readonly hint: string;
   /** ECDSA over SHA-256, DER signature. */
+  sign(data: Uint8Array): Uint8Array | Promise<Uint8Array>;
+}
+
+/** Signs with a key that never leaves this object. */
+export interface ManagedKey extends StatementKey {
   sign(data: Uint8Array): Uint8Array;
 }
 

@@ -62,16 +62,18 @@ export async function createTrustServices(options: {
   readonly org: string;
   /** Now, milliseconds since 1970. */
   readonly now: number;
+  /** Encrypts the PEM of an offline key before it is written. */
+  readonly seal?: (pem: string) => string;
 }): Promise<TrustMaterial> {
-  const { folder, offlineFolder, org } = options;
+  const { folder, offlineFolder, org, seal = (pem) => pem } = options;
   const names = serviceNames(org);
   const startMs = Math.floor(options.now / 1000) * 1000;
   const ca = await createAuthority('ca', org, names.ca, startMs);
   const tsa = await createAuthority('tsa', org, names.tsa, startMs);
   const ct = newSigner();
   const files: NewFile[] = [
-    { path: rootKeyPath(offlineFolder, 'ca'), text: ca.rootPem, secret: true },
-    { path: rootKeyPath(offlineFolder, 'tsa'), text: tsa.rootPem, secret: true },
+    { path: rootKeyPath(offlineFolder, 'ca'), text: seal(ca.rootPem), secret: true },
+    { path: rootKeyPath(offlineFolder, 'tsa'), text: seal(tsa.rootPem), secret: true },
     { path: keyPath(folder, 'ca'), text: ca.pem, secret: true },
     { path: keyPath(folder, 'tsa'), text: tsa.pem, secret: true },
     { path: keyPath(folder, 'ct'), text: ct.pem, secret: true },

@@ -4,7 +4,7 @@
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { join } from 'node:path';
-import { type Metadata, Signature, type Snapshot, type Timestamp } from '@tufjs/models';
+import { type Metadata, type Root, Signature, type Snapshot, type Timestamp } from '@tufjs/models';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import { diskFiles } from '../store/durable-files.ts';
@@ -18,35 +18,71 @@ export interface OnlineKey {
   readonly key: KeyObject;
 }
 
+/** The two keys that sign. */
 export interface OnlineKeys {
   readonly snapshot: OnlineKey;
   readonly timestamp: OnlineKey;
 }
 
-const FILES = { snapshot: 'tuf-snapshot.pem', timestamp: 'tuf-timestamp.pem' } as const;
+const ROLES = ['snapshot', 'timestamp'] as const;
+type OnlineRole = (typeof ROLES)[number];
+
+/** All keys that the server holds, the newest first: the one in force, one staged for the next root, retired ones. */
+export type HeldKeys = Readonly<Record<OnlineRole, readonly OnlineKey[]>>;
+
+/** Files that were made. */
+export interface NewOnlineKey {
+  readonly path: string;
+  /** SPKI PEM. */
+  readonly publicKey: string;
+}
 
 /**
- * Makes both keys in `folder` (PKCS#8 PEM, mode 0600) and returns their public halves as SPKI PEM, which the key ceremony
- * writes into root. @throws REGISTRY_STORE_FAILED
+ * Makes the next key of both roles in `folder` (PKCS#8 PEM, mode 0600): `tuf-snapshot.pem`, then `tuf-snapshot-2.pem` and so on.
+ * A key signs from the moment on that a root names it, which is what their public halves are for.
+ * @throws REGISTRY_STORE_FAILED
  */
 export async function createTufOnlineKeys(options: {
   readonly folder: string;
-}): Promise<{ readonly snapshot: string; readonly timestamp: string }> {
-  const make = async (role: keyof typeof FILES): Promise<string> => {
+}): Promise<Readonly<Record<OnlineRole, NewOnlineKey>>> {
+  const make = async (role: OnlineRole): Promise<NewOnlineKey> => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    await diskFiles.write(join(options.folder, FILES[role]), pem, 0o600);
-    return publicKey.export({ type: 'spki', format: 'pem' }).toString();
+    const last = (await keyFiles(options.folder, role))[0]?.number ?? 0;
+    const path = join(options.folder, last === 0 ? `tuf-${role}.pem` : `tuf-${role}-${last + 1}.pem`);
+    await diskFiles.write(path, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600);
+    return { path, publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
   };
   return { snapshot: await make('snapshot'), timestamp: await make('timestamp') };
 }
 
-/** Reads both keys. @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED */
-export async function openTufOnlineKeys(folder: string): Promise<OnlineKeys> {
-  return {
-    snapshot: await openKey(join(folder, FILES.snapshot)),
-    timestamp: await openKey(join(folder, FILES.timestamp)),
+/** The key files of a role, the newest first. `tuf-snapshot.pem` is number 1. */
+async function keyFiles(folder: string, role: OnlineRole) {
+  const form = new RegExp(`^tuf-${role}(?:-([1-9][0-9]{0,8}))?\\.pem$`);
+  return (await diskFiles.list(folder))
+    .map((name) => ({ name, match: form.exec(name) }))
+    .flatMap(({ name, match }) => (match === null ? [] : [{ name, number: Number(match[1] ?? 1) }]))
+    .sort((a, b) => b.number - a.number);
+}
+
+/** Reads all keys of both roles. @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED */
+export async function openTufOnlineKeys(folder: string): Promise<HeldKeys> {
+  const read = async (role: OnlineRole): Promise<readonly OnlineKey[]> => {
+    const files = await keyFiles(folder, role);
+    const names = files.length === 0 ? [`tuf-${role}.pem`] : files.map(({ name }) => name);
+    return Promise.all(names.map((name) => openKey(join(folder, name))));
   };
+  return { snapshot: await read('snapshot'), timestamp: await read('timestamp') };
+}
+
+/** The newest of the held keys that a root names, each as the only one that its role needs; undefined if one lacks. */
+export function keysNamedBy(root: Root, held: HeldKeys): OnlineKeys | undefined {
+  const find = (role: OnlineRole): OnlineKey | undefined => {
+    const listed = root.roles[role];
+    if (listed?.threshold !== 1) return undefined;
+    return held[role].find(({ keyId }) => listed.keyIDs.includes(keyId));
+  };
+  const [snapshot, timestamp] = [find('snapshot'), find('timestamp')];
+  return snapshot === undefined || timestamp === undefined ? undefined : { snapshot, timestamp };
 }
 
 async function openKey(path: string): Promise<OnlineKey> {

@@ -15,7 +15,7 @@ import { utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import type { DurableFiles } from '../store/durable-files.ts';
 import { STORE } from '../store-faults.ts';
-import type { OnlineKeys } from './online-keys.ts';
+import { keysNamedBy, type OnlineKeys, openTufOnlineKeys } from './online-keys.ts';
 import { type RoleFile, roleFile, type SignedRole } from './online-roles.ts';
 import { parseRoot, parseTargets, verifyRole } from './role-document.ts';
 
@@ -32,6 +32,25 @@ export interface RepositoryState {
   readonly snapshot: SignedRole;
   /** `targets` and each `releases-<product>`. */
   readonly roles: ReadonlyMap<string, PublishedRole>;
+  /** What signs the next snapshot and timestamp: the keys that root names. */
+  readonly keys: OnlineKeys;
+}
+
+/** Where a repository lies. */
+export interface RepositoryPlace {
+  readonly folder: string;
+  /** Folder of the online keys. */
+  readonly keysFolder: string;
+}
+
+/** A state as the folder has it. */
+export interface StoredState {
+  readonly state: RepositoryState;
+  /**
+   * True if snapshot or timestamp are signed by the keys of the root before: a publication of root was cut off, and both must be
+   * signed anew before anybody sees the new root.
+   */
+  readonly isCutOff: boolean;
 }
 
 /** File name of a role's version [TUF-1.0.34 §6.2]. */
@@ -44,10 +63,9 @@ export function roleFileName(version: number, role: string): string {
  * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED
  */
 export async function readState(
-  folder: string,
+  { folder, keysFolder }: RepositoryPlace,
   files: DurableFiles,
-  keys: OnlineKeys,
-): Promise<RepositoryState> {
+): Promise<StoredState> {
   const must = async (name: string): Promise<Uint8Array> => {
     const bytes = await files.read(join(folder, name));
     if (bytes === undefined) {
@@ -55,71 +73,89 @@ export async function readState(
     }
     return bytes;
   };
-  const root = await readLastRoot(folder, files, must);
+  const { root, before } = await readRoots(folder, files, must);
+  const keys = checkOnlineKeys(root.signed, await openTufOnlineKeys(keysFolder), damaged);
   const timestampBytes = await must('timestamp.json');
-  const timestamp = authentic<Timestamp>(root, 'timestamp', () =>
+  const timestamp = authentic<Timestamp>([root, before], 'timestamp', () =>
     Metadata.fromJSON(MetadataKind.Timestamp, json(timestampBytes)),
   );
-  const snapshotVersion = timestamp.signed.snapshotMeta.version;
-  const snapshotBytes = await must(roleFileName(snapshotVersion, 'snapshot'));
-  checkHash('snapshot', timestamp.signed.snapshotMeta.hashes, snapshotBytes);
-  const snapshot = authentic<Snapshot>(root, 'snapshot', () =>
+  const { snapshotMeta } = timestamp.metadata.signed;
+  const snapshotBytes = await must(roleFileName(snapshotMeta.version, 'snapshot'));
+  checkHash('snapshot', snapshotMeta.hashes, snapshotBytes);
+  const snapshot = authentic<Snapshot>([root, before], 'snapshot', () =>
     Metadata.fromJSON(MetadataKind.Snapshot, json(snapshotBytes)),
   );
   const roles = new Map<string, PublishedRole>();
-  for (const [name, meta] of Object.entries(snapshot.signed.meta)) {
+  for (const [name, meta] of Object.entries(snapshot.metadata.signed.meta)) {
     const role = name.replace(/\.json$/, '');
     const bytes = await must(roleFileName(meta.version, role));
     checkHash(role, meta.hashes, bytes);
     roles.set(role, { file: roleFile(meta.version, bytes), metadata: parseTargets(bytes, role) });
   }
-  const state: RepositoryState = {
-    root,
-    timestamp: signedRole(timestamp, timestampBytes),
-    snapshot: signedRole(snapshot, snapshotBytes),
-    roles,
-  };
   const targets = roles.get('targets');
   if (targets === undefined) throw damaged('expected the snapshot to name targets.json');
   verifyRole(root, 'targets', targets.metadata);
-  checkOnlineKeys(root.signed, keys, damaged);
-  return state;
+  const state: RepositoryState = {
+    root,
+    timestamp: signedRole(timestamp.metadata, timestampBytes),
+    snapshot: signedRole(snapshot.metadata, snapshotBytes),
+    roles,
+    keys,
+  };
+  return { state, isCutOff: timestamp.signedBy !== root || snapshot.signedBy !== root };
 }
 
-async function readLastRoot(
+/** The last root, and the one before if there is one. */
+async function readRoots(
   folder: string,
   files: DurableFiles,
   must: (name: string) => Promise<Uint8Array>,
-): Promise<Metadata<Root>> {
+): Promise<{ readonly root: Metadata<Root>; readonly before: Metadata<Root> | undefined }> {
   const versions = (await files.list(folder))
     .map((name) => /^([1-9][0-9]{0,8})\.root\.json$/.exec(name)?.[1])
     .filter((version) => version !== undefined)
     .map(Number);
-  return parseRoot(await must(roleFileName(Math.max(1, ...versions), 'root')));
+  const last = Math.max(1, ...versions);
+  const root = parseRoot(await must(roleFileName(last, 'root')));
+  const before = await files.read(join(folder, roleFileName(last - 1, 'root')));
+  return { root, before: before === undefined ? undefined : parseRoot(before) };
 }
 
-/** A root is of use to this server only if it names the server's own two keys. */
-export function checkOnlineKeys(root: Root, keys: OnlineKeys, refuse: (message: string) => Error): void {
-  for (const role of ['snapshot', 'timestamp'] as const) {
-    const listed = root.roles[role];
-    if (listed?.threshold !== 1 || !listed.keyIDs.includes(keys[role].keyId)) {
-      throw refuse(`expected root to name this registry's key for role ${role} with threshold 1`);
-    }
-  }
+/** The keys with which this server signs under a root; one that names others is of no use to it. */
+export function checkOnlineKeys(
+  root: Root,
+  held: Parameters<typeof keysNamedBy>[1],
+  refuse: (message: string) => Error,
+): OnlineKeys {
+  const keys = keysNamedBy(root, held);
+  if (keys !== undefined) return keys;
+  throw refuse(
+    "expected root to name one of this registry's keys for each of snapshot and timestamp, with threshold 1",
+  );
 }
 
+interface Authentic<T extends Snapshot | Timestamp> {
+  readonly metadata: Metadata<T>;
+  readonly signedBy: Metadata<Root>;
+}
+
+/** Metadata as the first of the roots that accepts it says. */
 function authentic<T extends Snapshot | Timestamp>(
-  root: Metadata<Root>,
+  roots: readonly (Metadata<Root> | undefined)[],
   role: string,
   parse: () => Metadata<T>,
-): Metadata<T> {
-  try {
-    const metadata = parse();
-    root.verifyDelegate(role, metadata);
-    return metadata;
-  } catch (cause) {
-    throw damaged(`expected ${role} metadata signed as root says: ${(cause as Error).message}`);
+): Authentic<T> {
+  let reason = '';
+  for (const root of roots) {
+    try {
+      const metadata = parse();
+      root?.verifyDelegate(role, metadata);
+      if (root !== undefined) return { metadata, signedBy: root };
+    } catch (cause) {
+      reason ||= (cause as Error).message;
+    }
   }
+  throw damaged(`expected ${role} metadata signed as root says: ${reason}`);
 }
 
 function json(bytes: Uint8Array): Parameters<typeof Metadata.fromJSON>[1] {

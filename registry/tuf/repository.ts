@@ -10,11 +10,12 @@ import type { Blobs } from '../store/blobs.ts';
 import { type DurableFiles, diskFiles } from '../store/durable-files.ts';
 import { Turns } from '../store/turns.ts';
 import { STORE } from '../store-faults.ts';
-import type { OnlineKeys } from './online-keys.ts';
+import { type HeldKeys, type OnlineKeys, openTufOnlineKeys } from './online-keys.ts';
 import { LIFETIME_MS, roleFile, type SignedRole, signSnapshot, signTimestamp } from './online-roles.ts';
 import {
   checkOnlineKeys,
   type PublishedRole,
+  type RepositoryPlace,
   type RepositoryState,
   readState,
   roleFileName,
@@ -30,9 +31,7 @@ import {
   verifyRole,
 } from './role-document.ts';
 
-export interface RepositoryOptions {
-  readonly folder: string;
-  readonly keys: OnlineKeys;
+export interface RepositoryOptions extends RepositoryPlace {
   readonly blobs: Blobs;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -64,10 +63,10 @@ export async function createTufRepository(
     readonly targetFiles: readonly { readonly name: string; readonly bytes: Uint8Array }[];
   },
 ): Promise<void> {
-  const { folder, keys, clock, files = diskFiles, blobs } = options;
+  const { folder, clock, files = diskFiles, blobs } = options;
   const root = parseRoot(options.root);
   const targets = parseTargets(options.targets, 'targets');
-  checkNextRoot(root, root, targets, keys);
+  const keys = checkNextRoot(root, root, targets, await openTufOnlineKeys(options.keysFolder));
   for (const file of options.targetFiles) await blobs.add(file.bytes);
   const missing = await missingOf(targets, blobs);
   if (missing.length > 0) {
@@ -87,6 +86,8 @@ export class TufRepository {
   readonly #files: DurableFiles;
   readonly #turns = new Turns();
   #state: RepositoryState;
+  /** True after a write of which the folder could not be asked, or before its consequences were written. */
+  #isUncertain = false;
   readonly #everPublished = new Set<string>();
   /** Sound metadata that waits for target files, by role. */
   readonly #pending: Map<string, { readonly bytes: Uint8Array; readonly targets: readonly NamedTarget[] }>;
@@ -106,7 +107,7 @@ export class TufRepository {
   /** Opens a repository. @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED */
   static async open(options: RepositoryOptions): Promise<TufRepository> {
     const files = options.files ?? diskFiles;
-    const state = await readState(options.folder, files, options.keys);
+    const { state, isCutOff } = await readState(options, files);
     const pending = new Map<string, { bytes: Uint8Array; targets: readonly NamedTarget[] }>();
     for (const name of await files.list(join(options.folder, 'pending'))) {
       const role = /^([a-z0-9-]+)\.json$/.exec(name)?.[1];
@@ -114,7 +115,9 @@ export class TufRepository {
       if (role === undefined || bytes === undefined) continue;
       pending.set(role, { bytes, targets: targetsOf(parseTargets(bytes, role)) });
     }
-    return new TufRepository(options, state, pending);
+    const repository = new TufRepository(options, state, pending);
+    if (isCutOff) await repository.#signAnew();
+    return repository;
   }
 
   /** What a role names now; nothing for a role that is not published. */
@@ -188,7 +191,7 @@ export class TufRepository {
    * TUF_REPOSITORY_EXPIRED, TUF_REPOSITORY_TARGET_SIZE, what `examine` throws, REGISTRY_STORE_FAILED
    */
   put(role: string, bytes: Uint8Array, observer: ChangeObserver): Promise<PutOutcome> {
-    return this.#turns.take('publish', async () => {
+    return this.#change(async () => {
       const current = this.#state.roles.get(role);
       if (role !== 'targets' && productOfRole(role) === undefined) throw unknownRole(role);
       const metadata = parseTargets(bytes, role);
@@ -256,19 +259,30 @@ export class TufRepository {
     });
   }
 
-  async #writeSnapshot(roles: ReadonlyMap<string, PublishedRole>): Promise<SignedRole> {
-    const { folder, keys, clock } = this.#options;
+  async #writeSnapshot(
+    roles: ReadonlyMap<string, PublishedRole>,
+    keys = this.#state.keys,
+  ): Promise<SignedRole> {
+    const { folder, clock } = this.#options;
     const fileOf = new Map([...roles].map(([role, published]) => [role, published.file]));
     const snapshot = signSnapshot(this.#state.snapshot.version + 1, fileOf, keys, clock());
     await this.#files.write(join(folder, roleFileName(snapshot.version, 'snapshot')), snapshot.bytes);
     return snapshot;
   }
 
-  async #writeTimestamp(snapshot: SignedRole): Promise<SignedRole> {
-    const { folder, keys, clock } = this.#options;
+  async #writeTimestamp(snapshot: SignedRole, keys = this.#state.keys): Promise<SignedRole> {
+    const { folder, clock } = this.#options;
     const timestamp = signTimestamp(this.#state.timestamp.version + 1, snapshot, keys, clock());
     await this.#files.write(join(folder, 'timestamp.json'), timestamp.bytes);
     return timestamp;
+  }
+
+  /** One change after the other, each from what is certain. */
+  #change<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns.take('publish', async () => {
+      if (this.#isUncertain) await this.#reload();
+      return work();
+    });
   }
 
   /** A write that failed may still have happened: what the folder says afterwards is what is published. */
@@ -276,10 +290,26 @@ export class TufRepository {
     try {
       await change();
     } catch (failure) {
-      this.#state = await readState(this.#options.folder, this.#files, this.#options.keys);
-      for (const role of this.#state.roles.values()) this.#remember(targetsOf(role.metadata));
+      this.#isUncertain = true;
+      // Until that succeeds, readers keep what they had, and nothing is changed.
+      await this.#reload().catch(() => undefined);
       throw failure;
     }
+  }
+
+  async #reload(): Promise<void> {
+    const { state, isCutOff } = await readState(this.#options, this.#files);
+    if (isCutOff) await this.#signAnew(state);
+    else this.#state = state;
+    this.#isUncertain = false;
+    for (const role of this.#state.roles.values()) this.#remember(targetsOf(role.metadata));
+  }
+
+  /** Signs snapshot and timestamp with the keys of a root that was written, and only then shows that root. */
+  async #signAnew(next = this.#state): Promise<void> {
+    const snapshot = await this.#writeSnapshot(next.roles, next.keys);
+    const timestamp = await this.#writeTimestamp(snapshot, next.keys);
+    this.#state = { ...next, snapshot, timestamp };
   }
 
   async #forgetPending(role: string): Promise<void> {
@@ -293,7 +323,7 @@ export class TufRepository {
    * TUF_REPOSITORY_EXPIRED, TUF_REPOSITORY_ROOT_UNSUITABLE, REGISTRY_STORE_FAILED
    */
   putRoot(bytes: Uint8Array): Promise<PutOutcome> {
-    return this.#turns.take('publish', async () => {
+    return this.#change(async () => {
       const next = parseRoot(bytes);
       const current = this.#state.root;
       const { version } = next.signed;
@@ -305,10 +335,13 @@ export class TufRepository {
       }
       verifyRole(current, 'root', next);
       this.#checkNext('root', version, current.signed.version, expiresMs(next));
-      checkNextRoot(current, next, this.#topLevel().metadata, this.#options.keys);
+      const held = await openTufOnlineKeys(this.#options.keysFolder);
+      const keys = checkNextRoot(current, next, this.#topLevel().metadata, held);
+      const isRotated = !isSameKeys(keys, this.#state.keys);
       await this.#orReload(async () => {
         await this.#files.write(path, bytes);
-        this.#state = { ...this.#state, root: next };
+        if (isRotated) await this.#signAnew({ ...this.#state, root: next, keys });
+        else this.#state = { ...this.#state, root: next };
       });
       return { kind: 'published', version };
     });
@@ -316,7 +349,7 @@ export class TufRepository {
 
   /** Signs timestamp, and snapshot, again when they are due. Returns what was signed. @throws REGISTRY_STORE_FAILED */
   renew(): Promise<readonly ('snapshot' | 'timestamp')[]> {
-    return this.#turns.take('publish', async () => {
+    return this.#change(async () => {
       const now = this.#options.clock();
       const { snapshot: old, timestamp, roles } = this.#state;
       const staleSnapshot = isDue(old, LIFETIME_MS.snapshot, now);
@@ -336,20 +369,26 @@ function isDue(role: SignedRole, lifetimeMs: number, nowMs: number): boolean {
   return leftMs < lifetimeMs / 2 || leftMs > lifetimeMs;
 }
 
+function isSameKeys(one: OnlineKeys, other: OnlineKeys): boolean {
+  return one.snapshot.keyId === other.snapshot.keyId && one.timestamp.keyId === other.timestamp.keyId;
+}
+
+/** The keys with which the server signs under the next root. */
 function checkNextRoot(
   current: Metadata<Root>,
   next: Metadata<Root>,
   targets: Metadata<Targets>,
-  keys: OnlineKeys,
-): void {
+  held: HeldKeys,
+): OnlineKeys {
   const unsuitable = (message: string) => STORE.reject('TUF_REPOSITORY_ROOT_UNSUITABLE', message);
   checkRootRoles(next.signed);
   verifyRole(current, 'root', next);
   verifyRole(next, 'root', next);
   if (!next.signed.consistentSnapshot) throw unsuitable('expected consistent_snapshot, got none');
-  checkOnlineKeys(next.signed, keys, unsuitable);
+  const keys = checkOnlineKeys(next.signed, held, unsuitable);
   try {
     verifyRole(next, 'targets', targets);
+    return keys;
   } catch (cause) {
     throw unsuitable(
       `expected the published targets to be signed as the new root says: ${(cause as Error).message}`,

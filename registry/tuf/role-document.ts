@@ -3,7 +3,7 @@
 // delegations there may be, signatures by a threshold of distinct keys. Nothing here decides whether a version is next.
 // Stricter than [TUF-1.0.34 §4.5]: targets carry exactly one hash, SHA-256; delegated roles do not delegate further.
 
-import { createHash, createPublicKey, verify } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type Key, Metadata, MetadataKind, type Root, type Targets } from '@tufjs/models';
 import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
 import type { Json } from '../../core/encoding/strict-json.ts';
@@ -156,10 +156,10 @@ function checkKeys(
   refuse: (message: string) => Rejection,
 ): void {
   for (const id of keyIds) {
-    const key = (Object.hasOwn(keys, id) ? keys[id]?.keyVal.public : undefined) ?? '';
-    if (!/^[0-9a-f]{64}$/.test(key) || ed25519KeyId(key) !== id) {
+    const key = Object.hasOwn(keys, id) ? keys[id] : undefined;
+    if (key === undefined || readKey(key) === undefined || keyId(key) !== id) {
       throw refuse(
-        `role ${role}: expected an Ed25519 key under its digest ${quote(id)}, got another or none`,
+        `role ${role}: expected an Ed25519 or ECDSA P-256 key under its digest ${quote(id)}, got another or none`,
       );
     }
   }
@@ -170,10 +170,35 @@ function checkKeys(
 
 /** Key id [TUF-1.0.34 §4.2] of an Ed25519 key given in lower-case hex. */
 export function ed25519KeyId(publicHex: string): string {
-  const json = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: publicHex } };
+  return digestOf({ keytype: 'ed25519', scheme: 'ed25519', keyval: { public: publicHex } });
+}
+
+function keyId({ keyType, scheme, keyVal }: Key): string {
+  return digestOf({ keytype: keyType, scheme, keyval: { public: keyVal.public ?? '' } });
+}
+
+function digestOf(json: Json): string {
   return createHash('sha256')
     .update(canonicalMetadata(json) as Uint8Array)
     .digest('hex');
+}
+
+/** A key in its one spelling: Ed25519 in lower-case hex, P-256 in PEM as OpenSSL writes it. Undefined for anything else. */
+function readKey({ keyType, scheme, keyVal }: Key): KeyObject | undefined {
+  const text = keyVal.public ?? '';
+  try {
+    if (keyType === 'ed25519' && scheme === 'ed25519' && /^[0-9a-f]{64}$/.test(text)) {
+      const x = Buffer.from(text, 'hex').toString('base64url');
+      return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+    }
+    if (keyType !== 'ecdsa' || scheme !== 'ecdsa-sha2-nistp256') return undefined;
+    if (!text.startsWith('-----BEGIN PUBLIC KEY-----\n')) return undefined;
+    const key = createPublicKey(text);
+    const isP256 = key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
+    return isP256 && key.export({ type: 'spki', format: 'pem' }) === text ? key : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Checks that a root's top-level roles count distinct keys. @throws TUF_REPOSITORY_ROOT_UNSUITABLE */
@@ -198,8 +223,8 @@ export function verifyRole(
   const { keys, listed } = delegationOf(delegator.signed, role);
   const data = signedBytes.get(metadata) ?? new Uint8Array();
   const signers = [...new Set(listed?.keyIDs)].filter((id) => {
-    const [key, signature] = [keys[id]?.keyVal.public, metadata.signatures[id]?.sig];
-    return key !== undefined && signature !== undefined && verifyEd25519(key, data, signature);
+    const [key, signature] = [keys[id], metadata.signatures[id]?.sig];
+    return key !== undefined && signature !== undefined && isSignedBy(key, data, signature);
   });
   const count = signers.length;
   if (listed !== undefined && count >= Math.max(1, listed.threshold)) return;
@@ -218,11 +243,12 @@ function delegationOf(signed: Root | Targets, role: string) {
   return { keys, listed: Object.hasOwn(roles, role) ? roles[role as keyof typeof roles] : undefined };
 }
 
-function verifyEd25519(publicHex: string, data: Uint8Array, signatureHex: string): boolean {
+function isSignedBy(listed: Key, data: Uint8Array, signatureHex: string): boolean {
+  const key = readKey(listed);
+  if (key === undefined) return false;
   try {
-    const x = Buffer.from(publicHex, 'hex').toString('base64url');
-    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
-    return verify(null, data, key, Buffer.from(signatureHex, 'hex'));
+    const digest = key.asymmetricKeyType === 'ed25519' ? null : 'sha256';
+    return verify(digest, data, key, Buffer.from(signatureHex, 'hex'));
   } catch {
     return false;
   }

@@ -16,6 +16,7 @@ import { goodsOf } from '../../release/goods.ts';
 import { readPrivateKey } from '../../release/key-file.ts';
 import { Registry } from '../../release/registry.ts';
 import { draftNext, nameFile, publishRole, signDraft } from '../../release/roles.ts';
+import { localKey } from '../../release/signing-key.ts';
 import { codeOf } from '../core/tlog/refusal.ts';
 import { makeDataFolder } from '../registry/running-registry.ts';
 import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
@@ -104,7 +105,7 @@ async function publish(changed: readonly string[]): Promise<void> {
   }
   const key = await readPrivateKey(join(made.offline, 'targets-1.pem'), 'ed25519');
   const expiry = { now: new Date(), days: 90 };
-  const metadata = signDraft('targets', draft, [key], client.signersOf('targets'), expiry);
+  const metadata = await signDraft('targets', draft, [localKey(key)], client.signersOf('targets'), expiry);
   await publishRole(new Registry(made.url), 'targets', metadata, files);
 }
 

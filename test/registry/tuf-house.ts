@@ -88,7 +88,9 @@ export interface House {
 export async function buildHouse(): Promise<House> {
   const folder = await mkdtemp(join(tmpdir(), 'waybill-tuf-'));
   await createTufOnlineKeys({ folder: join(folder, 'keys') });
-  const online = await openTufOnlineKeys(join(folder, 'keys'));
+  const keysFolder = join(folder, 'keys');
+  const held = await openTufOnlineKeys(keysFolder);
+  const online = { snapshot: held.snapshot[0], timestamp: held.timestamp[0] } as OnlineKeys;
   const blobs = await Blobs.open(join(folder, 'blobs'));
   const rootKeys = [newKey(), newKey(), newKey()];
   const [targetsKey, releasesKey] = [newKey(), newKey()];
@@ -126,10 +128,10 @@ export async function buildHouse(): Promise<House> {
     return signRole(targetsRole(version, named, { delegations, ...more }), [targetsKey]);
   };
   const open = (now = () => NOW, files = diskFiles) =>
-    TufRepository.open({ folder: join(folder, 'tuf'), keys: online, blobs, clock: now, files });
+    TufRepository.open({ folder: join(folder, 'tuf'), keysFolder, blobs, clock: now, files });
   await createTufRepository({
     folder: join(folder, 'tuf'),
-    keys: online,
+    keysFolder,
     blobs,
     clock: () => NOW,
     root: signRole(root(1), rootKeys.slice(0, 2)),

@@ -63,7 +63,13 @@ async function copyOf(files: DurableFiles): Promise<{ folder: string; open: () =
   folders.push(folder);
   await cp(join(house.folder, 'tuf'), folder, { recursive: true });
   const open = () =>
-    TufRepository.open({ folder, keys: house.online, blobs: house.blobs, clock: () => NOW, files });
+    TufRepository.open({
+      folder,
+      keysFolder: join(house.folder, 'keys'),
+      blobs: house.blobs,
+      clock: () => NOW,
+      files,
+    });
   return { folder, open };
 }
 

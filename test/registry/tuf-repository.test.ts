@@ -406,7 +406,7 @@ describe('refusals', () => {
   it('of a ceremony that lacks a file', async () => {
     const making = createTufRepository({
       folder: join(house.folder, 'second'),
-      keys: house.online,
+      keysFolder: join(house.folder, 'keys'),
       blobs: house.blobs,
       clock: () => NOW,
       root: signRole(house.root(1), house.rootKeys),

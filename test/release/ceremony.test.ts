@@ -26,6 +26,8 @@ function ceremony(changes: Partial<Ceremony> = {}): Ceremony {
     org: 'waybill',
     rootKeys: 3,
     rootThreshold: 2,
+    targetsKeys: 1,
+    targetsThreshold: 1,
     onlineKeys: site.onlineKeys,
     targetFiles: [
       { name: 'trusted_root.json', bytes: TRUSTED_ROOT },

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { release, renew } from '../../cli/release.ts';
 import { openTrust } from '../../cli/trust.ts';
-import { readPrivateKey } from '../../release/key-file.ts';
+import { openRoleKeys } from '../../release/open-key.ts';
 import { Registry } from '../../release/registry.ts';
 import { draftNext, publishRole, signDraft } from '../../release/roles.ts';
 import { House } from './house.ts';
@@ -25,9 +25,9 @@ afterAll(() => house.close());
 async function expire(role: string, keyPath: string): Promise<void> {
   const { client } = await openTrust({ registryUrl: house.url, rootPath: house.root });
   const current = role === 'targets' ? client.role(role) : await client.delegatedRole(role);
-  const keys = [await readPrivateKey(keyPath, 'ed25519')];
+  const keys = await openRoleKeys([keyPath]);
   const expiry = { now: new Date(), days: LIFE_MS / 86_400_000 };
-  const metadata = signDraft(role, draftNext(current), keys, client.signersOf(role), expiry);
+  const metadata = await signDraft(role, draftNext(current), keys, client.signersOf(role), expiry);
   await publishRole(new Registry(house.url), role, metadata, []);
   await pause(LIFE_MS);
 }

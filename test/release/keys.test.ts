@@ -75,7 +75,7 @@ test('a key that is missing or of another kind is refused, and its text is not r
 
 test.each([
   [['key', 'new', 'k.pem'], 'missing option'],
-  [['key', 'new', '--for', 'root', 'x'], 'unknown holder'],
+  [['key', 'new', '--for', 'nobody', 'x'], 'unknown holder'],
   [['key', 'show'], 'missing argument'],
   [['key', 'show', '--nonsense', 'x'], 'unknown option'],
 ])('%j is a usage error: %s', async (words) => {

@@ -14,6 +14,7 @@ import { SignatureLog } from '../../../registry/log/signature-log.ts';
 import { headFolder } from '../../../registry/server.ts';
 import { Database } from '../../../registry/store/database.ts';
 import { openTrustServices, serviceNames } from '../../../registry/trust/services.ts';
+import type { P256Signer } from '../../../registry/trust/signer.ts';
 
 const [dataFolder = ''] = process.argv.slice(2);
 const config = await readConfigFile(dataFolder);
@@ -33,8 +34,8 @@ await CtLog.open({
   db: database.sublevel('ct'),
   head: LogHead.in(heads, ct),
   origin: ct,
-  signer: services.ct,
-  issuers: services.ca.chain,
+  signer: services.ct[0] as P256Signer,
+  issuers: services.ca.flatMap(({ chain }) => chain),
   clock: Date.now,
 });
 const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => undefined });
