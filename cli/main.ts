@@ -30,6 +30,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   device: async () => (await import('./device.ts')).deviceVerb,
   trace: async () => (await import('./trace.ts')).traceVerb,
   key: async () => (await import('./key.ts')).keyVerb,
+  tuf: async () => (await import('./tuf.ts')).tufVerb,
 };
 
 /** The command line with one verb, or with all of them, for help and for checking what pages say about it. */

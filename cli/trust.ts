@@ -54,6 +54,8 @@ export async function openTrust(options: {
   readonly rootPath: string;
   /** For those who sign top-level targets anew. */
   readonly evenExpired?: true;
+  /** For those who sign root anew. */
+  readonly evenExpiredRoot?: true;
   /** The clock and the network of this machine, unless told otherwise. */
   readonly host?: DeviceHost;
   /** Where verified metadata is kept. */

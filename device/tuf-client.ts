@@ -7,7 +7,7 @@ import { LIMITS } from '../core/limits.ts';
 import { isCovered } from '../core/tuf/delegation.ts';
 import type { RoleKeys } from '../core/tuf/envelope.ts';
 import { TUF } from '../core/tuf/faults.ts';
-import type { Targets } from '../core/tuf/roles.ts';
+import { type RoleHead, type Root, type Targets, TOP_LEVEL, type TopLevelRole } from '../core/tuf/roles.ts';
 import { type VerifiedTarget, verifiedTarget } from '../core/tuf/target.ts';
 import type { Expiry, VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import type { Workflow } from '../core/tuf/workflow.ts';
@@ -94,18 +94,31 @@ export class TufClient {
     return this.workflow.role(name);
   }
 
-  /** Until when root, targets, snapshot and timestamp all hold: which of them expires first, and when. */
-  firstToExpire(): { readonly name: string; readonly expires: string } {
-    const { root, snapshot, timestamp } = this.workflow;
-    const targets = this.role('targets');
-    return Object.entries({ root, targets, snapshot, timestamp })
-      .flatMap(([name, role]) => (role === undefined ? [] : [{ name, ...role.signed }]))
-      .reduce((first, next) => (next.expiresMs < first.expiresMs ? next : first));
+  /** The verified root; who signs the next one starts from it. */
+  get root(): VerifiedRole<Root> {
+    return this.workflow.root;
   }
 
-  /** Who may sign a targets role, by the verified role above it; undefined for a role that nobody delegates to. */
+  /** What root, targets, snapshot and timestamp say of themselves, and of each other. */
+  topLevel(): readonly ({ readonly name: TopLevelRole } & RoleHead)[] {
+    const { root, snapshot, timestamp } = this.workflow;
+    const roles = { root, targets: this.role('targets'), snapshot, timestamp };
+    return TOP_LEVEL.flatMap((name) => {
+      const role = roles[name];
+      if (role === undefined) return [];
+      const { version, expires, expiresMs } = role.signed;
+      return [{ name, version, expires, expiresMs }];
+    });
+  }
+
+  /** Until when root, targets, snapshot and timestamp all hold: which of them expires first, and when. */
+  firstToExpire(): { readonly name: string; readonly expires: string } {
+    return this.topLevel().reduce((first, next) => (next.expiresMs < first.expiresMs ? next : first));
+  }
+
+  /** Who may sign a role, by the verified role above it; undefined for a role that nobody delegates to. */
   signersOf(name: string): RoleKeys | undefined {
-    if (name === 'targets') return this.workflow.root.signed.roles.targets;
+    if (name in this.root.signed.roles) return this.root.signed.roles[name as TopLevelRole];
     return this.role('targets').signed.delegations.find((delegation) => delegation.name === name);
   }
 

@@ -93,6 +93,36 @@ export const RELEASE = faultsOf({
     remedy: 'Give private key files or tokens of as many officers as --root-threshold asks.',
     usage: true,
   },
+  OFFLINE_ROLE_STALE: {
+    class: 'rejection',
+    meaning: 'A file to be signed or published is not the next version after the one that is in force.',
+    remedy: 'Make it anew from the present version; if your root.json is an old one, give the newest.',
+  },
+  OFFLINE_ROLE_UNSIGNED: {
+    class: 'rejection',
+    meaning: 'Root or targets lack signatures of some of the officers who must sign them.',
+    remedy:
+      'Hand the file (--out) to as many other officers as are missing for `waybill tuf sign`, then publish it.',
+  },
+  OFFLINE_ROLE_UNCHANGED: {
+    class: 'rejection',
+    meaning: 'Nothing of what was given differs from what is published.',
+    remedy: 'Give what is to change; to sign a role again as it is, use `waybill tuf renew`.',
+    usage: true,
+  },
+  OFFLINE_KEY_UNKNOWN: {
+    class: 'rejection',
+    meaning: 'A key that was to be removed is not one of the role.',
+    remedy: 'Give a key id in full, as `waybill tuf status` prints it.',
+    usage: true,
+  },
+  OFFLINE_TARGETS_FIRST: {
+    class: 'rejection',
+    meaning:
+      'The published targets do not bear enough signatures of the keys that the new root would name for it.',
+    remedy:
+      'Sign targets with old and new keys first: `waybill tuf renew` with --role targets and --new-key; then rotate.',
+  },
   RELEASE_REGISTRY_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',

@@ -103,10 +103,10 @@ export async function openTokenKey(uri: string, passphrases?: Passphrases): Prom
 }
 
 async function askPin(place: TokenKeyPlace, passphrases: Passphrases | undefined): Promise<string> {
-  const what = `the PIN of token ${quote(place.token)}`;
+  const what = `token ${quote(place.token)} (its PIN)`;
   if (place.pinSource !== undefined) return readPassphraseFile(place.pinSource);
   if (passphrases !== undefined) return passphrases.ask(what);
-  throw RELEASE.reject('CEREMONY_PASSPHRASE_MISSING', `expected ${what}, got none`);
+  throw RELEASE.reject('CEREMONY_PASSPHRASE_MISSING', `expected a PIN for ${what}, got none`);
 }
 
 interface FoundKey {

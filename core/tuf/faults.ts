@@ -28,7 +28,7 @@ export const TUF = faultsOf({
     class: 'rejection',
     meaning: 'A role has expired: the repository is frozen, or its operator forgot to sign again.',
     remedy:
-      'Check the clock; otherwise the role must be signed again: `waybill release --renew`, `waybill product update`; `snapshot` and `timestamp` by `waybill serve`. A copy of a repository must be made again, or asked as of a time when it was good (`--at`).',
+      'Check the clock; otherwise the role must be signed again: `waybill release --renew`, `waybill tuf renew`; `snapshot` and `timestamp` by `waybill serve`. A copy of a repository must be made again, or asked as of a time when it was good (`--at`).',
   },
   TUF_METADATA_DIGEST: {
     class: 'rejection',

@@ -38,6 +38,8 @@ export interface VerifiedRole<T extends RoleHead> {
 /** Looser than [TUF-1.0.34 §5.6.5]: whoever signs the next version of a targets role may start from one that has expired. */
 export interface Expiry {
   readonly evenExpired?: true;
+  /** Looser than [TUF-1.0.34 §5.3.10]: for whoever signs the next root, or signs targets while it waits for one. */
+  readonly evenExpiredRoot?: true;
 }
 
 /** Who may sign a role. */

@@ -70,12 +70,12 @@ export class Workflow {
   }
 
   /**
-   * Brings root, timestamp, snapshot and top-level targets up to date [TUF-1.0.34 §5.3 to §5.6]; `whose` is about targets alone.
+   * Brings root, timestamp, snapshot and top-level targets up to date [TUF-1.0.34 §5.3 to §5.6]; `whose` is about root and targets.
    * @throws TUF_METADATA_MALFORMED, TUF_SIGNATURE_THRESHOLD, TUF_KEY_UNSUPPORTED, TUF_VERSION_ROLLBACK, TUF_ROLE_EXPIRED,
    * TUF_METADATA_DIGEST
    */
   *refresh(whose: Expiry = {}): TufSteps<void> {
-    yield* this.updateRoot();
+    yield* this.updateRoot(whose);
     yield* this.updateTimestamp();
     yield* this.updateSnapshot();
     yield* this.load('targets', this.root.signed, whose);
@@ -160,7 +160,7 @@ export class Workflow {
     throw TUF.reject('TUF_TARGET_MISSING', `expected a role to name ${quote(name)}, none does`);
   }
 
-  private *updateRoot(): TufSteps<void> {
+  private *updateRoot({ evenExpiredRoot }: Expiry): TufSteps<void> {
     if (this.pendingRoot !== undefined) yield* this.adoptRoot(this.pendingRoot);
     this.pendingRoot = undefined;
     for (let i = 0; i < LIMITS.tufRootRotations; i++) {
@@ -169,7 +169,7 @@ export class Workflow {
       if (bytes === undefined) break;
       yield* this.adoptRoot(this.trusted.verifyNextRoot(bytes));
     }
-    this.trusted.checkRootFresh();
+    if (evenExpiredRoot !== true) this.trusted.checkRootFresh();
   }
 
   /**

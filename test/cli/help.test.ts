@@ -45,6 +45,7 @@ test('the road is there: each verb has a file and a command', async () => {
     'device',
     'trace',
     'key',
+    'tuf',
   ]);
 });
 

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// The work of `waybill tuf`: makes the next version of root or of top-level targets from the verified one, has it signed, here or
+// by officers in turns through a file, and publishes it.
+
+import { parseSigningServices } from '../attest/signing-config.ts';
+import { portableCrypto } from '../core/crypto.ts';
+import type { JsonObject } from '../core/encoding/strict-json.ts';
+import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
+import { parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
+import { type VerifiedRole, verifyTrustedRoot } from '../core/tuf/trusted-metadata.ts';
+import type { TufClient } from '../device/tuf-client.ts';
+import { describeChange } from '../release/describe-change.ts';
+import { RELEASE } from '../release/faults.ts';
+import { type GoodsFile, goodsOf } from '../release/goods.ts';
+import {
+  addSignatures,
+  checkNext,
+  checkSigned,
+  explainMissing,
+  formatRoleFile,
+  missingSignatures,
+  nextVersion,
+  type OfflineRole,
+  parseRoleFile,
+  type RoleFile,
+} from '../release/offline-role.ts';
+import { openRoleKeys, readRolePublicKey } from '../release/open-key.ts';
+import type { Passphrases } from '../release/passphrase.ts';
+import { Registry } from '../release/registry.ts';
+import { shortId } from '../release/role-metadata.ts';
+import { publishRole } from '../release/roles.ts';
+import { changeRoot, checkTargetsSurvive } from '../release/root-change.ts';
+import { CLI } from './faults.ts';
+import { readInput, writeOutput } from './files.ts';
+import { openTrust, registryUrl } from './trust.ts';
+
+/** What every change of an offline role needs. */
+export interface TufInputs {
+  readonly registry: string;
+  /** Path of a root.json that the user trusts. */
+  readonly root: string;
+  /** Private keys that sign here, by path or `pkcs11:` URI. */
+  readonly keys: readonly string[];
+  readonly passphrases?: Passphrases | undefined;
+  /** Writes the file there instead of publishing it. */
+  readonly out?: string | undefined;
+  readonly progress: (text: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What became of a role. */
+export interface TufResult {
+  readonly role: OfflineRole;
+  readonly version: number;
+  readonly expires: string;
+  readonly published: boolean;
+  /** Differences from the version in force, in words. */
+  readonly changes: readonly string[];
+  /** Signatures that are missing, in words; none if it can be published. */
+  readonly missing: readonly string[];
+  /** Where it was written. */
+  readonly path?: string;
+}
+
+/** Files of trust material, by path. */
+export interface TrustFiles {
+  readonly trustedRoot?: string | undefined;
+  readonly signingConfig?: string | undefined;
+  readonly logPolicy?: string | undefined;
+}
+
+/** Opens the repository as those see it who may be late. @throws as `openTrust` */
+export async function openOfflineRoles(inputs: Pick<TufInputs, 'registry' | 'root'>): Promise<TufClient> {
+  const url = registryUrl(inputs.registry);
+  const late = { evenExpired: true, evenExpiredRoot: true } as const;
+  return (await openTrust({ registryUrl: url, rootPath: inputs.root, ...late })).client;
+}
+
+/**
+ * `waybill tuf update`: the next targets with trust files replaced and all else kept.
+ * @throws OFFLINE_*, RELEASE_*, CEREMONY_*, TUF_*, CLI_*, and what reading the files throws
+ */
+export async function updateTrust(inputs: TufInputs & TrustFiles): Promise<TufResult> {
+  const files = await readTrustFiles(inputs);
+  if (files.length === 0) {
+    throw CLI.reject('CLI_USAGE', 'expected --trusted-root, --signing-config or --log-policy, got none');
+  }
+  inputs.progress(`reading top-level targets from ${inputs.registry}`);
+  const client = await openOfflineRoles(inputs);
+  const current = client.role('targets');
+  const isNew = ({ name, sha256 }: GoodsFile) => current.signed.targets.get(name)?.hashes.sha256 !== sha256;
+  if (!files.some(isNew)) {
+    const names = files.map(({ name }) => name).join(', ');
+    throw RELEASE.reject('OFFLINE_ROLE_UNCHANGED', `expected another ${names}, got what is published`);
+  }
+  const named = files.map(({ name, sizeBytes, sha256 }) => [name, { length: sizeBytes, hashes: { sha256 } }]);
+  const targets = { ...(current.json.targets as JsonObject), ...Object.fromEntries(named) };
+  const next = nextVersion(current, new Date(), portableCrypto, { targets });
+  return finish(inputs, client, next, { files });
+}
+
+/** Trust files as targets will name them, each read as its users will. */
+async function readTrustFiles(paths: TrustFiles): Promise<readonly GoodsFile[]> {
+  const { trustedRoot, signingConfig, logPolicy } = paths;
+  const files: GoodsFile[] = [];
+  const add = async (path: string | undefined, name: string, check: (bytes: Uint8Array) => unknown) => {
+    if (path === undefined) return;
+    const bytes = await readInput(path);
+    check(bytes);
+    files.push(goodsOf(name, bytes));
+  };
+  await add(trustedRoot, 'trusted_root.json', parseTrustedRoot);
+  await add(signingConfig, 'signing_config.v0.2.json', (bytes) => parseSigningServices(bytes, Date.now()));
+  await add(logPolicy, 'tlog-policy', (bytes) => parseLogPolicy(bytes, portableCrypto));
+  return files;
+}
+
+/**
+ * `waybill tuf renew`: signs root or targets again, with a later expiry and nothing else changed. `newKeys` sign targets besides:
+ * those that the next root will name for it.
+ * @throws OFFLINE_*, RELEASE_*, CEREMONY_*, TUF_*, CLI_*
+ */
+export async function renewRole(
+  inputs: TufInputs & { readonly role: OfflineRole; readonly newKeys?: readonly string[] | undefined },
+): Promise<TufResult> {
+  const { role, newKeys = [] } = inputs;
+  if (role === 'root' && newKeys.length > 0) {
+    throw CLI.reject('CLI_USAGE', 'expected --new-key with --role targets alone; use `waybill tuf rotate`');
+  }
+  inputs.progress(`reading ${role} from ${inputs.registry}`);
+  const client = await openOfflineRoles(inputs);
+  const current = role === 'root' ? client.root : client.role('targets');
+  return finish(inputs, client, nextVersion(current, new Date(), portableCrypto), { newKeys });
+}
+
+/** Public keys by path or `pkcs11:` URI, and key ids. */
+export interface RotateInputs extends TufInputs {
+  readonly addRoot?: readonly string[] | undefined;
+  readonly removeRoot?: readonly string[] | undefined;
+  readonly rootThreshold?: number | undefined;
+  readonly targetsKey?: readonly string[] | undefined;
+  readonly targetsThreshold?: number | undefined;
+  readonly snapshotKey?: string | undefined;
+  readonly timestampKey?: string | undefined;
+}
+
+/**
+ * `waybill tuf rotate`: the next root with other keys or thresholds.
+ * @throws OFFLINE_*, RELEASE_*, CEREMONY_*, TUF_*, CLI_*
+ */
+export async function rotateKeys(inputs: RotateInputs): Promise<TufResult> {
+  const { addRoot = [], removeRoot, rootThreshold, targetsKey, targetsThreshold } = inputs;
+  const { snapshotKey, timestampKey } = inputs;
+  const read = (places: readonly string[]) => Promise.all(places.map(readRolePublicKey));
+  const change = {
+    addRoot: await read(addRoot),
+    targets: targetsKey && (await read(targetsKey)),
+    snapshot: snapshotKey === undefined ? undefined : await readRolePublicKey(snapshotKey),
+    timestamp: timestampKey === undefined ? undefined : await readRolePublicKey(timestampKey),
+    ...{ removeRoot, rootThreshold, targetsThreshold },
+  };
+  inputs.progress(`reading root from ${inputs.registry}`);
+  const client = await openOfflineRoles(inputs);
+  const next = changeRoot(client.root, change, new Date(), portableCrypto);
+  checkTargetsSurvive(next, client.role('targets'));
+  return finish(inputs, client, next, {});
+}
+
+/** Signs with the keys that are here; then writes the file for others, or publishes it. */
+async function finish(
+  inputs: TufInputs,
+  client: TufClient,
+  next: RoleFile,
+  more: { readonly files?: readonly GoodsFile[]; readonly newKeys?: readonly string[] },
+): Promise<TufResult> {
+  const { passphrases, out } = inputs;
+  const root = client.root.signed;
+  const current = next.role === 'root' ? client.root : client.role('targets');
+  for (const line of describeChange(current.json, next.signed)) inputs.progress(line);
+  const keys = await openRoleKeys(inputs.keys, passphrases);
+  const newKeys = await openRoleKeys(more.newKeys ?? [], passphrases);
+  const signed = await addSignatures(next, root, portableCrypto, keys, newKeys);
+  inputs.signal?.throwIfAborted();
+  if (out !== undefined) {
+    await writeOutput(out, formatRoleFile(signed));
+    return { ...resultOf(signed, current, root, false), path: out };
+  }
+  checkSigned(signed, root);
+  inputs.progress(`publishing ${signed.role} version ${signed.version}`);
+  const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
+  await publishRole(registry, signed.role, formatRoleFile(signed), more.files ?? []);
+  return resultOf(signed, current, root, true);
+}
+
+function resultOf(
+  file: RoleFile,
+  current: { readonly json: JsonObject },
+  root: Root,
+  published: boolean,
+): TufResult {
+  const { role, version, expires } = file;
+  const changes = describeChange(current.json, file.signed);
+  const missing = missingSignatures(file, root).map(explainMissing);
+  return { role, version, expires, published, changes, missing };
+}
+
+/** How an officer comes to know what is in force: from the registry, or without any network from files. */
+export interface SignInputs extends Pick<TufInputs, 'root' | 'keys' | 'passphrases' | 'progress' | 'signal'> {
+  readonly file: string;
+  readonly registry?: string | undefined;
+  /** The targets in force, for a file of targets without a registry. */
+  readonly current?: string | undefined;
+}
+
+/**
+ * `waybill tuf sign`: shows what a file changes, and adds signatures to it. Without a key it only shows.
+ * @throws OFFLINE_ROLE_STALE, RELEASE_KEY_NOT_DELEGATED, CEREMONY_*, TUF_*, CLI_*
+ */
+export async function signRoleFile(
+  inputs: SignInputs,
+): Promise<TufResult & { readonly signedBy: readonly string[] }> {
+  const file = parseRoleFile(await readInput(inputs.file), portableCrypto);
+  const { root, current } = await inForce(inputs, file.role);
+  checkNext(file, current);
+  const lines = [`${file.role} version ${file.version}, against version ${current.signed.version} in force:`];
+  for (const line of [...lines, ...describeChange(current.json, file.signed)]) inputs.progress(line);
+  const keys = await openRoleKeys(inputs.keys, inputs.passphrases);
+  const signed = await addSignatures(file, root.signed, portableCrypto, keys);
+  inputs.signal?.throwIfAborted();
+  if (keys.length > 0) await writeOutput(inputs.file, formatRoleFile(signed));
+  const signedBy = signed.signatures.map(({ keyid }) => shortId(keyid));
+  return { ...resultOf(signed, current, root.signed, false), path: inputs.file, signedBy };
+}
+
+type InForce = Pick<VerifiedRole<Root> | VerifiedRole<Targets>, 'json' | 'signed'>;
+
+async function inForce(
+  inputs: SignInputs,
+  role: OfflineRole,
+): Promise<{ readonly root: VerifiedRole<Root>; readonly current: InForce }> {
+  const { registry, current } = inputs;
+  if (registry !== undefined && current !== undefined)
+    throw CLI.reject('CLI_USAGE', 'expected --registry or --current, got both');
+  if (registry !== undefined) {
+    const client = await openOfflineRoles({ registry, root: inputs.root });
+    return { root: client.root, current: role === 'root' ? client.root : client.role('targets') };
+  }
+  const root = verifyTrustedRoot(await readInput(inputs.root), portableCrypto);
+  if (role === 'root') return { root, current: root };
+  if (current === undefined) {
+    throw CLI.reject('CLI_USAGE', 'expected --registry, or --current with the targets in force, got neither');
+  }
+  const targets = parseRoleFile(await readInput(current), portableCrypto);
+  if (targets.role !== 'targets') throw CLI.reject('CLI_USAGE', 'expected targets in --current, got root');
+  checkSigned(targets, root.signed);
+  const signed = readTargets(targets.envelope.signed, portableCrypto);
+  return { root, current: { json: targets.signed, signed } };
+}
+
+/**
+ * `waybill tuf publish`: offers a file that enough officers have signed.
+ * @throws OFFLINE_ROLE_*, RELEASE_*, TUF_*, CLI_*
+ */
+export async function publishRoleFile(
+  inputs: Omit<TufInputs, 'keys' | 'passphrases' | 'out'> & TrustFiles & { readonly file: string },
+): Promise<TufResult> {
+  const file = parseRoleFile(await readInput(inputs.file), portableCrypto);
+  const files = await readTrustFiles(inputs);
+  inputs.progress(`reading ${file.role} from ${inputs.registry}`);
+  const client = await openOfflineRoles(inputs);
+  const current = file.role === 'root' ? client.root : client.role('targets');
+  checkNext(file, current);
+  checkSigned(file, client.root.signed);
+  checkTargetsSurvive(file, client.role('targets'));
+  inputs.progress(`publishing ${file.role} version ${file.version}`);
+  const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
+  await publishRole(registry, file.role, formatRoleFile(file), files);
+  return resultOf(file, current, client.root.signed, true);
+}
