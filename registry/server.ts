@@ -39,6 +39,7 @@ import { shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { TrustInForce } from './trust-in-force.ts';
 import { tsaRoutes } from './tsa/routes.ts';
+import { ExpiryWarnings } from './tuf/expiry-warnings.ts';
 import { type ChangeObserver, TufRepository } from './tuf/repository.ts';
 import { tufReadRoutes, tufWriteRoutes } from './tuf/routes.ts';
 
@@ -69,8 +70,6 @@ export interface Registry extends ApiDeps {
 
 /** How often the online TUF roles are looked at; they are signed again long before they expire. */
 const RENEWAL_CHECK_MS = 10 * 60_000;
-/** How long before its end an offline role is warned of. */
-const EXPIRY_WARNING_MS = 30 * 86_400_000;
 
 /**
  * Opens a data folder; nothing listens yet. Reads no offline key.
@@ -309,14 +308,15 @@ function reportWitness(app: FastifyInstance, what: Parameters<WitnessReport>[0])
 
 /** Signs the online TUF roles again in time, and says early when people must sign the offline ones. */
 function keepFresh(app: FastifyInstance, { tuf, clock }: Registry): void {
+  const warnings = new ExpiryWarnings();
   const warn = (): void => {
-    for (const [role, expiresMs] of Object.entries(tuf.offlineExpiriesMs())) {
-      const days = Math.floor((expiresMs - clock()) / 86_400_000);
-      if (expiresMs - clock() < EXPIRY_WARNING_MS)
-        app.log.warn({ role, days }, 'an offline role expires soon');
+    for (const { role, days, level } of warnings.due(tuf.offlineExpiriesMs(), clock())) {
+      const what = days < 0 ? 'an offline role has expired' : 'an offline role expires soon';
+      app.log[level]({ role, days }, `${what}: waybill tuf renew`);
     }
   };
   const check = async (): Promise<void> => {
+    warn();
     try {
       const signed = await tuf.renew();
       if (signed.length > 0) app.log.info({ signed }, 'online roles signed again');

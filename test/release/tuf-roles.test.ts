@@ -84,7 +84,7 @@ describe('update', () => {
     expect(after.client.trustMaterialNames()).toContain('device-policy/optiboot.json');
     // What is proved from now on has the witness behind it.
     await house.attestBuild(await house.build('8.1.0'));
-    const { checkpoint } = await new Registry(house.url).proof(0n);
+    const { checkpoint } = await new Registry(house.url).proof('log', 0n);
     const parsed = parseLogPolicy(new Uint8Array(Buffer.from(text)), nodeCrypto);
     expect(verifyWitnessedCheckpoint(checkpoint, parsed, nodeCrypto).witnesses).toHaveLength(1);
     await expect(updateTrust(change)).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_UNCHANGED'));
