@@ -140,6 +140,7 @@ export interface RotateInputs extends TufInputs {
   readonly removeRoot?: readonly string[] | undefined;
   readonly rootThreshold?: number | undefined;
   readonly targetsKey?: readonly string[] | undefined;
+  readonly addTargets?: readonly string[] | undefined;
   readonly targetsThreshold?: number | undefined;
   readonly snapshotKey?: string | undefined;
   readonly timestampKey?: string | undefined;
@@ -150,12 +151,13 @@ export interface RotateInputs extends TufInputs {
  * @throws OFFLINE_*, RELEASE_*, CEREMONY_*, TUF_*, CLI_*
  */
 export async function rotateKeys(inputs: RotateInputs): Promise<TufResult> {
-  const { addRoot = [], removeRoot, rootThreshold, targetsKey, targetsThreshold } = inputs;
-  const { snapshotKey, timestampKey } = inputs;
+  const { addRoot = [], removeRoot, rootThreshold, targetsKey, addTargets = [] } = inputs;
+  const { targetsThreshold, snapshotKey, timestampKey } = inputs;
   const read = (places: readonly string[]) => Promise.all(places.map(readRolePublicKey));
   const change = {
     addRoot: await read(addRoot),
     targets: targetsKey && (await read(targetsKey)),
+    addTargets: await read(addTargets),
     snapshot: snapshotKey === undefined ? undefined : await readRolePublicKey(snapshotKey),
     timestamp: timestampKey === undefined ? undefined : await readRolePublicKey(timestampKey),
     ...{ removeRoot, rootThreshold, targetsThreshold },

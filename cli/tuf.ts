@@ -38,6 +38,7 @@ interface RotateOptions extends Options {
   readonly removeRoot?: readonly string[];
   readonly rootThreshold?: number;
   readonly targetsKey?: readonly string[];
+  readonly addTargets?: readonly string[];
   readonly targetsThreshold?: number;
   readonly snapshotKey?: string;
   readonly timestampKey?: string;
@@ -150,6 +151,7 @@ function rotateCommand(tuf: Command): void {
     .option('--remove-root <id...>', 'root key to remove, by its key id')
     .option('--root-threshold <k>', 'signatures that a new root needs', wholeNumber)
     .option('--targets-key <key...>', 'all public targets keys there are to be')
+    .option('--add-targets <key...>', 'public targets key to add')
     .option('--targets-threshold <k>', 'signatures that a new targets needs', wholeNumber)
     .option('--snapshot-key <file>', 'public key of `waybill tuf online-keys`')
     .option('--timestamp-key <file>', 'public key of `waybill tuf online-keys`')

@@ -4,7 +4,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Crypto } from '../core/crypto.ts';
 import type { JsonObject } from '../core/encoding/strict-json.ts';
-import { Rejection } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { LIMITS } from '../core/limits.ts';
 import { checkThreshold as checkSignatures, parseEnvelope } from '../core/tuf/envelope.ts';
 import { type Root, type Targets, TOP_LEVEL, type TopLevelRole } from '../core/tuf/roles.ts';
@@ -16,12 +16,14 @@ import { roleKey } from './role-metadata.ts';
 
 /** What changes; what is absent stays as it is. */
 export interface RootChange {
-  readonly addRoot?: readonly KeyObject[];
+  readonly addRoot?: readonly KeyObject[] | undefined;
   /** Key ids. */
   readonly removeRoot?: readonly string[] | undefined;
   readonly rootThreshold?: number | undefined;
   /** All that there are to be, instead of those that there are. */
   readonly targets?: readonly KeyObject[] | undefined;
+  /** More of them. */
+  readonly addTargets?: readonly KeyObject[] | undefined;
   readonly targetsThreshold?: number | undefined;
   readonly snapshot?: KeyObject | undefined;
   readonly timestamp?: KeyObject | undefined;
@@ -43,8 +45,8 @@ export function changeRoot(
   crypto: Crypto,
 ): RoleFile {
   const known = new Map(Object.entries(current.json.keys as JsonObject));
-  const idsOf = (keys: readonly KeyObject[] | undefined): readonly string[] | undefined =>
-    keys?.map((key) => {
+  const idsOf = (keys: readonly KeyObject[]): readonly string[] =>
+    keys.map((key) => {
       const { keyId, json } = roleKey(key);
       known.set(keyId, json as unknown as JsonObject);
       return keyId;
@@ -52,15 +54,18 @@ export function changeRoot(
   const before = current.signed.roles;
   const given: Partial<Record<TopLevelRole, Partial<{ keyids: readonly string[]; threshold: number }>>> = {
     root: {
-      ...optional('keyids', rootIds(before.root.keyIds, idsOf(change.addRoot), change.removeRoot)),
-      ...optional('threshold', change.rootThreshold),
+      keyids: [...without(before.root.keyIds, change.removeRoot), ...idsOf(change.addRoot ?? [])],
+      threshold: change.rootThreshold ?? before.root.threshold,
     },
     targets: {
-      ...optional('keyids', idsOf(change.targets)),
-      ...optional('threshold', change.targetsThreshold),
+      keyids: [
+        ...(change.targets === undefined ? before.targets.keyIds : idsOf(change.targets)),
+        ...idsOf(change.addTargets ?? []),
+      ],
+      threshold: change.targetsThreshold ?? before.targets.threshold,
     },
-    snapshot: optional('keyids', idsOf(change.snapshot && [change.snapshot])),
-    timestamp: optional('keyids', idsOf(change.timestamp && [change.timestamp])),
+    snapshot: change.snapshot === undefined ? {} : { keyids: idsOf([change.snapshot]) },
+    timestamp: change.timestamp === undefined ? {} : { keyids: idsOf([change.timestamp]) },
   };
   const roles: Record<string, RoleEntry> = {};
   for (const name of TOP_LEVEL) {
@@ -78,23 +83,15 @@ export function changeRoot(
   return nextVersion(current, now, crypto, replaced as unknown as JsonObject);
 }
 
-function optional<K extends string, V>(name: K, value: V | undefined): { [key in K]?: V } {
-  return value === undefined ? {} : ({ [name]: value } as { [key in K]?: V });
-}
-
-function rootIds(
-  before: readonly string[],
-  added: readonly string[] = [],
-  removed: readonly string[] = [],
-): readonly string[] {
+function without(before: readonly string[], removed: readonly string[] = []): readonly string[] {
   const unknown = removed.find((id) => !before.includes(id));
   if (unknown !== undefined) {
     throw RELEASE.reject(
       'OFFLINE_KEY_UNKNOWN',
-      `expected the id of a root key (${before.join(', ')}), got ${JSON.stringify(unknown)}`,
+      `expected the id of a root key (${before.join(', ')}), got ${quote(unknown)}`,
     );
   }
-  return [...before.filter((id) => !removed.includes(id)), ...added];
+  return before.filter((id) => !removed.includes(id));
 }
 
 function isSame(before: { keyIds: readonly string[]; threshold: number }, after: RoleEntry): boolean {

@@ -285,6 +285,17 @@ describe('rotate', () => {
     await expect(misplaced).rejects.toMatchObject(refusedAs('CLI_USAGE'));
   });
 
+  test('a targets key that is lost is replaced by root alone, in two steps', async () => {
+    await newPair('targets-2');
+    const officers = offline('root-1', 'root-2');
+    const key = [house.path('offline', 'targets-2.pub')];
+    expect(await rotateKeys({ ...base(...officers), addTargets: key })).toMatchObject({ version: 2 });
+    await renewRole({ ...base(...offline('targets-2')), role: 'targets' });
+    await rotateKeys({ ...base(...officers), targetsKey: key });
+    expect(await roleOf('targets')).toMatchObject({ version: 2, keyIds: { length: 1 } });
+    await newClient();
+  });
+
   test('online keys change at once with the root that names them; clients old and new follow', async () => {
     await house.product('add');
     const [first, staged] = [await newClient(), await makeOnlineKeys(house.path('data'))];
