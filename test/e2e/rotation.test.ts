@@ -14,6 +14,8 @@ import { House } from '../release/house.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
 const SECTIONS = [
+  // The beginning of the page, before any section.
+  '# Rotation: a new key for an old one, command by command',
   'TUF root',
   'TUF targets',
   'TUF snapshot and timestamp',

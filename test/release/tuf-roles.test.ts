@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The offline roles of a running registry: renewed, rotated, signed in turns, and what is refused on the way.
 
-import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { copyFile, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openTrust } from '../../cli/trust.ts';
 import { makeOnlineKeys } from '../../cli/tuf.ts';
@@ -26,6 +30,7 @@ import { formatMetadata, signaturesOver } from '../../release/role-metadata.ts';
 import { runWitness, witnessFolder } from '../registry/witness/running-witness.ts';
 import { House } from './house.ts';
 
+const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
 let house: House;
 beforeEach(async () => {
   house = await House.open();
@@ -55,6 +60,17 @@ const newClient = async () =>
     stateFolder: house.path(`client-${Math.random()}`),
   });
 
+/** The recipe of docs/spec/tuf-repository.md, as a reader types it. */
+async function typeRecipe(): Promise<void> {
+  await symlink('data', house.path('registry'));
+  await symlink('data/root.json', house.path('root.json'));
+  const page = await readFile(join(CHECKOUT, 'docs/spec/tuf-repository.md'), 'utf8');
+  const [, recipe = ''] = /^```sh\n(.*?)^```$/ms.exec(page) ?? [];
+  const typed = recipe.replaceAll('http://127.0.0.1:8410', house.url);
+  const env = { ...process.env, PATH: `${join(CHECKOUT, 'node_modules/.bin')}:${process.env.PATH}` };
+  await promisify(execFile)('bash', ['-euc', typed], { cwd: house.folder, env });
+}
+
 describe('update', () => {
   test('switches witnesses on for a registry that had none; products stay', async () => {
     await house.product('add');
@@ -65,16 +81,10 @@ describe('update', () => {
     const made = await witnessFolder([logKey]);
     const witness = await runWitness(made);
     witness.clock.ms = Date.now();
-    const text = policy.replace('quorum none', `witness w1 ${made.vkey} ${witness.url}\nquorum w1`);
-    await writeFile(house.path('tlog-policy'), text);
-    const change = { ...base(...offline('targets-1')), logPolicy: house.path('tlog-policy') };
-    const result = await updateTrust(change);
-    expect(result).toMatchObject({ role: 'targets', version: 3, published: true, missing: [] });
-    expect(result.changes).toEqual([
-      expect.stringMatching(/^expires /),
-      'version 2 becomes 3',
-      expect.stringMatching(/^file "tlog-policy" changes from /),
-    ]);
+    await writeFile(house.path('witnesses'), `witness w1 ${made.vkey} ${witness.url}\nquorum w1\n`);
+    await typeRecipe();
+    const text = await readFile(house.path('tlog-policy'), 'utf8');
+    expect(parseLogPolicy(new Uint8Array(Buffer.from(text)), nodeCrypto).quorum).toBe('w1');
     const after = await newClient();
     expect(Buffer.from(await after.tlogPolicy()).toString()).toBe(text);
     const [old, now] = [before, after].map(({ client }) => client.role('targets').json) as [never, never];
@@ -87,7 +97,8 @@ describe('update', () => {
     const { checkpoint } = await new Registry(house.url).proof('log', 0n);
     const parsed = parseLogPolicy(new Uint8Array(Buffer.from(text)), nodeCrypto);
     expect(verifyWitnessedCheckpoint(checkpoint, parsed, nodeCrypto).witnesses).toHaveLength(1);
-    await expect(updateTrust(change)).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_UNCHANGED'));
+    const again = { ...base(...offline('targets-1')), logPolicy: house.path('tlog-policy') };
+    await expect(updateTrust(again)).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_UNCHANGED'));
   });
 
   test('refuses files that their users could not read, and nothing at all', async () => {
@@ -222,7 +233,9 @@ describe('in turns', () => {
     const policy = house.path('tlog-policy');
     const { tlogPolicy } = await newClient();
     await writeFile(policy, `# of today\n${Buffer.from(await tlogPolicy()).toString()}`);
-    await updateTrust({ ...base(...offline('targets-1')), logPolicy: policy, out: next });
+    const made = await updateTrust({ ...base(...offline('targets-1')), logPolicy: policy, out: next });
+    expect(made.changes).toContainEqual(expect.stringMatching(/^file "tlog-policy" changes from /));
+    expect(made.changes).not.toContainEqual(expect.stringMatching(/trusted_root|signing_config|delegation/));
     const publishing = { ...base(), file: next };
     await expect(publishRoleFile(publishing)).rejects.toMatchObject(refusedAs('RELEASE_TARGET_LOST'));
     expect(await publishRoleFile({ ...publishing, logPolicy: policy })).toMatchObject({ published: true });
