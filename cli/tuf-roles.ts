@@ -5,6 +5,7 @@
 import { parseSigningServices } from '../attest/signing-config.ts';
 import { portableCrypto } from '../core/crypto.ts';
 import type { JsonObject } from '../core/encoding/strict-json.ts';
+import { quote } from '../core/faults.ts';
 import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
@@ -32,7 +33,7 @@ import { shortId } from '../release/role-metadata.ts';
 import { publishRole } from '../release/roles.ts';
 import { changeRoot, checkTargetsSurvive } from '../release/root-change.ts';
 import { CLI } from './faults.ts';
-import { readInput, writeOutput } from './files.ts';
+import { readIfThere, readInput, writeOutput } from './files.ts';
 import { openTrust, registryUrl } from './trust.ts';
 
 /** What every change of an offline role needs. */
@@ -177,6 +178,9 @@ async function finish(
   more: { readonly files?: readonly GoodsFile[]; readonly newKeys?: readonly string[] },
 ): Promise<TufResult> {
   const { passphrases, out } = inputs;
+  // It may hold signatures that were hard to come by.
+  if (out !== undefined && (await readIfThere(out)) !== undefined)
+    throw CLI.reject('CLI_USAGE', `expected no file at ${quote(out)} yet, found one`);
   const root = client.root.signed;
   const current = next.role === 'root' ? client.root : client.role('targets');
   for (const line of describeChange(current.json, next.signed)) inputs.progress(line);

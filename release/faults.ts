@@ -17,7 +17,7 @@ export const RELEASE = faultsOf({
   },
   CEREMONY_THRESHOLD_INVALID: {
     class: 'rejection',
-    meaning: 'The numbers of root keys and of signatures asked of them do not make a threshold.',
+    meaning: 'The numbers of keys of a role and of signatures asked of them do not make a threshold.',
     remedy: 'Ask for at least one signature and for no more signatures than there are keys.',
     usage: true,
   },
@@ -41,7 +41,8 @@ export const RELEASE = faultsOf({
   CEREMONY_KEY_UNSUITABLE: {
     class: 'rejection',
     meaning: 'A key file does not hold a key of the kind that this role signs with.',
-    remedy: 'Ed25519 for TUF roles, ECDSA P-256 for gate and device; `waybill key new` makes both.',
+    remedy:
+      'Ed25519 for TUF roles, ECDSA P-256 for gate and device and for every key in a token; `waybill key new` makes both.',
     usage: true,
   },
   CEREMONY_PASSPHRASE_MISSING: {

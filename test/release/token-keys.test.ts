@@ -195,6 +195,8 @@ test('tokens sign root, targets, a summary and a release of a running registry',
     await house.attestBuild(build);
     await house.gate(build, { key: tokens.uri('alice', 'second') });
     await house.release(build, { keys: [tokens.uri('bob', 'second')] });
+    // The present metadata of the product bears a token's signature, which counts.
+    await house.product('update', { offlineFolder: undefined, keys: [bob], releasesThreshold: 1 });
     const listed = await waybill(
       'release',
       '--registry',
