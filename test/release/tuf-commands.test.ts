@@ -29,7 +29,7 @@ test('status shows each role with days, keys and threshold', async () => {
   );
 });
 
-test('a root in turns: what is printed leads to the next step', async () => {
+test('a root in turns: what is printed leads to the next step', { timeout: 120_000 }, async () => {
   const file = house.path('next.json');
   const made = await tuf('renew', '--role', 'root', '--key', key('root-1'), '--out', file);
   expect(made.code).toBe(0);

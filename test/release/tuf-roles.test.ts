@@ -72,7 +72,7 @@ async function typeRecipe(): Promise<void> {
 }
 
 describe('update', () => {
-  test('switches witnesses on for a registry that had none; products stay', async () => {
+  test('switches witnesses on for a registry that had none; products stay', { timeout: 120_000 }, async () => {
     await house.product('add');
     await house.road('8.0.0');
     const before = await newClient();
@@ -279,7 +279,7 @@ describe('rotate', () => {
     await expect(rotate({ targetsKey })).rejects.toMatchObject(refusedAs('OFFLINE_TARGETS_FIRST'));
   });
 
-  test('targets keys are exchanged over targets that both sign', async () => {
+  test('targets keys are exchanged over targets that both sign', { timeout: 120_000 }, async () => {
     await house.product('add');
     await house.road('8.0.0');
     await newPair('targets-2');
@@ -309,7 +309,7 @@ describe('rotate', () => {
     await newClient();
   });
 
-  test('online keys change at once with the root that names them; clients old and new follow', async () => {
+  test('online keys change at once with the root that names them; clients old and new follow', { timeout: 120_000 }, async () => {
     await house.product('add');
     const [first, staged] = [await newClient(), await makeOnlineKeys(house.path('data'))];
     const change = { snapshotKey: staged.snapshot.publicPath, timestampKey: staged.timestamp.publicPath };
