@@ -72,7 +72,9 @@ async function typeRecipe(): Promise<void> {
 }
 
 describe('update', () => {
-  test('switches witnesses on for a registry that had none; products stay', { timeout: 120_000 }, async () => {
+  test('switches witnesses on for a registry that had none; products stay', {
+    timeout: 120_000,
+  }, async () => {
     await house.product('add');
     await house.road('8.0.0');
     const before = await newClient();
@@ -309,7 +311,9 @@ describe('rotate', () => {
     await newClient();
   });
 
-  test('online keys change at once with the root that names them; clients old and new follow', { timeout: 120_000 }, async () => {
+  test('online keys change at once with the root that names them; clients old and new follow', {
+    timeout: 120_000,
+  }, async () => {
     await house.product('add');
     const [first, staged] = [await newClient(), await makeOnlineKeys(house.path('data'))];
     const change = { snapshotKey: staged.snapshot.publicPath, timestampKey: staged.timestamp.publicPath };
