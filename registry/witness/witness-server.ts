@@ -8,9 +8,11 @@ import fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
 } from 'fastify';
 import { pino } from 'pino';
 import { quote, Rejection } from '../../core/faults.ts';
+import { logRequests } from '../http/request-log.ts';
 import { handleError } from '../http-errors.ts';
 import { WITNESS } from '../witness-faults.ts';
 import { REQUEST_SIZE_BYTES_MAX, tooLarge } from './decision.ts';
@@ -33,6 +35,7 @@ export async function buildWitnessServer(
 ): Promise<FastifyInstance> {
   const app = fastify({
     logger: { level: logLevel, stream: pino.destination({ fd: 2, sync: true }) },
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     bodyLimit: REQUEST_SIZE_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -42,6 +45,7 @@ export async function buildWitnessServer(
     forceCloseConnections: 'idle',
   });
   app.server.headersTimeout = REQUEST_TIMEOUT_MS;
+  logRequests(app);
   app.setErrorHandler(answerFault);
   app.setNotFoundHandler((request) => {
     throw WITNESS.reject('WITNESS_REQUEST_UNKNOWN', `no ${quote(request.method)} at ${quote(request.url)}`);
