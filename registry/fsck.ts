@@ -18,10 +18,9 @@ import { readTileLeaf, verifyTreeHeadNote } from './ct/stored-entry.ts';
 import { type AttestationFacts, indexRows } from './facts.ts';
 import { nodeHasher } from './log/hash-tiles.ts';
 import { type Finding, LogCheck, type LogCheckOptions } from './log/log-check.ts';
-import { LogHead } from './log/log-head.ts';
+import { headFolder, LogHead } from './log/log-head.ts';
 import { logVerifierKey, openLogKeys } from './log/log-key.ts';
 import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
-import { headFolder } from './server.ts';
 import { Database, type Table } from './store/database.ts';
 import { diskFiles } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
@@ -148,7 +147,7 @@ async function* checkTiles(
     const note = await rows.get(rowKey.checkpoint(of));
     return note === undefined ? undefined : Buffer.from(note).toString();
   };
-  const head = LogHead.in(headFolder(options.dataFolder, options.config), origin);
+  const head = LogHead.in(headFolder(options.dataFolder, options.config.headFolder), origin);
   try {
     await head.check({ origin, size, note: await noteOf(size), noteOf });
   } catch (cause) {

@@ -4,7 +4,7 @@
 
 import { stat } from 'node:fs/promises';
 import type { Server as HttpsServer } from 'node:https';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
 import { describeApi } from './api/openapi.ts';
@@ -22,7 +22,7 @@ import { logRequests } from './http/request-log.ts';
 import { readTlsFiles, type TlsFiles } from './http/tls-files.ts';
 import { Ingest } from './ingest.ts';
 import { Cosigning, type WitnessReport } from './log/cosigning.ts';
-import { LogHead } from './log/log-head.ts';
+import { headFolder, LogHead } from './log/log-head.ts';
 import { openLogKeys } from './log/log-key.ts';
 import { rekorRoutes } from './log/rekor-routes.ts';
 import { SignatureLog } from './log/signature-log.ts';
@@ -88,7 +88,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const database = await Database.open(join(state, 'db'));
   try {
     const names = serviceNames(config.org);
-    const heads = headFolder(dataFolder, config);
+    const heads = headFolder(dataFolder, config.headFolder);
     const ct: CtLog[] = [];
     for (const [i, signer] of keys.ct.entries()) {
       const db = database.sublevel(shardName('ct', i + 1));
@@ -162,11 +162,6 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     await database.close();
     throw failure;
   }
-}
-
-/** Where the heads of the logs are [docs/spec/log.md §Published heads]. */
-export function headFolder(dataFolder: string, { headFolder }: Pick<RegistryConfig, 'headFolder'>): string {
-  return resolve(dataFolder, headFolder ?? join('state', 'heads'));
 }
 
 async function checkFolder(folder: string): Promise<void> {

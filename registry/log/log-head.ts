@@ -2,13 +2,18 @@
 // The last checkpoint that a log may have shown to anybody, kept outside its database [docs/spec/log.md §Published heads]: a database
 // restored from an older copy fits itself, and this does not fit it.
 
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { utf8, utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import { parseCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { diskSlots, formatSlot, readSlots, SLOT_BYTES, type SlotStorage } from '../store/slot-file.ts';
+
+/** Where the heads of the logs of a data folder are; `configured` is seen from there. */
+export function headFolder(dataFolder: string, configured: string | undefined): string {
+  return resolve(dataFolder, configured ?? join('state', 'heads'));
+}
 
 /** What a log's database says of itself. */
 export interface StoredHead {

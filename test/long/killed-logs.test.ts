@@ -12,7 +12,9 @@ const KILLS = Number(process.env.WAYBILL_KILLS ?? 3000) / ROUNDS;
 
 test.each(Array.from({ length: ROUNDS }, (_, round) => round))('log, round %i', async () => {
   const script = join(import.meta.dirname, '../registry/log/serve-log.ts');
-  expect(await killUnderLoad((dataFolder) => [script, dataFolder], KILLS)).toBeGreaterThan(KILLS);
+  expect(
+    await killUnderLoad((dataFolder, key) => [script, dataFolder, 'example', key], KILLS),
+  ).toBeGreaterThan(KILLS);
 });
 
 test('registry', async () => {

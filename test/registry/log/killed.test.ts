@@ -9,5 +9,7 @@ test('twenty kills lose nothing that was told, fork nothing, and leave a sound f
   timeout: 240_000,
 }, async () => {
   const script = join(import.meta.dirname, 'serve-log.ts');
-  expect(await killUnderLoad((dataFolder) => [script, dataFolder], 20)).toBeGreaterThan(20);
+  expect(await killUnderLoad((dataFolder, key) => [script, dataFolder, 'example', key], 20)).toBeGreaterThan(
+    20,
+  );
 });

@@ -88,7 +88,7 @@ async function runAndKill(command: readonly string[], signer: LocalSigner, told:
 
 /** Kills a server of a new data folder so many times; returns how many entries were told. */
 export async function killUnderLoad(
-  commandOf: (dataFolder: string) => readonly string[],
+  commandOf: (dataFolder: string, publicKey: string) => readonly string[],
   kills: number,
 ): Promise<number> {
   const { signer } = newSigner();
@@ -100,7 +100,7 @@ export async function killUnderLoad(
   const told: Told = { entries: new Map(), notes: new Map() };
   let n = 0;
   for (let run = 0; run < kills; run++) {
-    const before = await runAndKill(commandOf(dataFolder), signer, told, () => n++);
+    const before = await runAndKill(commandOf(dataFolder, publicKey), signer, told, () => n++);
     await compare(dataFolder, told, run === kills - 1 ? 0 : before);
   }
   return told.entries.size;
