@@ -13,6 +13,7 @@ import { formatStatement } from '../../core/intoto/statement.ts';
 import { makeDataFolder } from '../registry/running-registry.ts';
 import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
 import { sha256 } from '../registry/tuf-house.ts';
+import { waybill } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 let issuer: LoopbackIssuer;
@@ -86,6 +87,9 @@ describe('serve', () => {
     const second = serve();
     expect(await second.ended).toBe(75);
     expect(second.said().err).toContain('REGISTRY_DATA_LOCKED');
+    // Another process that would only read is kept out too.
+    const check = await waybill(['fsck', made.dataFolder], made.home);
+    expect(check).toMatchObject({ code: 75, err: expect.stringContaining('REGISTRY_DATA_LOCKED') });
     serving.child.kill('SIGTERM');
     expect(await serving.ended).toBe(0);
     await expect(fetch(`${made.url}/healthz`)).rejects.toThrow();
