@@ -3,10 +3,11 @@
 // product and a release. Only the port and the place of the folder are others.
 
 import { execFile } from 'node:child_process';
-import { readFile, symlink } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Updater } from 'tuf-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openTrust } from '../../cli/trust.ts';
 import { readStatus } from '../../cli/tuf-status.ts';
@@ -69,5 +70,22 @@ test('every key is exchanged as the page says, and the road goes on', { timeout:
   // Who has nothing but the first root follows to the last.
   const stateFolder = house.path('newcomer');
   const { client } = await openTrust({ registryUrl: house.url, rootPath: house.root, stateFolder });
-  expect(client.root.signed.version).toBe(after.find(({ role }) => role === 'root')?.version);
+  const last = after.find(({ role }) => role === 'root')?.version;
+  expect(client.root.signed.version).toBe(last);
+  expect(await stockClientFollows()).toBe(last);
 });
+
+/** A client of the field, with the first root alone: the version of root at which it fetched the trusted root. */
+async function stockClientFollows(): Promise<number> {
+  const metadataDir = house.path('stock');
+  const targetDir = join(metadataDir, 'targets');
+  await mkdir(targetDir, { recursive: true });
+  await copyFile(house.root, join(metadataDir, 'root.json'));
+  const metadataBaseUrl = `${house.url}/tuf`;
+  const targetBaseUrl = `${metadataBaseUrl}/targets`;
+  const updater = new Updater({ metadataDir, metadataBaseUrl, targetDir, targetBaseUrl });
+  const info = await updater.getTargetInfo('trusted_root.json');
+  if (info === undefined) throw new Error('target not found');
+  await updater.downloadTarget(info);
+  return JSON.parse(await readFile(join(metadataDir, 'root.json'), 'utf8')).signed.version;
+}
