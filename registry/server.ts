@@ -266,6 +266,8 @@ async function mountServices(app: FastifyInstance, registry: Registry): Promise<
     clock,
   };
   await app.register(async (scope) => caRoutes(scope, ca), { prefix: '/ca' });
+  // Again without a prefix: sigstore-python keeps the host of an authority's address alone.
+  await app.register(async (scope) => caRoutes(scope, ca));
   for (const [i, ctLog] of services.held.ct.entries()) {
     await app.register(ctRoutes, { prefix: `/${shardName('ct', i + 1)}`, ctLog });
   }

@@ -65,19 +65,9 @@ const tile: Operation = {
   codes: ['LOG_TILE_UNKNOWN', 'TLOG_PATH_MALFORMED'],
 };
 
-/** By method and route, as the server names them. */
-export const OPERATIONS: Readonly<Record<string, Operation>> = {
-  'GET /healthz': { summary: 'Whether the process should go on', answers: { 200: json(schemas.Alive) } },
-  'GET /readyz': {
-    summary: 'Whether the registry can do all of its work now',
-    answers: { 200: json(schemas.Ready), 503: json(schemas.NotReady) },
-  },
-  'GET /openapi.json': {
-    summary: 'This document',
-    answers: { 200: { type: 'application/json; charset=utf-8' } },
-  },
-
-  'POST /ca/api/v2/signingCert': {
+/** The certificate authority, wherever it is mounted. */
+const AUTHORITY = {
+  signingCert: {
     summary: 'Certificate for an identity token and a key (Fulcio v2)',
     answers: { 200: json(schemas.Certified) },
     codes: [
@@ -93,14 +83,35 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       ...LOG_BUSY,
     ],
   },
-  'GET /ca/api/v2/trustBundle': {
+  trustBundle: {
     summary: 'Chain of the certificate authority',
     answers: { 200: json(schemas.TrustBundle) },
   },
-  'GET /ca/api/v2/configuration': {
+  configuration: {
     summary: 'Accepted issuers and their audience',
     answers: { 200: json(schemas.CaConfiguration) },
   },
+} satisfies Record<string, Operation>;
+
+/** By method and route, as the server names them. */
+export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  'GET /healthz': { summary: 'Whether the process should go on', answers: { 200: json(schemas.Alive) } },
+  'GET /readyz': {
+    summary: 'Whether the registry can do all of its work now',
+    answers: { 200: json(schemas.Ready), 503: json(schemas.NotReady) },
+  },
+  'GET /openapi.json': {
+    summary: 'This document',
+    answers: { 200: { type: 'application/json; charset=utf-8' } },
+  },
+
+  'POST /ca/api/v2/signingCert': AUTHORITY.signingCert,
+  'GET /ca/api/v2/trustBundle': AUTHORITY.trustBundle,
+  'GET /ca/api/v2/configuration': AUTHORITY.configuration,
+  // sigstore-python keeps the host of an authority's address alone.
+  'POST /api/v2/signingCert': AUTHORITY.signingCert,
+  'GET /api/v2/trustBundle': AUTHORITY.trustBundle,
+  'GET /api/v2/configuration': AUTHORITY.configuration,
 
   'GET /ct/checkpoint': { summary: 'Checkpoint of the certificate transparency log', answers: { 200: text } },
   'GET /ct/tile/*': {

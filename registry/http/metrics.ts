@@ -12,6 +12,7 @@ const BATCH_BUCKETS = [1, 4, 16, 64, 256, 1024];
 /** Answers by which something is issued. */
 const ISSUING: Readonly<Record<string, 'certificates' | 'timestamps'>> = {
   'POST /ca/api/v2/signingCert': 'certificates',
+  'POST /api/v2/signingCert': 'certificates',
   'POST /tsa/api/v1/timestamp': 'timestamps',
 };
 

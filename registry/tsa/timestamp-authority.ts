@@ -95,7 +95,7 @@ async function signedData(
     der.sequence(certificate.issuer, serial),
     SHA256,
     // Signed as a SET, sent under an implicit tag [RFC5652 §5.4].
-    der.concat(Uint8Array.of(0xa0), attributes.subarray(1)),
+    implicitly(0, attributes),
     ECDSA_SHA256,
     der.octetString(await signer.sign(attributes)),
   );
@@ -103,7 +103,12 @@ async function signedData(
     der.small(3),
     der.setOf(SHA256),
     der.sequence(der.oid(TST_INFO), der.context(0, der.octetString(info))),
-    ...(withCertificates ? [der.context(0, ...chain)] : []),
+    // A set too [RFC5652 §10.2.3], so DER fixes the order; sigstore-python's parser minds.
+    ...(withCertificates ? [implicitly(0, der.setOf(...chain))] : []),
     der.setOf(signerInfo),
   );
 }
+
+/** A SET under an implicit tag instead of its own. */
+const implicitly = (tag: number, set: Uint8Array): Uint8Array =>
+  der.concat(Uint8Array.of(0xa0 | tag), set.subarray(1));

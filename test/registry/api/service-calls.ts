@@ -11,7 +11,6 @@ import { b64, type Call, type Caller, get, large, post } from './api-call.ts';
 // --- certificate authority
 
 const key = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const CERT = 'post /ca/api/v2/signingCert';
 const nowS = (): number => Math.floor(Date.now() / 1000);
 const signingRequest = (token: string, change: object = {}) => ({
   credentials: { oidcIdentityToken: token },
@@ -21,21 +20,6 @@ const signingRequest = (token: string, change: object = {}) => ({
   },
   ...change,
 });
-const certificate = (
-  expected: number | string,
-  claims: Record<string, unknown>,
-  change: object = {},
-): Call => ({
-  operation: CERT,
-  expected,
-  send: async (caller) =>
-    post('/ca/api/v2/signingCert', signingRequest(await caller.running.issuer.token(claims), change))(caller),
-});
-const withToken = (expected: string, make: (caller: Caller) => Promise<string> | string): Call => ({
-  operation: CERT,
-  expected,
-  send: async (caller) => post('/ca/api/v2/signingCert', signingRequest(await make(caller)))(caller),
-});
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const withKey = (content: string, proofOfPossession = 'AAAA') => ({
   publicKeyRequest: { publicKey: { content }, proofOfPossession },
@@ -43,41 +27,74 @@ const withKey = (content: string, proofOfPossession = 'AAAA') => ({
 const csr = (text: string) => ({ publicKeyRequest: undefined, certificateSigningRequest: text });
 const pemOfKey = key.publicKey.export({ type: 'spki', format: 'pem' }).toString();
 
-const CA: readonly Call[] = [
-  certificate(200, {}),
-  certificate('CA_REQUEST_MALFORMED', {}, { publicKeyRequest: undefined }),
-  certificate('CA_KEY_UNSUPPORTED', {}, withKey('no key')),
-  certificate('CA_PROOF_WRONG', {}, withKey(pemOfKey)),
-  certificate('CA_CSR_MALFORMED', {}, csr('bm90aGluZw==')),
-  { operation: CERT, expected: 'CA_REQUEST_TOO_LARGE', send: post('/ca/api/v2/signingCert', large) },
-  withToken('OIDC_TOKEN_MISSING', () => ''),
-  withToken('OIDC_TOKEN_MALFORMED', () => 'a.b'),
-  withToken('OIDC_TOKEN_ALGORITHM_REFUSED', () => `${part({ alg: 'none' })}.${part(CLAIMS)}.AA`),
-  certificate('OIDC_TOKEN_ISSUER_UNKNOWN', { iss: 'https://elsewhere.example' }),
-  withToken('OIDC_TOKEN_SIGNATURE_WRONG', ({ running }) => running.issuer.forgedToken()),
-  certificate('OIDC_TOKEN_AUDIENCE_WRONG', { aud: 'sigstore' }),
-  certificate('OIDC_TOKEN_EXPIRED', { exp: nowS() - 3600 }),
-  certificate('OIDC_TOKEN_NOT_YET_VALID', { nbf: nowS() + 3600 }),
-  certificate('OIDC_TOKEN_CLAIM_MALFORMED', { sub: undefined }),
-  certificate('OIDC_TOKEN_IDENTITY_REFUSED', { repository_id: '9' }),
-  { operation: 'get /ca/api/v2/trustBundle', expected: 200, send: get('/ca/api/v2/trustBundle') },
-  { operation: 'get /ca/api/v2/configuration', expected: 200, send: get('/ca/api/v2/configuration') },
-  // A certificate was issued above, so this log has an entry.
-  { operation: 'get /ct/checkpoint', expected: 200, send: get('/ct/checkpoint') },
-  { operation: 'get /ct/tile/{path}', expected: 200, send: get('/ct/tile/data/000.p/1') },
-  { operation: 'get /ct/tile/{path}', expected: 'CT_RESOURCE_UNKNOWN', send: get('/ct/tile/9/000') },
-  {
-    operation: 'get /ct/issuer/{fingerprint}',
-    expected: 200,
-    send: (caller) =>
-      get(`/ct/issuer/${sha256(caller.running.registry.services.ca().chain[0] as Uint8Array)}`)(caller),
-  },
-  {
-    operation: 'get /ct/issuer/{fingerprint}',
-    expected: 'CT_RESOURCE_UNKNOWN',
-    send: get(`/ct/issuer/${'00'.repeat(32)}`),
-  },
-];
+/** Calls of the authority, at each of its two addresses. */
+function authorityCalls(prefix: '/ca' | ''): readonly Call[] {
+  const certificate = (
+    expected: number | string,
+    claims: Record<string, unknown>,
+    change: object = {},
+  ): Call => ({
+    operation: `post ${prefix}/api/v2/signingCert`,
+    expected,
+    send: async (caller) =>
+      post(
+        `${prefix}/api/v2/signingCert`,
+        signingRequest(await caller.running.issuer.token(claims), change),
+      )(caller),
+  });
+  const withToken = (expected: string, make: (caller: Caller) => Promise<string> | string): Call => ({
+    operation: `post ${prefix}/api/v2/signingCert`,
+    expected,
+    send: async (caller) => post(`${prefix}/api/v2/signingCert`, signingRequest(await make(caller)))(caller),
+  });
+  return [
+    certificate(200, {}),
+    certificate('CA_REQUEST_MALFORMED', {}, { publicKeyRequest: undefined }),
+    certificate('CA_KEY_UNSUPPORTED', {}, withKey('no key')),
+    certificate('CA_PROOF_WRONG', {}, withKey(pemOfKey)),
+    certificate('CA_CSR_MALFORMED', {}, csr('bm90aGluZw==')),
+    {
+      operation: `post ${prefix}/api/v2/signingCert`,
+      expected: 'CA_REQUEST_TOO_LARGE',
+      send: post(`${prefix}/api/v2/signingCert`, large),
+    },
+    withToken('OIDC_TOKEN_MISSING', () => ''),
+    withToken('OIDC_TOKEN_MALFORMED', () => 'a.b'),
+    withToken('OIDC_TOKEN_ALGORITHM_REFUSED', () => `${part({ alg: 'none' })}.${part(CLAIMS)}.AA`),
+    certificate('OIDC_TOKEN_ISSUER_UNKNOWN', { iss: 'https://elsewhere.example' }),
+    withToken('OIDC_TOKEN_SIGNATURE_WRONG', ({ running }) => running.issuer.forgedToken()),
+    certificate('OIDC_TOKEN_AUDIENCE_WRONG', { aud: 'sigstore' }),
+    certificate('OIDC_TOKEN_EXPIRED', { exp: nowS() - 3600 }),
+    certificate('OIDC_TOKEN_NOT_YET_VALID', { nbf: nowS() + 3600 }),
+    certificate('OIDC_TOKEN_CLAIM_MALFORMED', { sub: undefined }),
+    certificate('OIDC_TOKEN_IDENTITY_REFUSED', { repository_id: '9' }),
+    {
+      operation: `get ${prefix}/api/v2/trustBundle`,
+      expected: 200,
+      send: get(`${prefix}/api/v2/trustBundle`),
+    },
+    {
+      operation: `get ${prefix}/api/v2/configuration`,
+      expected: 200,
+      send: get(`${prefix}/api/v2/configuration`),
+    },
+    // A certificate was issued above, so this log has an entry.
+    { operation: 'get /ct/checkpoint', expected: 200, send: get('/ct/checkpoint') },
+    { operation: 'get /ct/tile/{path}', expected: 200, send: get('/ct/tile/data/000.p/1') },
+    { operation: 'get /ct/tile/{path}', expected: 'CT_RESOURCE_UNKNOWN', send: get('/ct/tile/9/000') },
+    {
+      operation: 'get /ct/issuer/{fingerprint}',
+      expected: 200,
+      send: (caller) =>
+        get(`/ct/issuer/${sha256(caller.running.registry.services.ca().chain[0] as Uint8Array)}`)(caller),
+    },
+    {
+      operation: 'get /ct/issuer/{fingerprint}',
+      expected: 'CT_RESOURCE_UNKNOWN',
+      send: get(`/ct/issuer/${'00'.repeat(32)}`),
+    },
+  ];
+}
 
 // --- timestamps
 
@@ -191,7 +208,8 @@ export const SERVICE_CALLS: readonly Call[] = [
     },
   },
   { operation: 'get /openapi.json', expected: 200, send: get('/openapi.json') },
-  ...CA,
+  ...authorityCalls('/ca'),
+  ...authorityCalls(''),
   ...TSA,
   ...LOG,
 ];

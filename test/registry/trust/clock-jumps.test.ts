@@ -13,7 +13,9 @@ import { issueCertificate, LEAF_LIFE_MS } from '../../../registry/ca/certificate
 import { CtLog } from '../../../registry/ct/ct-log.ts';
 import { verifyTreeHeadNote } from '../../../registry/ct/stored-entry.ts';
 import { LogHead } from '../../../registry/log/log-head.ts';
+import type { Authority } from '../../../registry/trust/authority.ts';
 import { createTrustServices, openTrustServices } from '../../../registry/trust/services.ts';
+import type { P256Signer } from '../../../registry/trust/signer.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { makeTimestamp } from '../../../registry/tsa/timestamp-authority.ts';
 
@@ -43,7 +45,8 @@ async function house() {
     org: 'waybill',
     now: START_MS,
   });
-  const services = await openTrustServices(folder);
+  const { ca, tsa, ct } = await openTrustServices(folder);
+  const services = { ca: ca[0] as Authority, tsa: tsa[0] as Authority, ct: ct[0] as P256Signer };
   const clock = { ms: START_MS };
   const open = async () => {
     const db = new Level<string, Uint8Array>(join(home, 'db'));

@@ -93,6 +93,14 @@ test('the JSON form answers 201, whole seconds, with certificates and nonce only
   expect(again.bytes).not.toEqual(bare.bytes);
 });
 
+test('certificates are in the order of DER, which some parsers insist on', async () => {
+  const { bytes } = await send(jsonRequest({ certificates: true }), 'application/json');
+  const sent = Buffer.from(bytes).toString('hex');
+  const inOrder = [...server.services.tsa.chain].sort(Buffer.compare);
+  const hex = inOrder.map((certificate) => Buffer.from(certificate).toString('hex'));
+  expect(sent).toContain(hex.join(''));
+});
+
 test('the chain is served as PEM, leaf first', async () => {
   const text = await (await fetch(`${server.url}/tsa/api/v1/timestamp/certchain`)).text();
   expect(text).toBe(server.services.tsa.chain.map(formatPem).join(''));
