@@ -20,8 +20,11 @@ export interface RegistryProcess {
   close(): Promise<void>;
 }
 
-/** Starts it. `keys`: PEM or base64 DER public keys that may sign without a certificate. */
-export async function startRegistry(keys: readonly Uint8Array[] = []): Promise<RegistryProcess> {
+/** Starts it. `keys`: DER public keys that may sign without a certificate; `audience`: whom tokens must be for. */
+export async function startRegistry(
+  keys: readonly Uint8Array[] = [],
+  audience = 'waybill',
+): Promise<RegistryProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'waybill-registry-'));
   const cli = new CommandLine({ PATH: process.env.PATH ?? '', XDG_STATE_HOME: join(folder, 'state') });
   const url = `http://127.0.0.1:${await freePort()}`;
@@ -29,7 +32,7 @@ export async function startRegistry(keys: readonly Uint8Array[] = []): Promise<R
   const offline = join(folder, 'offline');
   await cli.must(['init', dataFolder, '--offline', offline, '--url', url, '--org', 'example']);
   const issuer = await startIssuer();
-  await configure(join(dataFolder, 'config.yaml'), issuer.url, keys);
+  await configure(join(dataFolder, 'config.yaml'), issuer.url, keys, audience);
   const server = await serve(cli, dataFolder, url);
   return {
     url,
@@ -46,11 +49,16 @@ export async function startRegistry(keys: readonly Uint8Array[] = []): Promise<R
   };
 }
 
-async function configure(path: string, issuerUrl: string, keys: readonly Uint8Array[]): Promise<void> {
+async function configure(
+  path: string,
+  issuerUrl: string,
+  keys: readonly Uint8Array[],
+  audience: string,
+): Promise<void> {
   const entry = {
     url: issuerUrl,
     kind: 'github-actions',
-    audience: 'waybill',
+    audience,
     allowLoopbackHttp: true,
     require: {
       repository: 'example/firmware',

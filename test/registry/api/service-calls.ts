@@ -78,23 +78,26 @@ function authorityCalls(prefix: '/ca' | ''): readonly Call[] {
       expected: 200,
       send: get(`${prefix}/api/v2/configuration`),
     },
-    // A certificate was issued above, so this log has an entry.
-    { operation: 'get /ct/checkpoint', expected: 200, send: get('/ct/checkpoint') },
-    { operation: 'get /ct/tile/{path}', expected: 200, send: get('/ct/tile/data/000.p/1') },
-    { operation: 'get /ct/tile/{path}', expected: 'CT_RESOURCE_UNKNOWN', send: get('/ct/tile/9/000') },
-    {
-      operation: 'get /ct/issuer/{fingerprint}',
-      expected: 200,
-      send: (caller) =>
-        get(`/ct/issuer/${sha256(caller.running.registry.services.ca().chain[0] as Uint8Array)}`)(caller),
-    },
-    {
-      operation: 'get /ct/issuer/{fingerprint}',
-      expected: 'CT_RESOURCE_UNKNOWN',
-      send: get(`/ct/issuer/${'00'.repeat(32)}`),
-    },
   ];
 }
+
+const CT: readonly Call[] = [
+  // A certificate was issued above, so this log has an entry.
+  { operation: 'get /ct/checkpoint', expected: 200, send: get('/ct/checkpoint') },
+  { operation: 'get /ct/tile/{path}', expected: 200, send: get('/ct/tile/data/000.p/1') },
+  { operation: 'get /ct/tile/{path}', expected: 'CT_RESOURCE_UNKNOWN', send: get('/ct/tile/9/000') },
+  {
+    operation: 'get /ct/issuer/{fingerprint}',
+    expected: 200,
+    send: (caller) =>
+      get(`/ct/issuer/${sha256(caller.running.registry.services.ca().chain[0] as Uint8Array)}`)(caller),
+  },
+  {
+    operation: 'get /ct/issuer/{fingerprint}',
+    expected: 'CT_RESOURCE_UNKNOWN',
+    send: get(`/ct/issuer/${'00'.repeat(32)}`),
+  },
+];
 
 // --- timestamps
 
@@ -210,6 +213,7 @@ export const SERVICE_CALLS: readonly Call[] = [
   { operation: 'get /openapi.json', expected: 200, send: get('/openapi.json') },
   ...authorityCalls('/ca'),
   ...authorityCalls(''),
+  ...CT,
   ...TSA,
   ...LOG,
 ];
