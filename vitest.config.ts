@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Four projects: what `npm run check` runs, the rest, whole roads one after another, and what takes too long for `npm test`.
+// Five projects: what `npm run check` runs, the rest, whole roads one after another, what takes too long for `npm test`, and what needs clients of
+// others in other languages.
 
 import { defineConfig } from 'vitest/config';
 
@@ -9,6 +10,7 @@ const FAST = ['core', 'policy', 'tidy', 'scripts', 'bench'];
 const inFast = FAST.map((folder) => `test/${folder}/**/*.test.ts`);
 const inE2e = ['test/e2e/**/*.test.ts'];
 const inLong = ['test/long/**/*.test.ts'];
+const inStock = ['test/stock-clients/**/*.test.ts'];
 const elsewhere = ['**/node_modules/**', 'dist/**', '.check/**', '.demo/**'];
 
 export default defineConfig({
@@ -24,7 +26,7 @@ export default defineConfig({
         test: {
           name: 'parts',
           include: ['test/**/*.test.ts'],
-          exclude: [...elsewhere, ...inFast, ...inE2e, ...inLong],
+          exclude: [...elsewhere, ...inFast, ...inE2e, ...inLong, ...inStock],
         },
       },
       {
@@ -51,6 +53,19 @@ export default defineConfig({
           sequence: { groupOrder: 2 },
           testTimeout: 3_600_000,
           hookTimeout: 600_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'stock',
+          include: inStock,
+          exclude: elsewhere,
+          // Their time limits are not ours to set.
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
     ],

@@ -41,7 +41,7 @@ let trustedRoot: TrustedRoot;
 let signingConfig: SigningConfig;
 beforeAll(async () => {
   // Its audience is the one that stock clients ask for.
-  registry = await startRegistry([managed.signer.spki], 'sigstore');
+  registry = await startRegistry([managed.signer.spki], ['sigstore']);
   const trust = {
     mirrorURL: `${registry.url}/tuf`,
     rootPath: registry.root,

@@ -31,15 +31,21 @@ function filesByProject(): Map<string, string[]> {
   return found;
 }
 
-test('every test file is in one project, and every project in `npm test` but the long one', () => {
+test('every test file is in one project, and every project in `npm test` but the long one and that of stock clients', () => {
   const files = filesByProject();
   expect([...files.values()].flat().sort()).toEqual(globSync('test/**/*.test.ts', { cwd: ROOT }).sort());
   const inNpmTest = projectsOf('test.ts');
-  expect([...inNpmTest, ...projectsOf('test-long.ts')].sort()).toEqual([...files.keys()].sort());
-  expect(projectsOf('test-long.ts')).toEqual(['long']);
+  const apart = [...projectsOf('test-long.ts'), ...projectsOf('test-peers.ts')];
+  expect(apart).toEqual(['long', 'stock']);
+  expect([...inNpmTest, ...apart].sort()).toEqual([...files.keys()].sort());
   expect(inNpmTest).toEqual(expect.arrayContaining(projectsOf('check.ts')));
   for (const [project, paths] of files) {
-    expect(paths.filter((path) => path.startsWith('test/long/')).length > 0).toBe(project === 'long');
-    expect(project === 'long' && paths.some((path) => !path.startsWith('test/long/'))).toBe(false);
+    for (const [name, folder] of [
+      ['long', 'test/long/'],
+      ['stock', 'test/stock-clients/'],
+    ] as const) {
+      expect(paths.filter((path) => path.startsWith(folder)).length > 0).toBe(project === name);
+      expect(project === name && paths.some((path) => !path.startsWith(folder))).toBe(false);
+    }
   }
 });
