@@ -99,7 +99,8 @@ export async function startIssuer(
     if (asked.pathname === '/.well-known/openid-configuration') return reply(response, 200, discovery);
     if (asked.pathname === '/.well-known/jwks') return reply(response, 200, jwks);
     if (asked.pathname !== plan) return reply(response, 404, { message: 'no such page' });
-    if (request.headers.authorization !== `Bearer ${requestToken}`) {
+    // Clients write the scheme in capitals or not, and GitHub takes both.
+    if (request.headers.authorization?.replace(/^bearer /i, '') !== requestToken) {
       return reply(response, 401, { message: 'the request token is not that of this job' });
     }
     // GitHub's default audience is the owner's address.
