@@ -140,7 +140,7 @@ test('an unknown command is refused', () => {
     encoding: 'utf8',
   });
   expect(run.status).toBe(1);
-  expect(run.stderr).toContain('expected one of test, test:long, demo');
+  expect(run.stderr).toContain('expected one of test, test:long, test:peers, demo');
 });
 
 test('each Debian package of a command has its row, with a reason and what shows that it is there', () => {
