@@ -169,6 +169,20 @@ describe.each(GO_AND_PYTHON)('%s', (name) => {
     expect(said.exitCode).not.toBe(0);
     expect(said.text).not.toMatch(/panic:/);
   });
+
+  test('signs nothing for another workflow, and says why', async (context) => {
+    need(context, [name]);
+    const client = await trusting(name);
+    const bundle = join(folder, `${name}-refused.json`);
+    const claims = { aud: 'sigstore', job_workflow_ref: 'example/firmware/.github/workflows/other.yml@main' };
+    const token = await registry.issuer.token(claims);
+    const said = await client.sign({ artifact: artifact(), bundle, token });
+    expect(said.exitCode).not.toBe(0);
+    // sigstore-python does not pass on what the authority says.
+    const reason = name === 'sigstore-python' ? /FulcioClientError/ : /OIDC_TOKEN_IDENTITY_REFUSED/;
+    expect(said.text).toMatch(reason);
+    await expect(access(bundle)).rejects.toThrow();
+  });
 });
 
 const contents = ['file', 'statement'] as const;
