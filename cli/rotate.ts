@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill rotate`: the next key of one of the services, and later the end of the older ones. Publishing is `waybill tuf update`.
 
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { createPrivateKey } from 'node:crypto';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { parseInstantMs } from '../core/encoding/document.ts';
@@ -13,9 +14,13 @@ import type { RegistryConfig } from '../registry/config.ts';
 import { type Rotated, type RotationOf, retire, rotate, type TrustFile } from '../registry/rotation.ts';
 import type { CertifiedService, Service } from '../registry/trust/instances.ts';
 import type { P256Signer } from '../registry/trust/signer.ts';
-import { signerFromPem } from '../registry/trust/signer.ts';
+import { formatPrivateKey, publicKeyDer } from '../release/key-file.ts';
+import { openSigningKey } from '../release/open-key.ts';
+import type { Passphrases } from '../release/passphrase.ts';
+import { isTokenKey } from '../release/token-key.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
+import { newPassphrase, PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { readConfigFile } from './serve.ts';
 import { printJson, printLine } from './terminal.ts';
 
@@ -25,6 +30,8 @@ type Key = (typeof KEYS)[number];
 
 interface Options {
   readonly offline?: string;
+  readonly encrypt?: true;
+  readonly passphraseFile?: string;
   readonly stolenSince?: string;
   readonly retire?: true;
   readonly json?: true;
@@ -58,8 +65,10 @@ export function rotateVerb(program: Command): void {
     .argument('<key>', `which key: ${KEYS.join(', ')}; with -root the offline root as well`)
     .option(
       '--offline <path>',
-      'for ca and tsa the offline root key, or the folder it is in; for ca-root and tsa-root the folder for the new one',
+      'for ca and tsa the offline root key (file or pkcs11: URI), or the folder it is in; for ca-root and tsa-root the folder for the new one',
     )
+    .option('--encrypt', 'for ca-root and tsa-root: encrypt the new root key under a passphrase')
+    .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .addOption(
       new Option('--stolen-since <time>', 'end all older keys at this time (RFC 3339, UTC), in the past'),
     )
@@ -82,7 +91,7 @@ export function rotateVerb(program: Command): void {
         return printRetired({ service: of.service, ended, folder, url: config.url }, options);
       }
       const stolenSinceMs = stolenSince(options.stolenSince, registry.nowMs);
-      const rotated = await rotate(registry, await rotationOf(of, options.offline), stolenSinceMs);
+      const rotated = await rotate(registry, await rotationOf(of, options), stolenSinceMs);
       const policy = parseLogPolicy(await readInput(join(folder, 'trust', 'tlog-policy')), nodeCrypto);
       printRotated({ rotated, folder, config, policy, stolenSinceMs }, options);
     });
@@ -124,25 +133,27 @@ function stolenSince(text: string | undefined, nowMs: number): number | undefine
   return ms;
 }
 
-async function rotationOf({ service, withRoot }: Asked, offline = ''): Promise<RotationOf> {
+async function rotationOf({ service, withRoot }: Asked, options: Options): Promise<RotationOf> {
+  const { offline = '', encrypt, passphraseFile } = options;
   if (service === 'ct' || service === 'log') return { service };
-  if (withRoot) return { service, newRootFolder: offline };
-  return { service, rootKey: await openRootKey(offline, service) };
+  const from = passphraseFile === undefined ? {} : { passphraseFile };
+  if (!withRoot) return { service, rootKey: await openRootKey(offline, service, passphrasesFrom(from)) };
+  const isSealed = encrypt === true || passphraseFile !== undefined;
+  const passphrase = isSealed ? await newPassphrase(from) : undefined;
+  const seal = (pem: string) => formatPrivateKey(createPrivateKey(pem), passphrase);
+  return { service, newRootFolder: offline, seal };
 }
 
-/** The root key in a file, or in the offline folder the newest of that service. @throws CLI_FILE_UNREADABLE, CLI_USAGE */
-async function openRootKey(path: string, service: CertifiedService): Promise<P256Signer> {
-  const file = (await isFolder(path)) ? join(path, await newestRoot(path, service)) : path;
-  const pem = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(file)}, got ${cause.code}`, {
-      cause,
-    });
-  });
-  const signer = signerFromPem(pem);
-  if (signer === undefined) {
-    throw CLI.reject('CLI_USAGE', `expected --offline to name a P-256 private key, got ${quote(file)}`);
-  }
-  return signer;
+/** The root key in a token or a file, or in the offline folder the newest of that service. @throws CEREMONY_*, CLI_FILE_UNREADABLE */
+async function openRootKey(
+  place: string,
+  service: CertifiedService,
+  passphrases: Passphrases,
+): Promise<P256Signer> {
+  const isPlain = isTokenKey(place) || !(await isFolder(place));
+  const file = isPlain ? place : join(place, await newestRoot(place, service));
+  const { publicKey, sign } = await openSigningKey(file, 'p256', passphrases);
+  return { spki: publicKeyDer(publicKey), sign };
 }
 
 async function isFolder(path: string): Promise<boolean> {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill signer`: holds one key of the services in a process of its own, best under a user of its own.
 
-import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { quote } from '../core/faults.ts';
 import type { Purpose } from '../registry/signer/purpose.ts';
 import { buildSignerServer, type HeldKey, listenAtSocket } from '../registry/signer/signer-server.ts';
-import { signerFromEd25519Pem, signerFromPem } from '../registry/trust/signer.ts';
 import { TRUST } from '../registry/trust-faults.ts';
+import { algorithmOf, publicKeyDer } from '../release/key-file.ts';
+import { openSigningKey } from '../release/open-key.ts';
 import { CLI } from './faults.ts';
+import { PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { serveUntilStopped } from './serving.ts';
 import { printJson, printLine } from './terminal.ts';
 
@@ -17,6 +18,7 @@ const SERVICES = ['ca', 'ct', 'log', 'tsa'] as const;
 interface Options {
   readonly for: (typeof SERVICES)[number];
   readonly key: string;
+  readonly passphraseFile?: string;
   readonly socket: string;
   readonly origin?: string;
   readonly json?: true;
@@ -40,7 +42,11 @@ export function signerVerb(program: Command): void {
       'Run a signer until SIGINT or SIGTERM. Prints a line when it is ready; the log goes to standard error.',
     )
     .addOption(new Option('--for <service>', 'whose key it is').choices([...SERVICES]).makeOptionMandatory())
-    .requiredOption('--key <file>', 'private key in PEM: P-256, or Ed25519 for log')
+    .requiredOption(
+      '--key <key>',
+      'private key, a file or a pkcs11: URI: P-256, or for log Ed25519 in a file',
+    )
+    .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .requiredOption('--socket <path>', 'where to listen; only this user and group may use it')
     .option('--origin <name>', 'for log: the origin of the shard, e.g. log.acme.example')
     .option('--json', 'print one JSON document when ready')
@@ -52,7 +58,7 @@ export function signerVerb(program: Command): void {
     )
     .action(async (options: Options) => {
       const purpose = purposeOf(options);
-      const key = await openHeldKey(options.key, purpose);
+      const key = await openHeldKey(options, purpose);
       const app = buildSignerServer({ purpose, key, logLevel: 'warn' });
       await serveUntilStopped(app, async () => {
         await listenAtSocket(app, options.socket);
@@ -79,17 +85,15 @@ function purposeOf({ for: service, origin, socket }: Options): Purpose {
   return { service, origin };
 }
 
-/** The key of a file. @throws CLI_FILE_UNREADABLE, SIGNER_KEY_UNSUITABLE */
-async function openHeldKey(path: string, { service }: Purpose): Promise<HeldKey> {
-  const pem = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${cause.code}`, {
-      cause,
-    });
-  });
-  const key = service === 'log' ? signerFromEd25519Pem(pem) : signerFromPem(pem);
-  if (key === undefined) {
-    const kind = service === 'log' ? 'an Ed25519' : 'a P-256';
-    throw TRUST.reject('SIGNER_KEY_UNSUITABLE', `expected ${kind} private key in PEM in ${quote(path)}`);
-  }
-  return key;
+/** The key of a file or a token. @throws CEREMONY_*, SIGNER_KEY_UNSUITABLE */
+async function openHeldKey(options: Options, { service }: Purpose): Promise<HeldKey> {
+  const { key: place, passphraseFile } = options;
+  const algorithm = service === 'log' ? 'ed25519' : 'p256';
+  const passphrases = passphrasesFrom(passphraseFile === undefined ? {} : { passphraseFile });
+  const { publicKey, sign } = await openSigningKey(place, algorithm, passphrases);
+  if (algorithmOf(publicKey) === algorithm) return { spki: publicKeyDer(publicKey), sign };
+  throw TRUST.reject(
+    'SIGNER_KEY_UNSUITABLE',
+    `expected an Ed25519 key in a file, got a token: ${quote(place)}`,
+  );
 }

@@ -61,7 +61,12 @@ export type RotationOf =
   /** Issued by the root that is there. */
   | { readonly service: CertifiedService; readonly rootKey: P256Signer }
   /** With a new root, whose key goes to that folder. */
-  | { readonly service: CertifiedService; readonly newRootFolder: string };
+  | {
+      readonly service: CertifiedService;
+      readonly newRootFolder: string;
+      /** Encrypts the PEM of the root key before it is written. */
+      readonly seal?: (pem: string) => string;
+    };
 
 /** What was done. */
 export interface Rotated {
@@ -210,11 +215,9 @@ async function makeAuthority(
   await rm(chain, { force: true });
   const secrets: NewFile[] = [];
   if ('newRootFolder' in of && 'pem' in root) {
-    secrets.push({
-      path: rootKeyPath(of.newRootFolder, service, instance),
-      text: String(root.pem),
-      secret: true,
-    });
+    const { newRootFolder, seal = (pem) => pem } = of;
+    const text = seal(String(root.pem));
+    secrets.push({ path: rootKeyPath(newRootFolder, service, instance), text, secret: true });
   }
   // The online key last: with it the instance is there.
   if (made !== undefined) {

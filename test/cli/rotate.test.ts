@@ -4,7 +4,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -172,6 +172,23 @@ test('what is printed says what to do next', { timeout: 60_000 }, async () => {
   expect(out).toContain(`waybill rotate ${made.dataFolder} log --retire\n`);
 });
 
+test('a new root key is encrypted if asked for, and opened with its passphrase', {
+  timeout: 60_000,
+}, async () => {
+  const passphrase = join(made.home, 'passphrase');
+  await writeFile(passphrase, 'correct horse battery staple\n', { mode: 0o600 });
+  const rotate = (...words: string[]) => say(['rotate', made.dataFolder, ...words]);
+  const root = await rotate('ca-root', '--offline', made.offline, '--passphrase-file', passphrase, '--json');
+  expect(root.code).toBe(0);
+  const [rootPath = ''] = (JSON.parse(root.out) as { keys: string[] }).keys;
+  expect(await readFile(rootPath, 'utf8')).toContain('BEGIN ENCRYPTED PRIVATE KEY');
+  expect((await stat(rootPath)).mode & 0o777).toBe(0o600);
+  const without = await rotate('ca', '--offline', made.offline);
+  expect(without.err).toContain('CEREMONY_PASSPHRASE_MISSING');
+  const { code } = await rotate('ca', '--offline', made.offline, '--passphrase-file', passphrase);
+  expect(code).toBe(0);
+});
+
 describe('wrong usage ends with exit code 2', () => {
   test.each([
     [['gate'], 'expected one of ca, ca-root, ct, log, tsa, tsa-root, got "gate"'],
@@ -191,11 +208,11 @@ describe('wrong usage ends with exit code 2', () => {
   test('an offline folder without the key, and a key of another kind', async () => {
     const missing = await say(['rotate', made.dataFolder, 'tsa', '--offline', made.home]);
     expect(missing).toMatchObject({ code: 2 });
-    expect(missing.err).toContain('CLI_FILE_UNREADABLE');
+    expect(missing.err).toContain('CEREMONY_KEY_UNREADABLE');
     const foreign = join(made.offline, 'targets-1.pem');
     const wrong = await say(['rotate', made.dataFolder, 'tsa', '--offline', foreign]);
     expect(wrong).toMatchObject({ code: 2 });
-    expect(wrong.err).toContain('expected --offline to name a P-256 private key');
+    expect(wrong.err).toContain('CEREMONY_KEY_UNSUITABLE');
   });
 
   test('no data folder', async () => {

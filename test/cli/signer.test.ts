@@ -10,9 +10,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
+import { treeHead } from '../../registry/ct/structures.ts';
 import { connectSigner } from '../../registry/signer/signer-client.ts';
 import { newSigner } from '../../registry/trust/signer.ts';
 import { codeOfAsync } from '../core/tlog/refusal.ts';
+import { lacksTokens, Tokens } from '../release/token-house.ts';
 import { say } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
@@ -54,17 +56,51 @@ test('signs checkpoints of its log in its own process, and stops when told', {
   expect(await codeOfAsync(connectSigner(at('log.sock'), 'log'))).toBe('SIGNER_UNREACHABLE');
 });
 
+test('a key in a token of SoftHSM signs as one in a file; a log takes none', {
+  timeout: 60_000,
+}, async (context) => {
+  const lacks = lacksTokens();
+  if (lacks !== undefined) context.skip(lacks);
+  const tokens = await Tokens.open(folder);
+  await tokens.make('services', 'a long enough pin');
+  await tokens.addKey('services', 'ct', '01');
+  const argv = (service: string, ...more: string[]) => [
+    ...[
+      'signer',
+      'serve',
+      '--for',
+      service,
+      '--key',
+      tokens.uri('services', 'ct'),
+      '--socket',
+      at('ct.sock'),
+    ],
+    ...more,
+  ];
+  const child = spawn(process.execPath, [WAYBILL, ...argv('ct')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let said = '';
+  child.stdout.on('data', (chunk) => {
+    said += chunk;
+  });
+  await expect.poll(() => said, { timeout: 30_000 }).toContain(`ready for ct at ${at('ct.sock')}`);
+  const signer = await connectSigner(at('ct.sock'), 'ct');
+  // The client verifies what it gets.
+  expect((await signer.sign(treeHead(1, 5n, new Uint8Array(32))))[0]).toBe(0x30);
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  const log = await say(argv('log', '--origin', 'log.example'));
+  expect(log.code).toBe(2);
+  expect(log.err).toContain('SIGNER_KEY_UNSUITABLE');
+});
+
 describe('refused', () => {
   test.each([
-    [['--for', 'tsa', '--key', 'log.pem'], 'SIGNER_KEY_UNSUITABLE', 'a P-256 private key'],
-    [
-      ['--for', 'log', '--origin', 'x', '--key', 'tsa.pem'],
-      'SIGNER_KEY_UNSUITABLE',
-      'an Ed25519 private key',
-    ],
+    [['--for', 'tsa', '--key', 'log.pem'], 'CEREMONY_KEY_UNSUITABLE', 'ECDSA P-256'],
+    [['--for', 'log', '--origin', 'x', '--key', 'tsa.pem'], 'CEREMONY_KEY_UNSUITABLE', 'Ed25519'],
     [['--for', 'log', '--key', 'log.pem'], 'CLI_USAGE', 'expected --origin with --for log'],
     [['--for', 'tsa', '--origin', 'x', '--key', 'tsa.pem'], 'CLI_USAGE', 'with --for log alone'],
-    [['--for', 'tsa', '--key', 'none.pem'], 'CLI_FILE_UNREADABLE', 'none.pem'],
+    [['--for', 'tsa', '--key', 'none.pem'], 'CEREMONY_KEY_UNREADABLE', 'none.pem'],
   ])('%j', async (words, code, message) => {
     const argv = words.map((word) => (word.endsWith('.pem') ? at(word) : word));
     const said = await say(['signer', 'serve', ...argv, '--socket', at('x.sock')]);
