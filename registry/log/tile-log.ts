@@ -14,6 +14,7 @@ import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import type { LogHead } from './log-head.ts';
+import { failed, inconsistent, isClosed, SignerGone, selfCheckFailed } from './tile-log-failures.ts';
 import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
 
 /** A checkpoint as it was published. */
@@ -454,16 +455,6 @@ export class TileLog {
   }
 }
 
-/** The signer of checkpoints cannot be had. */
-class SignerGone extends Error {
-  readonly reason: Unavailable;
-
-  constructor(reason: Unavailable) {
-    super(reason.message, { cause: reason });
-    this.reason = reason;
-  }
-}
-
 function checkpointRows(body: CheckpointBody, { size, note }: PublishedCheckpoint): Row[] {
   return [
     { key: rowKey.checkpoint(size), value: new TextEncoder().encode(note) },
@@ -475,28 +466,4 @@ function bigEndian(n: bigint): Uint8Array {
   const out = new Uint8Array(8);
   new DataView(out.buffer).setBigUint64(0, n);
   return out;
-}
-
-function inconsistent(size: bigint, got: string): Error {
-  return LOG.reject(
-    'LOG_STORE_INCONSISTENT',
-    `expected what the checkpoint of size ${size} covers, got ${got}`,
-  );
-}
-
-function failed(cause: unknown): Error {
-  return LOG.unavailable('LOG_STORE_FAILED', `the batch could not be written: ${String(cause)}`, { cause });
-}
-
-function selfCheckFailed(cause: unknown): never {
-  if (cause instanceof Error && !(cause instanceof MissingTile) && 'code' in cause) {
-    if (cause.code === 'TLOG_INDEX_OUTSIDE_TREE' || cause.code === 'TLOG_CONSISTENCY_SIZES') throw cause;
-  }
-  throw LOG.unavailable('LOG_SELF_CHECK', `the stored tiles do not prove an entry: ${String(cause)}`, {
-    cause,
-  });
-}
-
-function isClosed(failure: unknown): boolean {
-  return failure instanceof Unavailable && failure.code === 'LOG_CLOSED';
 }

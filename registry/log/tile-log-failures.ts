@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a log of tiles fails [docs/spec/log.md §Durability].
+
+import { Unavailable } from '../../core/faults.ts';
+import { LOG } from '../log-faults.ts';
+import { MissingTile } from './growing-tree.ts';
+
+/** The signer of checkpoints cannot be had. */
+export class SignerGone extends Error {
+  readonly reason: Unavailable;
+
+  constructor(reason: Unavailable) {
+    super(reason.message, { cause: reason });
+    this.reason = reason;
+  }
+}
+
+/** What is stored does not fit the last checkpoint. */
+export function inconsistent(size: bigint, got: string): Error {
+  return LOG.reject(
+    'LOG_STORE_INCONSISTENT',
+    `expected what the checkpoint of size ${size} covers, got ${got}`,
+  );
+}
+
+/** A batch may be durable or not. */
+export function failed(cause: unknown): Error {
+  return LOG.unavailable('LOG_STORE_FAILED', `the batch could not be written: ${String(cause)}`, { cause });
+}
+
+/** A proof of ours does not hold; questions about what is outside the tree are passed on. @throws LOG_SELF_CHECK */
+export function selfCheckFailed(cause: unknown): never {
+  if (cause instanceof Error && !(cause instanceof MissingTile) && 'code' in cause) {
+    if (cause.code === 'TLOG_INDEX_OUTSIDE_TREE' || cause.code === 'TLOG_CONSISTENCY_SIZES') throw cause;
+  }
+  throw LOG.unavailable('LOG_SELF_CHECK', `the stored tiles do not prove an entry: ${String(cause)}`, {
+    cause,
+  });
+}
+
+/** True where the log was closed in order. */
+export function isClosed(failure: unknown): boolean {
+  return failure instanceof Unavailable && failure.code === 'LOG_CLOSED';
+}
