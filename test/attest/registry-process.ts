@@ -20,10 +20,10 @@ export interface RegistryProcess {
   close(): Promise<void>;
 }
 
-/** Starts it. `keys`: DER public keys that may sign without a certificate; `audiences`: whom tokens may be for. */
+/** Starts it. `keys`: DER public keys that may sign without a certificate; `stockClients`: whether tokens for them count too. */
 export async function startRegistry(
   keys: readonly Uint8Array[] = [],
-  audiences: readonly string[] = ['waybill'],
+  stockClients = false,
 ): Promise<RegistryProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'waybill-registry-'));
   const cli = new CommandLine({ PATH: process.env.PATH ?? '', XDG_STATE_HOME: join(folder, 'state') });
@@ -32,7 +32,7 @@ export async function startRegistry(
   const offline = join(folder, 'offline');
   await cli.must(['init', dataFolder, '--offline', offline, '--url', url, '--org', 'example']);
   const issuer = await startIssuer();
-  await configure(join(dataFolder, 'config.yaml'), issuer.url, keys, audiences);
+  await configure(join(dataFolder, 'config.yaml'), issuer.url, keys, stockClients);
   const server = await serve(cli, dataFolder, url);
   return {
     url,
@@ -53,12 +53,13 @@ async function configure(
   path: string,
   issuerUrl: string,
   keys: readonly Uint8Array[],
-  audiences: readonly string[],
+  stockClients: boolean,
 ): Promise<void> {
-  const entries = audiences.map((audience) => ({
+  const entry = {
     url: issuerUrl,
     kind: 'github-actions',
-    audience,
+    audience: 'waybill',
+    stockClients,
     allowLoopbackHttp: true,
     require: {
       repository: 'example/firmware',
@@ -66,12 +67,12 @@ async function configure(
       repository_owner_id: '2002',
       job_workflow_ref: 'example/firmware/.github/workflows/build.yml@refs/heads/main',
     },
-  }));
+  };
   const listed = keys.map((key, i) => ({
     name: `key-${i}`,
     publicKey: Buffer.from(key).toString('base64'),
   }));
   const made = (await readFile(path, 'utf8')).replace(/^(issuers|keys):.*\n/gm, '');
-  const added = `issuers: ${JSON.stringify(entries)}\nkeys: ${JSON.stringify(listed)}\n`;
+  const added = `issuers: ${JSON.stringify([entry])}\nkeys: ${JSON.stringify(listed)}\n`;
   await writeFile(path, `${made}${added}`);
 }

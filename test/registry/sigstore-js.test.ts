@@ -40,8 +40,7 @@ let registry: RegistryProcess;
 let trustedRoot: TrustedRoot;
 let signingConfig: SigningConfig;
 beforeAll(async () => {
-  // Its audience is the one that stock clients ask for.
-  registry = await startRegistry([managed.signer.spki], ['sigstore']);
+  registry = await startRegistry([managed.signer.spki], true);
   const trust = {
     mirrorURL: `${registry.url}/tuf`,
     rootPath: registry.root,

@@ -22,7 +22,7 @@ let registry: RegistryProcess;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'waybill-page-'));
-  registry = await startRegistry([], ['waybill', 'sigstore']);
+  registry = await startRegistry([], true);
   // As the page advises: ours is the first entry of the log.
   const build = await writeBuild(planBuild());
   const args = ['attest', build, '--registry', registry.url, '--root', registry.root];

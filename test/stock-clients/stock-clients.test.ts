@@ -55,7 +55,7 @@ const statement = () => join(folder, 'statement.json');
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'waybill-stock-'));
-  registry = await startRegistry([], ['waybill', 'sigstore']);
+  registry = await startRegistry([], true);
   clients = clientsOf(registry, folder);
   await writeFile(artifact(), 'the image of a device\n');
   const sha256 = createHash('sha256').update('the image of a device\n').digest('hex');
