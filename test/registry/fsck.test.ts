@@ -7,9 +7,12 @@ import { join } from 'node:path';
 import { Level } from 'level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatStatement } from '../../core/intoto/statement.ts';
+import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
+import { formatSignatureLine, parseNote, parseVerifierKey } from '../../core/tlog/note.ts';
 import { type Finding, fsck } from '../../registry/fsck.ts';
+import { nodeHasher } from '../../registry/log/hash-tiles.ts';
 import { LogHead } from '../../registry/log/log-head.ts';
-import { openLogKey } from '../../registry/log/log-key.ts';
+import { logVerifierKey, openLogKey } from '../../registry/log/log-key.ts';
 import { SignatureLog } from '../../registry/log/signature-log.ts';
 import { type LogRows, rowKey, rowsOf } from '../../registry/log/tile-store.ts';
 import { sha256 as digestOf } from '../../registry/trust/certificate.ts';
@@ -125,6 +128,18 @@ test('a sound folder is sound, and fsck changes no row', async () => {
   expect(await rows()).toEqual(before);
 });
 
+/** A note that the log's own key signed. */
+async function signedNote(size: bigint, rootHash: Uint8Array): Promise<Uint8Array> {
+  const key = await openLogKey({ folder });
+  const text = formatCheckpoint({ origin: LOG, size, rootHash, extensions: [] });
+  const { keyId } = parseVerifierKey(logVerifierKey(LOG, key.publicKey), nodeHasher);
+  const line = formatSignatureLine({ name: LOG, keyId, signature: key.sign(Buffer.from(text)) });
+  return Buffer.from(`${text}\n${line}`);
+}
+async function rootOf(log: LogRows, key: string): Promise<Uint8Array> {
+  return parseCheckpoint(parseNote(Buffer.from((await log.get(key)) ?? []).toString()).text).rootHash;
+}
+
 /** Place named first, and what was done. */
 type Harm = [place: string, what: string, harm: () => Promise<unknown>];
 const database = (place: string, what: string, harm: (rows: Rows) => Promise<unknown>): Harm => [
@@ -181,6 +196,12 @@ const harms: Harm[] = [
   database(`log/${checkpoint}`, 'its text changed', ({ log }) => flip(log, `${checkpoint}`, 30)),
   database(`log/${checkpoint}`, 'that of another size', async ({ log }) =>
     log.put(`${checkpoint}`, (await log.get(rowKey.checkpoint(1n))) as Uint8Array),
+  ),
+  database(`log/${checkpoint}`, 'signed, with another root', async ({ log }) =>
+    log.put(`${checkpoint}`, await signedNote(LAST + 1n, digestOf(bytes(1)))),
+  ),
+  database(`log/${checkpoint}`, 'signed, with another size', async ({ log }) =>
+    log.put(`${checkpoint}`, await signedNote(LAST, await rootOf(log, `${checkpoint}`))),
   ),
   database(`log/${checkpoint}`, 'the last one removed', ({ log }) => log.del(`${checkpoint}`)),
   database(`log/${rowKey.checkpoint(0n)}`, 'the first one removed', ({ log }) =>
