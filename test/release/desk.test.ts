@@ -220,7 +220,7 @@ test('a gate names more bundles than a pack may hold; nothing is released', asyn
   await expect(house.release(await passAlso('8.2.6', ...again))).rejects.toMatchObject({
     code: 'PACK_MALFORMED',
   });
-});
+}, 120_000);
 
 test('a sound build passes the same desk', async () => {
   const build = await house.build('8.3.0');
