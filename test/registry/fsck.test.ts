@@ -133,7 +133,7 @@ async function signedNote(size: bigint, rootHash: Uint8Array): Promise<Uint8Arra
   const key = await openLogKey({ folder });
   const text = formatCheckpoint({ origin: LOG, size, rootHash, extensions: [] });
   const { keyId } = parseVerifierKey(logVerifierKey(LOG, key.publicKey), nodeHasher);
-  const line = formatSignatureLine({ name: LOG, keyId, signature: key.sign(Buffer.from(text)) });
+  const line = formatSignatureLine({ name: LOG, keyId, signature: await key.sign(Buffer.from(text)) });
   return Buffer.from(`${text}\n${line}`);
 }
 async function rootOf(log: LogRows, key: string): Promise<Uint8Array> {
