@@ -91,7 +91,8 @@ describe.each(verbs.map(({ words, command }) => ({ name: words.join(' '), words,
   },
 );
 
-test('an unknown verb is refused, with a guess at what was meant', async () => {
+// Every verb's file is read.
+test('an unknown verb is refused, with a guess at what was meant', { timeout: 120_000 }, async () => {
   expect(await waybill(['nonsense'], folder)).toMatchObject({ code: 2, out: '' });
   const { code, err } = await waybill(['relaese'], folder);
   expect(code).toBe(2);
