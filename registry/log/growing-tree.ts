@@ -36,6 +36,8 @@ export class GrowingTree {
   /** The last, perhaps partial or empty, tile of each level. */
   private readonly edge: HashTile[] = [];
   private readonly cache = new Map<string, HashTile>();
+  /** Full tiles of the last `grow`: they may be stored nowhere yet, so what is read meanwhile does not drive them out. */
+  private readonly fresh = new Map<string, HashTile>();
   private readonly read: TileReader;
 
   private constructor(read: TileReader) {
@@ -55,8 +57,10 @@ export class GrowingTree {
     return tree;
   }
 
-  /** Adds leaf hashes; returns the tiles that changed. */
+  /** Adds leaf hashes; returns the tiles that changed. Those that were returned before must be stored by now. */
   grow(leafHashes: readonly Uint8Array[]): ChangedTile[] {
+    for (const [place, tile] of this.fresh) this.remember(place, tile);
+    this.fresh.clear();
     const changed: ChangedTile[] = [];
     const touched = new Set<number>();
     for (const leafHash of leafHashes) {
@@ -79,7 +83,7 @@ export class GrowingTree {
     if (tile.width < TILE_WIDTH) return;
     const index = this.edgeIndex(level) - 1n;
     changed.push({ level, index, hashes: tile.hashes });
-    this.remember(level, index, tile);
+    this.fresh.set(`${level}/${index}`, tile);
     this.edge[level] = new HashTile();
     this.push(level + 1, tile.subtree(8, 0), touched, changed);
   }
@@ -124,7 +128,9 @@ export class GrowingTree {
   }
 
   private inMemory(level: number, index: bigint): HashTile | undefined {
-    return index === this.edgeIndex(level) ? this.edgeTile(level) : this.cache.get(`${level}/${index}`);
+    if (index === this.edgeIndex(level)) return this.edgeTile(level);
+    const place = `${level}/${index}`;
+    return this.fresh.get(place) ?? this.cache.get(place);
   }
 
   private async load(level: number, index: bigint, width: number): Promise<HashTile> {
@@ -133,12 +139,12 @@ export class GrowingTree {
       throw new MissingTile(`expected ${width} hashes in tile ${index} of level ${level}, found fewer`);
     }
     const tile = HashTile.of(hashes);
-    if (width === TILE_WIDTH) this.remember(level, index, tile);
+    if (width === TILE_WIDTH) this.remember(`${level}/${index}`, tile);
     return tile;
   }
 
-  private remember(level: number, index: bigint, tile: HashTile): void {
-    this.cache.set(`${level}/${index}`, tile);
+  private remember(place: string, tile: HashTile): void {
+    this.cache.set(place, tile);
     const [oldest] = this.cache.keys();
     if (this.cache.size > CACHED_TILES && oldest !== undefined) this.cache.delete(oldest);
   }

@@ -89,6 +89,16 @@ test('a tree ahead of what is published still proves smaller sizes', async () =>
   checkInclusion(claim, nodeHasher);
 });
 
+test('a tile that became full and is stored nowhere yet is there, whatever is read meanwhile', async () => {
+  const { tree } = await grownTree(69_800, 1000);
+  // While a signer is away, nothing of this is written.
+  tree.grow(leafHashes.slice(69_800));
+  for (let index = 0n; index < 69_600n; index += 256n) await tree.inclusionProof(index, 69_800n);
+  const proof = await tree.inclusionProof(69_801n, 70_000n);
+  const leafHash = leafHashes[69_801] as Uint8Array;
+  checkInclusion({ index: 69_801n, size: 70_000n, leafHash, proof, root: naiveRoot(0, 70_000) }, nodeHasher);
+});
+
 test('a tile that is missing or cut short is said to be', async () => {
   const { rows, read } = await grownTree(600, 600);
   rows.set('0/0', (rows.get('0/0') as Uint8Array).slice(32));
