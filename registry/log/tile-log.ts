@@ -12,7 +12,7 @@ import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
-import { nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
+import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import type { LogHead } from './log-head.ts';
 import { failed, inconsistent, isClosed, SignerGone, selfCheckFailed } from './tile-log-failures.ts';
 import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
@@ -286,9 +286,10 @@ export class TileLog {
     writers.get(root)?.delete(prefix);
   }
 
-  /** The first `width` hashes of a tile; undefined if the tree has fewer there. */
-  tile(level: number, index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
-    return this.store.tile(level, index, width);
+  /** The first `width` hashes of a tile; undefined if the published tree has fewer there. */
+  async tile(level: number, index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
+    const isPublished = index * WIDTH + BigInt(width) <= hashesAtLevel(this.published.size, level);
+    return isPublished ? this.store.tile(level, index, width) : undefined;
   }
 
   /** The first `width` entries of a bundle, as served; undefined if the published tree has fewer there. */

@@ -185,7 +185,8 @@ describe('the order', () => {
     look = async (bytes) => {
       const size = BigInt(/\n(\d+)\n/.exec(Buffer.from(bytes).toString('latin1'))?.[1] ?? -1);
       const inDatabase = (await log.checkpointNote(size)) !== undefined;
-      seen.push([size, inDatabase, log.checkpoint().size, await log.leafBytes(size - 1n)]);
+      const tile = await log.tile(0, 0n, Number(size));
+      seen.push([size, inDatabase, log.checkpoint().size, await log.leafBytes(size - 1n), tile]);
     };
     let acknowledged = 0;
     for (const n of [1, 2]) {
@@ -194,9 +195,10 @@ describe('the order', () => {
       expect(seen).toHaveLength(acknowledged);
     }
     expect(seen).toEqual([
-      [1n, true, 0n, undefined],
-      [2n, true, 1n, undefined],
+      [1n, true, 0n, undefined, undefined],
+      [2n, true, 1n, undefined, undefined],
     ]);
+    expect(await log.tile(0, 0n, 2)).toHaveLength(64);
     await close();
   });
 
