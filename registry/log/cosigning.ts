@@ -220,12 +220,16 @@ export class Cosigning {
     const lines = (await Promise.all(asked)).filter((line) => line !== undefined);
     const { text, signatures } = parseNote(checkpoint.note);
     const note = formatNote({ text, signatures: [...signatures, ...lines] });
-    const failure = this.#accept(note, policy);
-    this.#tell('the quorum', failure);
-    if (failure !== undefined) return false;
-    // Only a convenience for the next start: what failed here fails the log's own writes too.
-    await this.#tiles.keepCosignedNote(note).catch(() => undefined);
-    return true;
+    const found = judge(note, policy);
+    this.#tell('the quorum', 'failure' in found ? found.failure : undefined);
+    if ('failure' in found) return false;
+    // Durable before anybody sees it, or the next start would show less. What fails here fails the log's own writes too.
+    const isKept = await this.#tiles.keepCosignedNote(note).then(
+      () => true,
+      () => false,
+    );
+    if (isKept) this.#newest = { checkpoint: found.checkpoint, policy };
+    return isKept;
   }
 
   async #ask(
@@ -272,15 +276,10 @@ export class Cosigning {
     return client;
   }
 
-  /** Takes a note as the newest if it is a checkpoint with the quorum behind it, judged as its readers will; else says why not. */
-  #accept(note: string, policy: LogPolicy): string | undefined {
-    try {
-      const { size, rootHash } = verifyWitnessedCheckpoint(note, policy, nodeCrypto);
-      this.#newest = { checkpoint: { size, rootHash, note }, policy };
-      return undefined;
-    } catch (cause) {
-      return (cause as Error).message;
-    }
+  /** Takes a note that is kept already as the newest if it is a checkpoint with the quorum behind it. */
+  #accept(note: string, policy: LogPolicy): void {
+    const found = judge(note, policy);
+    if ('checkpoint' in found) this.#newest = { checkpoint: found.checkpoint, policy };
   }
 
   #wake(): void {
@@ -296,6 +295,19 @@ export class Cosigning {
         resolve();
       });
     });
+  }
+}
+
+/** A checkpoint with the quorum behind it, judged as its readers will; else why it is none. */
+function judge(
+  note: string,
+  policy: LogPolicy,
+): { readonly checkpoint: PublishedCheckpoint } | { readonly failure: string } {
+  try {
+    const { size, rootHash } = verifyWitnessedCheckpoint(note, policy, nodeCrypto);
+    return { checkpoint: { size, rootHash, note } };
+  } catch (cause) {
+    return { failure: (cause as Error).message };
   }
 }
 

@@ -166,6 +166,30 @@ describe('with a quorum of two', () => {
       .toEqual(['the quorum: again', 'witness "w2": again']);
   });
 
+  test('what is shown is kept already: a start after a kill shows no less', async () => {
+    const house = await startHouse(2);
+    const policy = house.ask(...house.lines, ...ALL);
+    const { tiles } = house.log;
+    const keep = tiles.keepCosignedNote.bind(tiles);
+    let disk: 'whole' | 'broken' = 'whole';
+    const shown: (string | undefined)[] = [];
+    tiles.keepCosignedNote = async (note) => {
+      shown.push((await house.get('/checkpoint')).code);
+      if (disk === 'broken') throw new Error('no space left on device');
+      await keep(note);
+    };
+    disk = 'broken';
+    house.start();
+    await house.append();
+    await expect.poll(() => shown.length).toBeGreaterThan(1);
+    expect(new Set(shown)).toEqual(new Set(['LOG_QUORUM_PENDING']));
+    disk = 'whole';
+    expect((await house.proved(0n, policy)).size).toBe(1n);
+    expect(parseNote((await tiles.cosignedNote()) ?? '').text).toBe(
+      parseNote((await house.get('/checkpoint')).text).text,
+    );
+  });
+
   test('before the first quorum there is no checkpoint to show', async () => {
     const house = await startHouse(1, { ...TIMES, waitMs: 500 });
     const nobody = witnessSigner('w2.example').vkey;
