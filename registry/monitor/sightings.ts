@@ -13,7 +13,7 @@ import { withoutSctList } from '../../core/x509/sct.ts';
 import { nodeHasher } from '../log/hash-tiles.ts';
 import type { EntryReader, FollowedLog, LogName, ReadEntry } from './followed-log.ts';
 import { jsonRow } from './monitor-store.ts';
-import { parseDataTile } from './tile-leaf.ts';
+import { parseDataTile, withoutSignature } from './tile-leaf.ts';
 import { mayBeWatched, type WatchList, watchedAs } from './watch-list.ts';
 
 /** Who made an entry, as it says. */
@@ -41,7 +41,7 @@ export interface Sighting {
   readonly digest?: string;
   /** Milliseconds since 1970: when it was made, as far as it says so, and not later than it was seen. */
   readonly sinceMs: number;
-  /** The leaf of a signature, the DER of a precertificate; base64. */
+  /** The leaf of a signature; what was logged of a certificate, as DER of one without a signature; base64. */
   readonly entry: string;
 }
 
@@ -103,15 +103,17 @@ export function certificateReader({ log, list, counts, nowMs }: Deps) {
   type Entry = NonNullable<ReturnType<typeof parseDataTile>>[number];
   const reader: EntryReader<Entry> = {
     parse: (tile) => parseDataTile(tile)?.map((entry) => ({ entry, leafHash: entry.leafHash })),
-    rows: ({ der, tbs, timeMs }, index, leafHash) => {
-      if (!mayBeWatched(list, der)) return [];
+    rows: ({ der: served, tbs, timeMs }, index, leafHash) => {
+      // The precertificate that is served beside its TBSCertificate is in no hash: it may name anybody.
+      if (!mayBeWatched(list, tbs ?? served)) return [];
       const read = orUndefined(() => {
+        const der = tbs === undefined ? served : withoutSignature(tbs);
         const certificate = parseCertificate(der);
-        return { maker: makerOf(certificate, list, () => tbs ?? certificate.tbs) };
+        return { der, maker: makerOf(certificate, list, () => certificate.tbs) };
       });
       if (read === undefined) counts.foreign++;
       if (read?.maker === undefined) return [];
-      const { maker } = read;
+      const { der, maker } = read;
       const sighting: Sighting = {
         ...placeOf(log, index, leafHash),
         maker,

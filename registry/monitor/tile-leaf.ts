@@ -3,7 +3,10 @@
 // [RFC6962 §3.4].
 
 import { hashLeaf } from '../../core/tlog/merkle.ts';
+import { contextTag, parseDer, TAG } from '../../core/x509/der.ts';
+import { X509 } from '../../core/x509/faults.ts';
 import { nodeHasher } from '../log/hash-tiles.ts';
+import { bitString, sequence } from '../trust/der.ts';
 
 /** An entry of a data tile. Unauthenticated until its leaf hash is. */
 export interface CertificateEntry {
@@ -12,7 +15,7 @@ export interface CertificateEntry {
   readonly timeMs: number;
   /** DER TBSCertificate without poison and timestamps; undefined for a final certificate, which has none of its own here. */
   readonly tbs: Uint8Array | undefined;
-  /** DER of the precertificate, or of the certificate. */
+  /** DER of the certificate; or of a precertificate, which is not part of the leaf: nothing says that it has this TBSCertificate. */
   readonly der: Uint8Array;
 }
 
@@ -57,4 +60,13 @@ export function parseDataTile(tile: Uint8Array): CertificateEntry[] | undefined 
     throw cause;
   }
   return entries;
+}
+
+/** A certificate of this TBSCertificate, with an empty signature: to be read, not believed. @throws X509_CERTIFICATE_MALFORMED */
+export function withoutSignature(tbs: Uint8Array): Uint8Array {
+  const bad = (message: string, at: string) => X509.reject('X509_CERTIFICATE_MALFORMED', message, { at });
+  const members = parseDer(tbs, bad).members();
+  members.next(contextTag(0, 'constructed'));
+  members.next(TAG.integer);
+  return sequence(tbs, members.next().der, bitString(new Uint8Array()));
 }

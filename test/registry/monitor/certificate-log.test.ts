@@ -14,8 +14,14 @@ import {
 } from '../../../registry/ct/structures.ts';
 import { nodeHasher } from '../../../registry/log/hash-tiles.ts';
 import { verifyCertificateHead } from '../../../registry/monitor/checkpoints.ts';
+import type { FollowedLog } from '../../../registry/monitor/followed-log.ts';
+import { certificateReader, type Sighting } from '../../../registry/monitor/sightings.ts';
 import { parseDataTile } from '../../../registry/monitor/tile-leaf.ts';
+import { mayBeWatched } from '../../../registry/monitor/watch-list.ts';
+import { buildTbs, EMPTY_NAME, OID, randomSerial, signTbs } from '../../../registry/trust/certificate.ts';
+import * as der from '../../../registry/trust/der.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
+import { IDENTITY } from './watching.ts';
 
 const ORIGIN = 'ct.acme.example';
 const { signer } = newSigner();
@@ -94,4 +100,59 @@ test('a tile that ends anywhere but behind an entry is none, and so is one of an
   expect(parseDataTile(one.map((octet, i) => (i === 9 ? 2 : octet)))).toBeUndefined();
   const oddChain = Uint8Array.of(...one.subarray(0, -66), 0, 1, 5);
   expect(parseDataTile(oddChain)).toBeUndefined();
+});
+
+test('whose a certificate is says what was logged, not the precertificate that is served beside it', async () => {
+  const tbsOf = (identity: string) =>
+    buildTbs({
+      issuer: EMPTY_NAME,
+      subject: EMPTY_NAME,
+      spki: signer.spki,
+      serial: randomSerial(),
+      notBeforeMs: TIME_MS,
+      notAfterMs: TIME_MS + 600_000,
+      extensions: [
+        {
+          oid: OID.subjectAltName,
+          critical: true,
+          value: der.sequence(der.contextPrimitive(6, Buffer.from(identity))),
+        },
+        { oid: '1.3.6.1.4.1.57264.1.1', value: Buffer.from('https://issuer.example') },
+      ],
+    });
+  const counts = { foreign: 0 };
+  const log = {
+    name: 'certificates',
+    last: { origin: ORIGIN },
+    pendingKey: String,
+  } as unknown as FollowedLog;
+  const list = { identities: [{ issuer: '', name: { whole: IDENTITY } }], keys: [] };
+  const reader = certificateReader({ log, list, counts, nowMs: TIME_MS });
+  const sightings = async (logged: string, served: string): Promise<Sighting[]> => {
+    const [tbs, other] = [tbsOf(logged), await signTbs(tbsOf(served), signer)];
+    const tile = tileLeaf({ ...precertificate(1), tbs, der: other }, TIME_MS, 0n);
+    const [read] = reader.parse(tile) ?? [];
+    if (read === undefined) throw new Error('expected an entry');
+    return reader
+      .rows(read.entry, 0n, read.leafHash)
+      .filter(({ key }) => key === '0')
+      .map(({ value }) => JSON.parse(Buffer.from(value ?? []).toString()));
+  };
+  const [stolen] = await sightings(IDENTITY, 'https://example.com/innocent');
+  expect(stolen?.maker).toMatchObject({ identity: IDENTITY, issuer: 'https://issuer.example' });
+  expect(Buffer.from(stolen?.entry ?? '', 'base64').includes(IDENTITY)).toBe(true);
+  expect(await sightings('https://example.com/innocent', IDENTITY)).toEqual([]);
+  expect(counts.foreign).toBe(0);
+  // What is none says nothing.
+  const nonsense = new Uint8Array(Buffer.from(`0${IDENTITY}`));
+  expect(reader.rows({ leafHash: nonsense, timeMs: 0, tbs: nonsense, der: nonsense }, 0n, nonsense)).toEqual(
+    [],
+  );
+  expect(counts.foreign).toBe(1);
+});
+
+test('a name that is not ASCII is found too', () => {
+  const list = { identities: [{ issuer: '', name: { prefix: 'jürgen!' } }], keys: [] };
+  expect(mayBeWatched(list, der.utf8String('jürgen!acme.example'))).toBe(true);
+  expect(mayBeWatched(list, der.utf8String('jurgen!acme.example'))).toBe(false);
 });
