@@ -25,6 +25,9 @@ function signedDigest(bundle: Uint8Array): string {
     : createHash('sha256').update(preAuthEncoding(content.payloadType, content.payload)).digest('hex');
 }
 
+/** A member of what may be anything. */
+const memberOf = (value: unknown, name: string): unknown => (value as Record<string, unknown> | null)?.[name];
+
 /** The store of a registry. */
 export class RegistryDocuments {
   readonly #url: string;
@@ -39,16 +42,15 @@ export class RegistryDocuments {
     const url = `${this.#url}/api/v1/attestations/by-leaf/${index}`;
     const bytes = await get(url, { sizeBytesMax: ANSWER_SIZE_BYTES_MAX, signal });
     const parsed = bytes === undefined ? undefined : parseStrictJson(bytes);
-    const { attestations } = (parsed && 'value' in parsed ? parsed.value : {}) as {
-      readonly attestations?: unknown;
-    };
+    const attestations = parsed && 'value' in parsed ? memberOf(parsed.value, 'attestations') : undefined;
     if (!Array.isArray(attestations)) {
       throw MONITOR.unavailable(
         'MONITOR_LOG_UNREACHABLE',
         `expected attestations at ${quote(url)}, got none`,
       );
     }
-    return attestations.some(({ bundle }: { readonly bundle?: unknown }) => {
+    return attestations.some((attestation: unknown) => {
+      const bundle = memberOf(attestation, 'bundle');
       try {
         return typeof bundle === 'string' && signedDigest(utf8(bundle)) === digest;
       } catch (failure) {

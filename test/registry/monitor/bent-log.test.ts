@@ -222,8 +222,12 @@ test('our name in a certificate counts if an authority of the trusted root gave 
     ],
     timestampAuthorities: [],
   };
-  const made = async (authority: TestAuthority, signature: (message: Uint8Array) => Uint8Array) => {
-    const certificate = await authority.issue(signer.spki, { subject: EMPTY_NAME, extensions });
+  const made = async (
+    authority: TestAuthority,
+    signature: (message: Uint8Array) => Uint8Array,
+    life: { readonly notBeforeMs?: number; readonly notAfterMs?: number } = {},
+  ) => {
+    const certificate = await authority.issue(signer.spki, { subject: EMPTY_NAME, extensions, ...life });
     const message = utf8(`document ${serial++}`);
     const digest = new Uint8Array(Buffer.from(sha256(message), 'hex'));
     const signed = {
@@ -234,7 +238,8 @@ test('our name in a certificate counts if an authority of the trusted root gave 
     } as const;
     await log.log.add(signed);
     const maker = { kind: 'certificate', identity: IDENTITY, issuer: '', claims: {}, loggedAs: '' } as const;
-    const place = { log: 'signatures', origin: '', index: '0', leafHash: '', sinceMs: Date.now() } as const;
+    const sinceMs = Math.min(life.notBeforeMs ?? Date.now(), Date.now());
+    const place = { log: 'signatures', origin: '', index: '0', leafHash: '', sinceMs } as const;
     const sighting = { ...place, maker, entry: Buffer.from(formatHashedRekord(signed)).toString('base64') };
     return [isMade(sighting, root), isMade(sighting, undefined)];
   };
@@ -242,8 +247,17 @@ test('our name in a certificate counts if an authority of the trusted root gave 
   expect(await made(log.authority, signer.sign)).toEqual([true, true]);
   expect(await made(foreign, signer.sign)).toEqual([false, true]);
   expect(await made(log.authority, () => signer.sign(utf8('other')))).toEqual([false, false]);
+  // Who has the authority's key writes what begins before it, or later: it counts as soon as both do.
+  const [longAgo, later] = [
+    { notBeforeMs: 0 },
+    { notBeforeMs: Date.now() + 1_800_000, notAfterMs: Date.now() + 3e9 },
+  ];
+  expect(await made(log.authority, signer.sign, longAgo)).toEqual([true, true]);
+  expect(await made(log.authority, signer.sign, later)).toEqual([true, true]);
+  const over = { notBeforeMs: 0, notAfterMs: 1_000_000 };
+  expect(await made(log.authority, signer.sign, over)).toEqual([false, true]);
   // With the log's key alone nothing is known of authorities.
-  expect(await (await openMonitor()).round()).toMatchObject({ raised: 2, pending: 0 });
+  expect(await (await openMonitor()).round()).toMatchObject({ raised: 5, pending: 0 });
 });
 
 test('a state folder that does not fit itself is not believed', async () => {

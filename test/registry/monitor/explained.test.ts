@@ -213,18 +213,51 @@ describe('alarms', () => {
 });
 
 describe('what is not told yet', () => {
-  test('without the certificate log, or the store, nothing is an alarm and nothing is forgotten', async () => {
+  test('without the certificate log what it alone can tell is no alarm and is not forgotten; what is known to be missing is one', async () => {
     const urls = { signatures: `${registry.url}/log`, certificates: `${registry.url}/nowhere` };
-    const watching = await watch(registry, { urls });
-    await signInRun(registry, { run_id: newRun() });
+    const before = await calm();
+    await before.close();
+    const watching = await watch(registry, { urls, folder: before.folder });
+    const run = newRun();
+    await watching.start(runOf(run));
+    await registry.submit(await signInRun(registry, { run_id: run }));
     watching.time.skewMs = GRACE_MS + 60_000;
-    const { alarms, pending, failures } = await watching.round();
-    expect(alarms).toEqual([]);
-    expect(pending).toBeGreaterThan(0);
-    expect(failures).toMatchObject({
-      certificates: expect.stringContaining('MONITOR_LOG_UNREADABLE'),
-      explanations: expect.stringContaining('MONITOR_LOG_UNREACHABLE'),
+    expect(await watching.round()).toMatchObject({
+      alarms: [],
+      pending: 1,
+      failures: {
+        certificates: expect.stringContaining('MONITOR_LOG_UNREADABLE'),
+        explanations: expect.stringContaining('MONITOR_LOG_UNREACHABLE'),
+      },
     });
+    await registry.submit(await signInRun(registry, { run_id: newRun() }));
+    expect(await watching.round()).toMatchObject({
+      alarms: [{ reasons: [expect.stringContaining('is not in the list')] }],
+      pending: 1,
+    });
+  });
+
+  test.each<[string, number, string]>([
+    ['nothing', 200, ''],
+    ['null', 200, 'null'],
+    ['no list', 200, '{"attestations":null}'],
+    ['a list of anything', 200, '{"attestations":[null,5,"x",[],{"bundle":null},{"bundle":"null"}]}'],
+    ['that there is no such thing', 404, ''],
+    ['an error', 500, '{}'],
+  ])('a store that answers %s hides no run that nobody started', async (_, status, body) => {
+    const watching = await calm();
+    await watching.close();
+    const server = createServer((_request, response) => void response.writeHead(status).end(body));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const documents = new RegistryDocuments(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const lied = await watch(registry, { folder: watching.folder, documents });
+    await signInRun(registry, { run_id: newRun() });
+    lied.time.skewMs = GRACE_MS + 60_000;
+    expect((await lied.round()).alarms).toMatchObject([
+      { kind: 'certificate' },
+      { kind: 'signature', reasons: expect.arrayContaining([expect.stringContaining('is not in the list')]) },
+    ]);
   });
 
   test('a list of builds with a mistake: a start refuses it, a round says so and goes on', async () => {
