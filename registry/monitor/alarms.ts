@@ -31,6 +31,8 @@ export interface Alarm {
 }
 
 const REQUEST_MS = 10_000;
+/** What a webhook says of one alarm: malformed to it, too large, not to be processed. Other failures are about all. */
+const OF_ONE = /^status (400|413|422)$/;
 const BACKOFF_MS = { first: 1000, last: 300_000 };
 
 export class Alarms {
@@ -83,8 +85,8 @@ export class Alarms {
   }
 
   /**
-   * Sends what waits, oldest first, each until the webhook answers 2xx; what it does not take waits longer each time. Returns how many still wait,
-   * and why. The address is in no message: it may be a secret.
+   * Sends what waits, each until the webhook answers 2xx; what it does not take waits longer each time. One that it refuses for itself does not keep
+   * the others back. Returns how many still wait, and why. The address is in no message: it may be a secret.
    */
   async deliver(
     nowMs: number,
@@ -95,17 +97,24 @@ export class Alarms {
     if (waiting.length === 0) return { waiting: 0 };
     if (this.#webhook === undefined) return { waiting: waiting.length, failure: 'no --webhook was given' };
     if (nowMs < this.#notBeforeMs) return { waiting: waiting.length };
-    for (const [i, key] of waiting.entries()) {
+    let left = waiting.length;
+    let refused: string | undefined;
+    for (const key of waiting) {
       const failure = await this.#post(this.#webhook, key.slice('outbox/'.length), signal);
-      if (failure !== undefined) {
-        this.#backoffMs = Math.min(Math.max(this.#backoffMs * 2, BACKOFF_MS.first), BACKOFF_MS.last);
-        this.#notBeforeMs = nowMs + this.#backoffMs;
-        return { waiting: waiting.length - i, failure };
+      if (failure === undefined) {
+        await this.#store.write([{ key, value: undefined }]);
+        left--;
+        continue;
       }
-      this.#backoffMs = 0;
-      await this.#store.write([{ key, value: undefined }]);
+      refused ??= failure;
+      if (!OF_ONE.test(failure)) break;
     }
-    return { waiting: 0 };
+    if (refused === undefined) this.#backoffMs = 0;
+    else {
+      this.#backoffMs = Math.min(Math.max(this.#backoffMs * 2, BACKOFF_MS.first), BACKOFF_MS.last);
+      this.#notBeforeMs = nowMs + this.#backoffMs;
+    }
+    return refused === undefined ? { waiting: left } : { waiting: left, failure: refused };
   }
 
   async #post(webhook: string, id: string, signal?: AbortSignal): Promise<string | undefined> {

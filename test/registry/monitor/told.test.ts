@@ -21,13 +21,15 @@ afterAll(() => registry.close());
 
 /** Takes what it is told to. */
 async function startWebhook() {
-  const state = { status: 200 };
+  const state: { status: number; statusOf?: (id: string) => number } = { status: 200 };
   const taken: { id: string; key: string | undefined }[] = [];
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
     taken.push({ id: JSON.parse(body).id, key: request.headers['idempotency-key'] as string });
-    response.writeHead(state.status, { location: '/elsewhere' }).end('x'.repeat(100_000));
+    response
+      .writeHead(state.statusOf?.(JSON.parse(body).id) ?? state.status, { location: '/elsewhere' })
+      .end('x'.repeat(100_000));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => void server.close());
@@ -63,6 +65,26 @@ test('a webhook gets each alarm until it takes it, after a restart too', async (
   for (const { id, key } of webhook.taken) expect(key).toBe(id);
   await second.round();
   expect(webhook.taken).toHaveLength(2);
+});
+
+test('an alarm that the webhook refuses for itself keeps no other back; one that takes none for now is not asked on', async () => {
+  const webhook = await startWebhook();
+  await signInRun(registry, { run_id: '667' });
+  const watching = await watch(registry, { webhook: webhook.url });
+  watching.time.skewMs = GRACE_MS + 60_000;
+  let refused: string | undefined;
+  webhook.state.statusOf = (id) => {
+    refused ??= id;
+    return refused === id ? 413 : 200;
+  };
+  const { alarms, undelivered, failures } = await watching.round();
+  expect(alarms.length).toBeGreaterThan(1);
+  expect(webhook.taken).toHaveLength(alarms.length);
+  expect([undelivered, failures.webhook]).toEqual([1, expect.stringContaining('status 413')]);
+  webhook.taken.length = 0;
+  watching.time.skewMs += 2000;
+  expect((await watching.round()).undelivered).toBe(1);
+  expect(webhook.taken.map(({ id }) => id)).toEqual([refused]);
 });
 
 test('a log that is out of reach is a failure, and an alarm once it lasts, once', {
