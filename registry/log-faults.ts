@@ -24,8 +24,15 @@ export const LOG = faultsOf({
     meaning:
       'The log published more than its database holds, or something else: the data folder was restored from an older copy.',
     remedy:
-      'Restore the newer state. If it is lost, retire this log: `waybill rotate <folder> log` begins a new shard. Never go on from the older ' +
-      'state: it would sign a second tree of a size that others have seen.',
+      'Restore the newer state. If it is lost, retire this log: `waybill rotate <folder> log` (or `ct`, whichever it is) begins a new shard; then the ' +
+      'registry starts, and the older state can be read. Never go on from the older state: it would sign a second tree of a size that others ' +
+      'have seen.',
+  },
+  LOG_SHARD_LOST: {
+    class: 'unavailable',
+    meaning:
+      'This shard of the log lost entries that it had published. It can be read, and takes no entry any more.',
+    remedy: 'Publish the trust material that `waybill rotate` made: the newer shard takes entries then.',
   },
   LOG_HEAD_MISSING: {
     class: 'rejection',

@@ -94,7 +94,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       const db = database.sublevel(shardName('ct', i + 1));
       const issuers = keys.ca.flatMap(({ chain }) => chain);
       const origin = shardOrigin('ct', names.ct, i + 1);
-      ct.push(await CtLog.open({ db, head: LogHead.in(heads, origin), origin, signer, issuers, clock }));
+      const hasSuccessor = i + 1 < keys.ct.length;
+      const head = LogHead.in(heads, origin);
+      ct.push(await CtLog.open({ db, head, hasSuccessor, origin, signer, issuers, clock }));
     }
     const blobs = await Blobs.open(join(state, 'blobs'), { reserveBytes: config.limits.diskReserveBytes });
     const tuf = await TufRepository.open({
@@ -112,7 +114,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     for (const [i, key] of logKeys.entries()) {
       const db = database.sublevel(shardName('log', i + 1));
       const origin = shardOrigin('log', names.log, i + 1);
-      const log = await SignatureLog.open({ db, head: LogHead.in(heads, origin), origin, key, clock });
+      const hasSuccessor = i + 1 < logKeys.length;
+      const head = LogHead.in(heads, origin);
+      const log = await SignatureLog.open({ db, head, hasSuccessor, origin, key, clock });
       shards.push({
         log,
         cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy }),
@@ -227,6 +231,7 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   refuseUnknown(app);
   keepFresh(app, registry);
   app.addHook('onReady', async () => {
+    reportLost(app, registry);
     for (const { cosigning } of registry.services.held.log)
       cosigning.start((what) => reportWitness(app, what));
   });
@@ -296,6 +301,20 @@ function checkShard(services: ServicesInForce, { log }: LogShard): void {
     'LOG_SHARD_INACTIVE',
     `expected an entry for the log ${quote(active.tiles.origin)}, got one for ${quote(log.tiles.origin)}`,
   );
+}
+
+/** A shard that cannot take entries from the start on. */
+function reportLost(app: FastifyInstance, { services }: Registry): void {
+  for (const { tiles } of [...services.held.ct, ...services.held.log.map(({ log }) => log)]) {
+    try {
+      tiles.checkAccepting();
+    } catch (failure) {
+      app.log.error(
+        { origin: tiles.origin, failure: (failure as Error).message },
+        'a shard takes no entries',
+      );
+    }
+  }
 }
 
 function reportWitness(app: FastifyInstance, what: Parameters<WitnessReport>[0]): void {

@@ -52,7 +52,7 @@ const TOKEN_CODES = [
   'OIDC_TOKEN_CLAIM_MALFORMED',
   'OIDC_TOKEN_IDENTITY_REFUSED',
 ];
-const LOG_BUSY = ['LOG_BUSY', 'LOG_STORE_FAILED', 'LOG_CLOSED', 'LOG_SELF_CHECK'];
+const LOG_BUSY = ['LOG_BUSY', 'LOG_STORE_FAILED', 'LOG_CLOSED', 'LOG_SELF_CHECK', 'LOG_SHARD_LOST'];
 
 const checkpoint: Operation = {
   summary: 'Newest published checkpoint of the signature log, with its cosignatures',

@@ -6,9 +6,11 @@ import { hexEncode } from '../../core/encoding/hex.ts';
 import { quote } from '../../core/faults.ts';
 import { formatSignatureLine } from '../../core/tlog/note.ts';
 import { TileLog, type TileLogOptions } from '../log/tile-log.ts';
+import { LOG } from '../log-faults.ts';
 import { sha256 } from '../trust/certificate.ts';
 import type { P256Signer } from '../trust/signer.ts';
 import { TRUST } from '../trust-faults.ts';
+import { verifyTreeHeadNote } from './stored-entry.ts';
 import {
   ctLogId,
   merkleTreeLeaf,
@@ -24,6 +26,7 @@ import {
 export interface CtLogOptions {
   readonly db: TileLogOptions['db'];
   readonly head?: TileLogOptions['head'];
+  readonly hasSuccessor?: TileLogOptions['hasSuccessor'];
   /** Bare DNS name. */
   readonly origin: string;
   readonly signer: P256Signer;
@@ -47,13 +50,14 @@ export class CtLog {
     this.issuers = new Map(options.issuers.map((der) => [hexEncode(sha256(der)), der]));
   }
 
-  /** Opens the log or begins it. @throws LOG_STORE_…, LOG_HEAD_… */
+  /** Opens the log or begins it. A store whose last checkpoint another key signed is refused. @throws LOG_STORE_…, LOG_HEAD_… */
   static async open(options: CtLogOptions): Promise<CtLog> {
-    const { db, head, origin, signer, clock } = options;
+    const { db, head, hasSuccessor, origin, signer, clock } = options;
     const keyId = treeHeadKeyId(origin, signer.spki);
     const tiles = await TileLog.open({
       db,
       head,
+      hasSuccessor,
       origin,
       entryPath: 'data',
       clock,
@@ -62,6 +66,18 @@ export class CtLog {
         return formatSignatureLine({ name: origin, keyId, signature });
       },
     });
+    try {
+      verifyTreeHeadNote(tiles.checkpoint().note, origin, signer.spki);
+    } catch (cause) {
+      await tiles.close();
+      throw LOG.reject(
+        'LOG_STORE_ORIGIN',
+        `expected a store signed with this key: ${(cause as Error).message}`,
+        {
+          cause,
+        },
+      );
+    }
     return new CtLog(tiles, options);
   }
 

@@ -87,7 +87,9 @@ export class Cosigning {
   static async open(options: CosigningOptions): Promise<Cosigning> {
     const cosigning = new Cosigning(options);
     const policy = options.policy();
-    if (policy !== undefined && policy.quorum !== 'none') await cosigning.#compareWitnessed(policy);
+    if (policy !== undefined && policy.quorum !== 'none') {
+      await cosigning.#compareWitnessed(policy).catch((failure: unknown) => options.tiles.lose(failure));
+    }
     const note = await options.tiles.cosignedNote();
     if (note !== undefined && policy !== undefined) cosigning.#accept(note, policy);
     return cosigning;

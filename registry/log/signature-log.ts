@@ -21,6 +21,7 @@ export interface SignatureLogOptions {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly head?: TileLogOptions['head'];
+  readonly hasSuccessor?: TileLogOptions['hasSuccessor'];
   readonly waitingCountMax?: number;
 }
 

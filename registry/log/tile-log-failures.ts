@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a log of tiles fails [docs/spec/log.md §Durability].
 
-import { Unavailable } from '../../core/faults.ts';
+import { Rejection, Unavailable } from '../../core/faults.ts';
 import { LOG } from '../log-faults.ts';
 import { MissingTile } from './growing-tree.ts';
 
@@ -21,6 +21,12 @@ export function inconsistent(size: bigint, got: string): Error {
     'LOG_STORE_INCONSISTENT',
     `expected what the checkpoint of size ${size} covers, got ${got}`,
   );
+}
+
+/** What a log says from now on that lost what it published, and has a newer shard in its place. @throws any other failure */
+export function lost(failure: unknown): Unavailable {
+  if (!(failure instanceof Rejection) || failure.code !== 'LOG_STORE_BEHIND') throw failure;
+  return LOG.unavailable('LOG_SHARD_LOST', failure.message, { cause: failure });
 }
 
 /** A batch may be durable or not. */

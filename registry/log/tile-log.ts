@@ -14,7 +14,7 @@ import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import type { LogHead } from './log-head.ts';
-import { failed, inconsistent, isClosed, SignerGone, selfCheckFailed } from './tile-log-failures.ts';
+import { failed, inconsistent, isClosed, lost, SignerGone, selfCheckFailed } from './tile-log-failures.ts';
 import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
 
 /** A checkpoint as it was published. */
@@ -49,6 +49,8 @@ export interface TileLogOptions {
   readonly clock: () => number;
   /** Where the last published checkpoint is kept besides; closed with the log. Without it an older copy of `db` is not noticed. */
   readonly head?: LogHead | undefined;
+  /** True if a newer shard has a key: behind what was published this one is opened to be read, and takes no entry ever. */
+  readonly hasSuccessor?: boolean | undefined;
   /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
   readonly waitingCountMax?: number;
 }
@@ -174,7 +176,11 @@ export class TileLog {
       );
     }
     const noteOf = (of: bigint) => store.checkpoint(of);
-    await options.head?.check({ origin, note, size, noteOf });
+    let loss: unknown;
+    await options.head?.check({ origin, note, size, noteOf }).catch((failure: unknown) => {
+      if (options.hasSuccessor !== true) throw failure;
+      loss = lost(failure);
+    });
     const tree = await GrowingTree.open(size, (level, index, width) => store.tile(level, index, width)).catch(
       (cause: unknown) => {
         throw cause instanceof MissingTile ? inconsistent(size, cause.message) : cause;
@@ -189,6 +195,8 @@ export class TileLog {
     );
     await log.checkEdge();
     if (note === undefined) await log.begin();
+    log.stopped = loss;
+    if (loss !== undefined) return log;
     await options.head?.write(log.published.note).catch((cause: unknown) => {
       throw failed(cause);
     });
@@ -243,7 +251,13 @@ export class TileLog {
     this.group.observe = observe;
   }
 
-  /** @throws LOG_CLOSED, LOG_STORE_FAILED, LOG_SELF_CHECK: why the log takes no entries until it is opened again */
+  /** Takes no more entries, since others saw what is not here; only if a newer shard does. @throws the failure if there is none */
+  lose(failure: unknown): void {
+    if (this.options.hasSuccessor !== true) throw failure;
+    this.stopped = lost(failure);
+  }
+
+  /** @throws LOG_CLOSED, LOG_STORE_FAILED, LOG_SELF_CHECK, LOG_SHARD_LOST: why the log takes no entries until it is opened again */
   checkAccepting(): void {
     if (this.stopped !== undefined) throw this.stopped;
   }

@@ -101,3 +101,15 @@ test('what a witness says without the signature of the log proves nothing, and n
   const [unreachable] = await openWith(log, vkey, 'http://127.0.0.1:1');
   expect(unreachable).toContain('what it saw is unknown: fetch failed');
 });
+
+test('a log with a newer shard in its place starts all the same, and takes no entry', async () => {
+  const { log } = await openTiles(await newFolder(), {
+    signCheckpoint: ({ text }) => signatureLine(text),
+    hasSuccessor: true,
+  });
+  await log.append(entry(0));
+  const larger = await witnessOf(witnessedLog(ORIGIN).request(0n, 5n));
+  await openWith(log, larger.vkey, larger.url);
+  expect(await codeOfAsync(log.append(entry(1)))).toBe('LOG_SHARD_LOST');
+  expect(log.checkpoint().size).toBe(1n);
+});

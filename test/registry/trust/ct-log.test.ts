@@ -2,7 +2,11 @@
 // The certificate transparency log: what it holds, what it says of things that it has not, and what happens when it stops.
 
 import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
+import { Level } from 'level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { CtLog } from '../../../registry/ct/ct-log.ts';
+import { newSigner } from '../../../registry/trust/signer.ts';
+import { newFolder } from '../log/log-folder.ts';
 import { CLAIMS } from './loopback-issuer.ts';
 import { startTrustServer, type TrustServer } from './trust-server.ts';
 
@@ -87,4 +91,19 @@ test('without its log the authority issues nothing and asks to come back', async
   const response = await requestCertificate();
   expect(response.status).toBe(503);
   expect(await response.json()).toMatchObject({ error: { code: 'LOG_CLOSED' } });
+});
+
+test('a store that another key signed is refused', async () => {
+  const db = new Level(await newFolder());
+  const open = () =>
+    CtLog.open({
+      db,
+      origin: 'ct.waybill.example',
+      signer: newSigner().signer,
+      issuers: [],
+      clock: Date.now,
+    });
+  await (await open()).close();
+  await expect(open()).rejects.toMatchObject({ code: 'LOG_STORE_ORIGIN' });
+  await db.close();
 });
