@@ -89,7 +89,7 @@ async function* checkLog(
 ): AsyncGenerator<Finding, bigint> {
   const origin = shardOrigin('log', serviceNames(options.config.org).log, shard);
   const keys = [parseVerifierKey(logVerifierKey(origin, publicKey), nodeHasher)];
-  return yield* checkTiles(options, {
+  return yield* checkTiles(options, shard, {
     rows,
     name: shardName('log', shard),
     origin,
@@ -111,7 +111,7 @@ async function* checkCtLog(
   { spki, chains }: { readonly spki: Uint8Array; readonly chains: readonly (readonly Uint8Array[])[] },
 ): AsyncGenerator<Finding, bigint> {
   const origin = shardOrigin('ct', serviceNames(options.config.org).ct, shard);
-  return yield* checkTiles(options, {
+  return yield* checkTiles(options, shard, {
     rows,
     name: shardName('ct', shard),
     origin,
@@ -133,8 +133,14 @@ function readTileLeafOfAny(entry: Uint8Array, index: bigint, chains: readonly (r
   throw failure;
 }
 
+/** False for a shard whose key was made and that no start has begun: there is nothing of it. */
+async function isBegun(rows: LogRows, head: LogHead): Promise<boolean> {
+  return (await rows.keys({ limit: 1 }).all()).length > 0 || (await head.isThere());
+}
+
 async function* checkTiles(
   options: FsckOptions,
+  shard: number,
   log: Omit<LogCheckOptions, 'progress'>,
 ): AsyncGenerator<Finding, bigint> {
   const { rows, name, origin } = log;
@@ -142,12 +148,13 @@ async function* checkTiles(
     options.signal.throwIfAborted();
     options.progress(`entries of ${origin}`, index);
   };
+  const head = LogHead.in(headFolder(options.dataFolder, options.config.headFolder), origin);
+  if (shard > 1 && !(await isBegun(rows, head))) return 0n;
   const size = yield* new LogCheck({ ...log, progress }).run();
   const noteOf = async (of: bigint) => {
     const note = await rows.get(rowKey.checkpoint(of));
     return note === undefined ? undefined : Buffer.from(note).toString();
   };
-  const head = LogHead.in(headFolder(options.dataFolder, options.config.headFolder), origin);
   try {
     await head.check({ origin, size, note: await noteOf(size), noteOf });
   } catch (cause) {

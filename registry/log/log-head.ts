@@ -8,7 +8,14 @@ import { quote } from '../../core/faults.ts';
 import { parseCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
-import { diskSlots, formatSlot, readSlots, SLOT_BYTES, type SlotStorage } from '../store/slot-file.ts';
+import {
+  diskSlots,
+  formatSlot,
+  readSlots,
+  SLOT_BYTES,
+  type SlotStorage,
+  type SlotsFound,
+} from '../store/slot-file.ts';
 
 /** Where the heads of the logs of a data folder are; `configured` is seen from there. */
 export function headFolder(dataFolder: string, configured: string | undefined): string {
@@ -41,6 +48,12 @@ export class LogHead {
   /** The head of the log of this origin, a bare DNS name, in a folder of heads. */
   static in(folder: string, origin: string): LogHead {
     return new LogHead(join(folder, origin));
+  }
+
+  /** True if there is a file, whatever it holds. @throws LOG_STORE_FAILED */
+  async isThere(): Promise<boolean> {
+    const found = await this.#slotsFound();
+    return found.kind !== 'missing';
   }
 
   /**
@@ -111,13 +124,17 @@ export class LogHead {
 
   /** The newest whole note. */
   async #read(): Promise<string | 'missing' | 'empty'> {
-    const found = await readSlots(this.#storage).catch((cause: unknown) => {
-      throw LOG.unavailable('LOG_STORE_FAILED', `the head could not be read: ${String(cause)}`, { cause });
-    });
+    const found = await this.#slotsFound();
     if (found.kind === 'missing' || found.kind === 'empty') return found.kind;
     if (found.kind === 'damaged') throw this.#malformed('expected two slots with one whole note at least');
     const notes = found.values.filter((value) => value !== undefined).map((value) => utf8Decode(value) ?? '');
     return notes.reduce((a, b) => (this.#parse(a).size >= this.#parse(b).size ? a : b));
+  }
+
+  #slotsFound(): Promise<SlotsFound> {
+    return readSlots(this.#storage).catch((cause: unknown) => {
+      throw LOG.unavailable('LOG_STORE_FAILED', `the head could not be read: ${String(cause)}`, { cause });
+    });
   }
 
   #parse(note: string) {

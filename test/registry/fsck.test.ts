@@ -12,7 +12,7 @@ import { formatSignatureLine, parseNote, parseVerifierKey } from '../../core/tlo
 import { type Finding, fsck } from '../../registry/fsck.ts';
 import { nodeHasher } from '../../registry/log/hash-tiles.ts';
 import { LogHead } from '../../registry/log/log-head.ts';
-import { logVerifierKey, openLogKey } from '../../registry/log/log-key.ts';
+import { createLogKey, logVerifierKey, openLogKey } from '../../registry/log/log-key.ts';
 import { SignatureLog } from '../../registry/log/signature-log.ts';
 import { type LogRows, rowKey, rowsOf } from '../../registry/log/tile-store.ts';
 import { sha256 as digestOf } from '../../registry/trust/certificate.ts';
@@ -269,6 +269,17 @@ test.each(harms)('names %s: %s', async (place, _what, harm) => {
   } finally {
     await restore();
   }
+});
+
+test('a shard whose key was made and that no start has begun is sound; one with a head and no rows is not', async () => {
+  await createLogKey({ folder, instance: 2 });
+  expect(await check()).toEqual([]);
+  const head = at('heads/log2.example.example');
+  await cp(at(`heads/${LOG}`), head);
+  expect((await check()).map((finding) => finding.at)).toContain('head of log2');
+  await rm(head);
+  await rm(join(folder, 'keys', 'log-2.pem'));
+  await restore();
 });
 
 test('the database that is behind its head is named', async () => {
