@@ -3,8 +3,8 @@
 // TUF repository. Nobody else may have the folder open, and nothing in it is changed.
 
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { access, readdir } from 'node:fs/promises';
+import { createReadStream, type Dirent } from 'node:fs';
+import { access, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../core/faults.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
@@ -21,12 +21,14 @@ import { type Finding, LogCheck, type LogCheckOptions } from './log/log-check.ts
 import { headFolder, LogHead } from './log/log-head.ts';
 import { logVerifierKey, openLogKeys } from './log/log-key.ts';
 import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
+import { blobPath } from './store/blobs.ts';
 import { Database, type Table } from './store/database.ts';
-import { diskFiles } from './store/durable-files.ts';
+import { diskFiles, storeFailure } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
-import { shardName, shardOrigin } from './trust/instances.ts';
+import { type LogService, shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { readState } from './tuf/repository-state.ts';
+import { targetsOf } from './tuf/role-document.ts';
 
 export type { Finding } from './log/log-check.ts';
 
@@ -58,27 +60,57 @@ export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckC
   await access(join(folder, 'CURRENT')).catch(() => {
     throw STORE.reject('REGISTRY_DATA_MISSING', `expected a database in ${quote(folder)}, found none`);
   });
-  const database = await Database.open(folder);
+  const read = { logEntries: 0n, ctEntries: 0n, attestations: 0n, blobs: 0n };
   try {
-    const shards: LogRows[] = [];
-    let [logEntries, ctEntries] = [0n, 0n];
-    for (const [i, { publicKey }] of (await openLogKeys(dataFolder)).entries()) {
-      const rows = rowsOf(database.sublevel(shardName('log', i + 1)));
-      logEntries += yield* checkLog(options, rows, i + 1, publicKey);
-      shards.push(rows);
+    const database = await Database.open(folder);
+    try {
+      yield* checkDatabase(options, database, read);
+    } finally {
+      await database.close();
     }
-    const { ca, ct } = await openTrustServices(dataFolder);
-    for (const [i, { spki }] of ct.entries()) {
-      const rows = rowsOf(database.sublevel(shardName('ct', i + 1)));
-      ctEntries += yield* checkCtLog(options, rows, i + 1, { spki, chains: ca.map(({ chain }) => chain) });
-    }
-    const attestations = yield* checkAttestations(options, database, shards);
-    const blobs = yield* checkBlobs(options);
-    yield* checkTuf(dataFolder);
-    return { logEntries, ctEntries, attestations, blobs };
-  } finally {
-    await database.close();
+  } catch (failure) {
+    if (!isCorruption(failure)) throw failure;
+    yield { at: 'db', problem: 'expected a database that can be read, got a damaged one' };
   }
+  read.blobs = yield* checkBlobs(options);
+  yield* checkTuf(dataFolder);
+  return read;
+}
+
+/** True where LevelDB found its files damaged, or one missing. */
+function isCorruption(failure: unknown): boolean {
+  const { code, cause } = (failure ?? {}) as { readonly code?: unknown; readonly cause?: unknown };
+  return code === 'LEVEL_CORRUPTION' || (cause !== undefined && isCorruption(cause));
+}
+
+async function* checkDatabase(
+  options: FsckOptions,
+  database: Database,
+  read: { logEntries: bigint; ctEntries: bigint; attestations: bigint },
+): AsyncGenerator<Finding> {
+  const { dataFolder } = options;
+  const shards: LogRows[] = [];
+  for (const [i, { publicKey }] of (await openLogKeys(dataFolder)).entries()) {
+    const rows = rowsOf(database.sublevel(shardName('log', i + 1)));
+    read.logEntries += yield* checkLog(options, rows, i + 1, publicKey);
+    shards.push(rows);
+  }
+  yield* checkNoMore(database, 'log', shards.length);
+  const { ca, ct } = await openTrustServices(dataFolder);
+  for (const [i, { spki }] of ct.entries()) {
+    const rows = rowsOf(database.sublevel(shardName('ct', i + 1)));
+    read.ctEntries += yield* checkCtLog(options, rows, i + 1, { spki, chains: ca.map(({ chain }) => chain) });
+  }
+  yield* checkNoMore(database, 'ct', ct.length);
+  read.attestations = yield* checkAttestations(options, database, shards);
+}
+
+/** Rows of a shard whose key is gone: nothing of it would be served, nor looked at. */
+async function* checkNoMore(database: Database, service: LogService, count: number): AsyncGenerator<Finding> {
+  const name = shardName(service, count + 1);
+  const [key] = await rowsOf(database.sublevel(name)).keys({ limit: 1 }).all();
+  if (key === undefined) return;
+  yield { at: `${name}/${key}`, problem: 'expected no such row: the data folder has no key of this shard' };
 }
 
 async function* checkLog(
@@ -267,29 +299,52 @@ async function problemOfBundle(
 async function* checkBlobs({ dataFolder, signal, progress }: FsckOptions): AsyncGenerator<Finding, bigint> {
   const folder = join(dataFolder, 'state', 'blobs', 'sha256');
   let count = 0n;
-  for (const part of await diskFiles.list(folder)) {
-    for (const name of await readdir(join(folder, part))) {
+  for (const part of await readdir(folder, { withFileTypes: true }).catch(noFolder)) {
+    if (!part.isDirectory()) {
+      yield { at: `blobs/sha256/${part.name}`, problem: 'expected a folder of blobs' };
+      continue;
+    }
+    for (const file of await readdir(join(folder, part.name), { withFileTypes: true })) {
       signal.throwIfAborted();
       progress('blobs', count++);
+      const at = `blobs/sha256/${part.name}/${file.name}`;
+      if (!file.isFile()) {
+        yield { at, problem: 'expected a blob, got something else than a file' };
+        continue;
+      }
       const hash = createHash('sha256');
-      for await (const chunk of createReadStream(join(folder, part, name))) {
+      for await (const chunk of createReadStream(join(folder, part.name, file.name))) {
         signal.throwIfAborted();
         hash.update(chunk);
       }
       const digest = hash.digest('hex');
-      if (digest === name && name.startsWith(part)) continue;
-      yield { at: `blobs/sha256/${part}/${name}`, problem: `expected bytes with this digest, got ${digest}` };
+      if (digest === file.name && digest.startsWith(part.name)) continue;
+      yield { at, problem: `expected bytes with this digest, got ${digest}` };
     }
   }
   return count;
 }
 
+const noFolder = (cause: NodeJS.ErrnoException): Dirent[] => {
+  if (cause.code === 'ENOENT') return [];
+  throw storeFailure('could not read the folder of blobs', cause);
+};
+
+/** The published roles, and that what they name is there; its bytes are looked at with all other blobs. */
 async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
   try {
-    await readState(
+    const { state } = await readState(
       { folder: join(dataFolder, 'state', 'tuf'), keysFolder: join(dataFolder, 'keys') },
       diskFiles,
     );
+    for (const [role, { metadata }] of state.roles) {
+      for (const { name, sha256, sizeBytes } of targetsOf(metadata)) {
+        const found = await stat(blobPath(join(dataFolder, 'state', 'blobs'), sha256)).catch(() => undefined);
+        if (found?.size === sizeBytes) continue;
+        const problem = `expected ${sizeBytes} bytes that ${role} names ${quote(name)}, found ${found?.size ?? 'none'}`;
+        yield { at: `blobs/sha256/${sha256.slice(0, 2)}/${sha256}`, problem };
+      }
+    }
   } catch (cause) {
     yield { at: 'tuf', problem: (cause as Error).message };
   }

@@ -254,17 +254,47 @@ const harms: Harm[] = [
       await cp(blobPath(), at('blobs/sha256/00/x'));
     },
   ],
+  ['blobs/sha256/zz', 'a file in place of a folder', () => writeFile(at('blobs/sha256/zz'), 'x')],
+  [
+    'blobs/sha256/00/y',
+    'a folder in place of a file',
+    () => mkdir(at('blobs/sha256/00/y'), { recursive: true }),
+  ],
+  [
+    'blobs/sha256/…',
+    'that of a published target removed',
+    async () => rm(at(`blobs/sha256/${(await trustedRoot()).slice(0, 2)}`), { recursive: true }),
+  ],
+  ['blobs/sha256/…', 'all removed', () => rm(at('blobs/sha256'), { recursive: true })],
+  [
+    'db',
+    'a file of the database removed',
+    async () => {
+      const [name] = (await readdir(at('db'))).filter((file) => file.endsWith('.ldb'));
+      await rm(at(`db/${name}`));
+    },
+  ],
+  database('log2/hello', 'rows of a shard without a key', ({ table }) =>
+    (table('log2') as unknown as Level).sublevel('tlog').put('hello', 'x'),
+  ),
   ['tuf', 'a role changed', () => appendFile(at('tuf/1.targets.json'), ' ')],
   ['head of log', 'removed', () => rm(at(`heads/${LOG}`))],
   ['head of log', 'changed', () => writeFile(at(`heads/${LOG}`), 'x')],
 ];
+/** The digest of the trusted root that is published. */
+async function trustedRoot(): Promise<string> {
+  const targets = JSON.parse(await readFile(at('tuf/1.targets.json'), 'utf8'));
+  return targets.signed.targets['trusted_root.json'].hashes.sha256;
+}
 const blobPath = () => at(`blobs/sha256/${sha256('x').slice(0, 2)}/${sha256('x')}`);
 
 test.each(harms)('names %s: %s', async (place, _what, harm) => {
   try {
     await harm();
     const [first] = await check();
-    const named = first?.at.replace(/(?<=\/)[0-9a-f]{64}$/, (digest) => (place.endsWith('…') ? '…' : digest));
+    const named = first?.at.replace(/(?<=\/)([0-9a-f]{2}\/)?[0-9a-f]{64}$/, (digest) =>
+      place.endsWith('…') ? '…' : digest,
+    );
     expect(named).toBe(place);
   } finally {
     await restore();
