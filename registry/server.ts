@@ -10,6 +10,7 @@ import { quote } from '../core/faults.ts';
 import { describeApi } from './api/openapi.ts';
 import { caRoutes } from './ca/routes.ts';
 import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
+import { TokenMemory } from './ca/token-memory.ts';
 import type { RegistryConfig } from './config.ts';
 import { CtLog } from './ct/ct-log.ts';
 import { ctRoutes } from './ct/routes.ts';
@@ -261,6 +262,7 @@ async function mountServices(app: FastifyInstance, registry: Registry): Promise<
     clock,
     issuers: config.issuers,
     tokens,
+    used: new TokenMemory(clock),
   };
   const isListedKey = (spki: Uint8Array) => trust.keys.some((key) => Buffer.compare(key, spki) === 0);
   const writers = {

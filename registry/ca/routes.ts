@@ -15,12 +15,14 @@ import { identityOf } from './identity.ts';
 import type { Issuer } from './issuers.ts';
 import { provedKey, requestedKey } from './key-to-certify.ts';
 import type { TokenVerifier } from './token.ts';
-import { TokenMemory } from './token-memory.ts';
+import type { TokenMemory } from './token-memory.ts';
 
 /** What the routes need. */
 export interface CaDeps extends Issuance {
   readonly issuers: readonly Issuer[];
   readonly tokens: TokenVerifier;
+  /** One for all addresses of an authority: a second one would let each token be used twice. */
+  readonly used: TokenMemory;
 }
 
 const BODY_SIZE_BYTES_MAX = 32 * 1024;
@@ -42,7 +44,6 @@ const SigningRequest = Type.Object({
 
 /** `POST /api/v2/signingCert`, `GET /api/v2/trustBundle`, `GET /api/v2/configuration`. */
 export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => {
-  const used = new TokenMemory(deps.clock);
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.removeContentTypeParser('text/plain');
   app.setErrorHandler(
@@ -75,7 +76,7 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
               },
               String(claims[issuer.kind.challenge]),
             );
-      if (issuer.reuse === 'same-key') used.bind(token, spki);
+      if (issuer.reuse === 'same-key') deps.used.bind(token, spki);
       const certificates = await issueCertificate(deps, identity, spki);
       // Clients of the original accept no other status.
       return reply

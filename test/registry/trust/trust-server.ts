@@ -12,6 +12,7 @@ import { utf8 } from '../../../core/encoding/utf8.ts';
 import { type Issuer, readIssuers } from '../../../registry/ca/issuers.ts';
 import { caRoutes } from '../../../registry/ca/routes.ts';
 import { tokenVerifier } from '../../../registry/ca/token.ts';
+import { TokenMemory } from '../../../registry/ca/token-memory.ts';
 import { CtLog } from '../../../registry/ct/ct-log.ts';
 import { ctRoutes } from '../../../registry/ct/routes.ts';
 import type { Authority } from '../../../registry/trust/authority.ts';
@@ -101,6 +102,7 @@ export async function startTrustServer(
     clock,
     issuers,
     tokens: tokenVerifier(issuers, clock),
+    used: new TokenMemory(clock),
   });
   await app.register(ctRoutes, { prefix: '/ct', ctLog });
   await app.register(tsaRoutes, { prefix: '/tsa', authority: () => services.tsa, clock });
