@@ -33,14 +33,14 @@ export async function limitRates(app: FastifyInstance, limits: RegistryLimits): 
   });
 }
 
-/** What verifiers, devices, monitors and witnesses read, none of which has a certificate. */
-const PUBLIC_READS = ['/ca/', '/ct/', '/log/', '/tsa/', '/tuf/', '/healthz', '/readyz'];
+/** What verifiers, devices, monitors and witnesses read, none of which has a certificate; of the logs all shards. */
+const PUBLIC_READ = /^\/(?:(?:ca|ct[0-9]*|log[0-9]*|tsa|tuf)\/|(?:healthz|readyz)$)/;
 
 /** Demands a certificate of the configured authorities for all but public reads; what has no route is no public read. */
 export function demandCertificates(app: FastifyInstance): void {
   app.addHook('onRequest', async ({ method, routeOptions: { url = '' }, raw }) => {
     const isRead = method === 'GET' || method === 'HEAD';
-    if (isRead && PUBLIC_READS.some((start) => url.startsWith(start))) return;
+    if (isRead && PUBLIC_READ.test(url)) return;
     if ((raw.socket as TLSSocket).authorized === true) return;
     throw STORE.reject(
       'REGISTRY_CLIENT_UNCERTIFIED',

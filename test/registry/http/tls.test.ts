@@ -191,6 +191,8 @@ test('mutual TLS: for all, or for all but public reads', { timeout: 60_000 }, as
   expect((await ask('/healthz', certified)).status).toBe(200);
   for (const none of [{}, stranger]) await expect(ask('/healthz', none)).rejects.toThrow();
 
+  // Shards are read by the same people as the logs before them.
+  for (const service of ['ct', 'log']) await cli.must(['rotate', data, service]);
   await again({ requireClientCertificate: 'except-public-reads' });
   const open = [
     '/healthz',
@@ -199,6 +201,8 @@ test('mutual TLS: for all, or for all but public reads', { timeout: 60_000 }, as
     '/log/checkpoint',
     '/ca/api/v2/trustBundle',
     '/ct/checkpoint',
+    '/ct2/checkpoint',
+    '/log2/checkpoint',
   ];
   for (const path of open) expect([path, (await ask(path)).status]).toEqual([path, 200]);
   const closed = [
@@ -208,6 +212,7 @@ test('mutual TLS: for all, or for all but public reads', { timeout: 60_000 }, as
     ['GET', '/api/v1/trace?purl=pkg:a/b'],
     ['POST', '/ca/api/v2/signingCert'],
     ['POST', '/log/api/v2/log/entries'],
+    ['POST', '/log2/api/v2/log/entries'],
     ['POST', '/tsa/api/v1/timestamp'],
     ['PUT', '/api/v1/tuf/root'],
     ['OPTIONS', '/tuf/timestamp.json'],
