@@ -10,6 +10,7 @@ import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
 import { createLogKey, logVerifierKey, openLogKey } from './log/log-key.ts';
 import { openSigner } from './signer/signer-client.ts';
+import { Database } from './store/database.ts';
 import { diskFiles } from './store/durable-files.ts';
 import { type AuthorityCertificate, formatPem, readCertificate } from './trust/authority.ts';
 import { type NewFile, writeNewFiles } from './trust/files.ts';
@@ -92,12 +93,30 @@ const trustPath = (dataFolder: string, name: TrustFile): string => join(dataFold
  * Makes the next key of a service and the trust material with it. With `stolenSinceMs` all older keys end at that time, in the past;
  * without, they stay valid until `retire`. A rotation that was broken off is finished by the next one.
  * @throws CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
- *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_MISSING, REGISTRY_STORE_FAILED
+ *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_LOCKED, REGISTRY_DATA_MISSING, REGISTRY_STORE_FAILED
  */
-export async function rotate(
+export function rotate(registry: RotatedRegistry, of: RotationOf, stolenSinceMs?: number): Promise<Rotated> {
+  return alone(registry, () => rotateAlone(registry, of, stolenSinceMs));
+}
+
+/**
+ * One at a time: two would make one instance from the files of both, or the later write the trusted root over what the other said of
+ * a stolen key. @throws REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED
+ */
+async function alone<T>({ dataFolder }: RotatedRegistry, work: () => Promise<T>): Promise<T> {
+  // An empty database: its lock ends with the process that holds it, however that ends.
+  const lock = await Database.open(join(dataFolder, 'state', 'rotation'));
+  try {
+    return await work();
+  } finally {
+    await lock.close();
+  }
+}
+
+async function rotateAlone(
   registry: RotatedRegistry,
   of: RotationOf,
-  stolenSinceMs?: number,
+  stolenSinceMs: number | undefined,
 ): Promise<Rotated> {
   const { dataFolder, org } = registry;
   const { service } = of;
@@ -140,7 +159,11 @@ export async function rotate(
  * @returns the end, milliseconds since 1970
  * @throws TRUST_RETIRE_EARLY, and as `rotate`
  */
-export async function retire(registry: RotatedRegistry, service: Service): Promise<number> {
+export function retire(registry: RotatedRegistry, service: Service): Promise<number> {
+  return alone(registry, () => retireAlone(registry, service));
+}
+
+async function retireAlone(registry: RotatedRegistry, service: Service): Promise<number> {
   const { dataFolder, org, nowMs } = registry;
   const names = serviceNames(org);
   const root = await openTrustedRoot(dataFolder);

@@ -20,7 +20,8 @@ export const STORE = faultsOf({
   REGISTRY_DATA_LOCKED: {
     class: 'unavailable',
     meaning: 'Another process has the data folder open.',
-    remedy: 'Stop the other `waybill serve`; one process at a time writes a data folder.',
+    remedy:
+      'Stop the other `waybill serve`, or wait for the other `waybill rotate`; one process at a time writes a data folder.',
   },
   REGISTRY_DATA_DAMAGED: {
     class: 'rejection',

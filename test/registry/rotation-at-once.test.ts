@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two rotations of one data folder at the same moment: one of them is refused, nothing of the other is lost, and the server starts.
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type RotationOf, retire, rotate } from '../../registry/rotation.ts';
+import { openKey, openTrustServices, serviceNames } from '../../registry/trust/services.ts';
+import { instancesOf, readTrustedRoot } from '../../registry/trust/trust-changes.ts';
+import { RunningRegistry } from './running-registry.ts';
+
+let registry: RunningRegistry;
+beforeAll(async () => {
+  registry = await RunningRegistry.start();
+});
+afterAll(async () => registry.close());
+
+const registryOf = () => ({
+  dataFolder: registry.dataFolder,
+  org: 'example',
+  url: registry.url,
+  nowMs: Date.now(),
+});
+const withRoot = async (service: 'ca' | 'tsa'): Promise<RotationOf> => ({
+  service,
+  rootKey: await openKey(join(registry.offline, `${service}-root.pem`)),
+});
+
+/** How many instances the data folder's own trusted root has. */
+async function countInRoot(service: 'ca' | 'ct' | 'tsa'): Promise<number> {
+  const bytes = await readFile(join(registry.dataFolder, 'trust', 'trusted_root.json'));
+  return instancesOf(readTrustedRoot(new Uint8Array(bytes)), service, serviceNames('example')).length;
+}
+
+test.each([1, 2, 3, 4])('of the same key, round %d', async () => {
+  const of = await withRoot('ca');
+  const before = await countInRoot('ca');
+  const outcomes = await Promise.allSettled([rotate(registryOf(), of), rotate(registryOf(), of)]);
+  const failures = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason.code] : []));
+  expect(failures).toEqual(['REGISTRY_DATA_LOCKED']);
+  expect(await countInRoot('ca')).toBe(before + 1);
+  expect((await openTrustServices(registry.dataFolder)).ca).toHaveLength(before + 1);
+});
+
+test('of two keys: what one says of the trusted root is not overwritten by the other', async () => {
+  const [tsa, ct] = [await withRoot('tsa'), { service: 'ct' } as const];
+  const outcomes = await Promise.allSettled([rotate(registryOf(), tsa), rotate(registryOf(), ct)]);
+  const [tsaDone = 0, ctDone = 0] = outcomes.map(({ status }) => (status === 'fulfilled' ? 1 : 0));
+  expect([tsaDone, ctDone].sort()).toEqual([0, 1]);
+  expect([await countInRoot('tsa'), await countInRoot('ct')]).toEqual([1 + tsaDone, 1 + ctDone]);
+  // Whoever was refused tries again, and nothing is left of it.
+  await rotate(registryOf(), tsaDone === 1 ? ct : tsa);
+  expect([await countInRoot('tsa'), await countInRoot('ct')]).toEqual([2, 2]);
+  await registry.restart();
+});
+
+test('the end of older keys waits for its turn too', async () => {
+  const outcomes = await Promise.allSettled([
+    rotate(registryOf(), { service: 'ct' }),
+    retire(registryOf(), 'tsa'),
+  ]);
+  expect(outcomes.map((each) => (each.status === 'rejected' ? each.reason.code : 'done'))).toContain(
+    'REGISTRY_DATA_LOCKED',
+  );
+});
