@@ -25,6 +25,10 @@ export interface RegistryLimits {
   readonly connections: number;
   /** Open connections of one client address that is no trusted proxy. */
   readonly connectionsPerClient: number;
+  /** Bodies of all requests under way that are no blobs. */
+  readonly bodyBytes: number;
+  /** The same of one client address. */
+  readonly bodyBytesPerClient: number;
   /** Whose word counts about who the client is. */
   readonly trustedProxies: TrustedProxies;
 }
@@ -41,10 +45,14 @@ export const DEFAULT_LIMITS: RegistryLimits = {
   costlyPerMinute: 6000,
   connections: 10_000,
   connectionsPerClient: 5000,
+  bodyBytes: 256 * 1024 ** 2,
+  bodyBytesPerClient: 64 * 1024 ** 2,
   trustedProxies: TrustedProxies.none,
 };
 
 const DAY_MS = 86_400_000;
+/** Less would keep out the largest document, top-level targets. */
+const BODY_BYTES_MIN = 5_000_000;
 
 /** Reads `limits`; what is absent has its default. @throws the document's fault */
 export function readLimits(node: DocumentNode | undefined): RegistryLimits {
@@ -69,6 +77,8 @@ export function readLimits(node: DocumentNode | undefined): RegistryLimits {
     ),
     connections: whole('connections', 1),
     connectionsPerClient: whole('connectionsPerClient', 1),
+    bodyBytes: whole('bodyBytes', BODY_BYTES_MIN),
+    bodyBytesPerClient: whole('bodyBytesPerClient', BODY_BYTES_MIN),
     trustedProxies: proxies === undefined ? TrustedProxies.none : TrustedProxies.read(proxies),
   };
 }

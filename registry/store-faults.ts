@@ -63,6 +63,13 @@ export const STORE = faultsOf({
     meaning: 'A request body is larger than its endpoint takes.',
     remedy: 'Send large bodies as blobs and refer to them by digest.',
   },
+  REGISTRY_BODIES_TOO_LARGE: {
+    class: 'unavailable',
+    meaning:
+      'The bodies of the requests under way, of one client or of all, are larger together than the registry holds.',
+    remedy:
+      'Send fewer large requests at once, or try again later; raise limits.bodyBytes or limits.bodyBytesPerClient if the clients are yours.',
+  },
   REGISTRY_REQUEST_HEADERS: {
     class: 'rejection',
     meaning: 'A request has more headers, or longer ones, than the registry reads.',

@@ -24,6 +24,7 @@ import type { RegistryConfig } from '../config.ts';
 import type { RegistryLimits } from '../config-limits.ts';
 import { bodyOf, handleError, pathOf, statusOf } from '../http-errors.ts';
 import { STORE } from '../store-faults.ts';
+import { isStreamed, limitBodies } from './body-memory.ts';
 import type { TlsFiles } from './tls-files.ts';
 
 export interface HttpOptions {
@@ -83,6 +84,7 @@ export function makeHttpServer(options: HttpOptions): FastifyInstance {
   });
   limitTimes(app, limits);
   refuseWhileStopping(app);
+  limitBodies(app, limits);
   return app;
 }
 
@@ -216,11 +218,6 @@ function limitTimes(app: FastifyInstance, { documentTimeoutMs, answerTimeoutMs }
     const timer = setTimeout(() => raw.destroy(), answerTimeoutMs);
     raw.once('close', () => clearTimeout(timer));
   });
-}
-
-/** Blobs are written as they come, however long they take within `requestTimeoutMs`. */
-function isStreamed(request: FastifyRequest): boolean {
-  return request.method === 'PUT' && request.routeOptions.url?.endsWith('/blobs/:sha256') === true;
 }
 
 function refuseWhileStopping(app: FastifyInstance): void {
