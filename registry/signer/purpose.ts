@@ -23,13 +23,25 @@ export type Purpose =
 /** Looks at data before it is signed. @throws SIGNER_DATA_REFUSED */
 export type Guard = (data: Uint8Array) => void;
 
-/** The guard of a purpose. That of a log remembers the largest tree it was asked about, for as long as it runs. */
-export function guardOf(purpose: Purpose): Guard {
+/** How far what says its own time may be from the signer's clock: data is signed as soon as it is made. */
+const CLOCKS_APART_MS = 5 * 60_000;
+
+/**
+ * The guard of a purpose. That of a log remembers the largest tree it was asked about, for as long as it runs.
+ * @param nowMs the clock, milliseconds since 1970
+ */
+export function guardOf(purpose: Purpose, nowMs: () => number = Date.now): Guard {
   if (purpose.service === 'tsa') return checkTimestamp;
-  if (purpose.service === 'ca') return checkCertificate;
+  if (purpose.service === 'ca') return (data) => checkCertificate(data, nowMs());
   const trees = new GrowingSizes();
-  if (purpose.service === 'ct') return (data) => checkCertificateLog(data, trees);
+  if (purpose.service === 'ct') return (data) => checkCertificateLog(data, trees, nowMs());
   return (data) => checkCheckpoint(data, purpose.origin, trees);
+}
+
+/** Who has the socket for an hour must not leave with certificates for years. @throws SIGNER_DATA_REFUSED */
+function checkIsNow(what: string, timeMs: number, nowMs: number): void {
+  if (Math.abs(timeMs - nowMs) <= CLOCKS_APART_MS) return;
+  throw refused(`expected ${what} of now, got one of ${Math.round((timeMs - nowMs) / 1000)} s from now`);
 }
 
 const refused = (message: string) => TRUST.reject('SIGNER_DATA_REFUSED', message);
@@ -70,7 +82,7 @@ function checkTimestamp(data: Uint8Array): void {
 }
 
 /** The part of a leaf certificate that is signed: short-lived, for signing code, no authority. */
-function checkCertificate(data: Uint8Array): void {
+function checkCertificate(data: Uint8Array, nowMs: number): void {
   // A certificate is read as a whole; this signature is never looked at.
   const whole = der.sequence(data, ECDSA_SHA256, der.bitString(der.sequence(der.small(1), der.small(1))));
   const { constraints, purposes, notBeforeMs, notAfterMs } = readAs('a certificate', () =>
@@ -82,10 +94,11 @@ function checkCertificate(data: Uint8Array): void {
   if (notAfterMs - notBeforeMs > LEAF_LIFE_MS) {
     throw refused(`expected a certificate of at most ${LEAF_LIFE_MS / 1000} s, got a longer one`);
   }
+  checkIsNow('a certificate', notBeforeMs, nowMs);
 }
 
 /** A tree head, or the entry of a precertificate, which signs as an SCT [RFC6962 §3.2, §3.5]. */
-function checkCertificateLog(data: Uint8Array, trees: GrowingSizes): void {
+function checkCertificateLog(data: Uint8Array, trees: GrowingSizes, nowMs: number): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   // Version 1, signature type tree_hash; timestamp, size, root.
   const isTreeHead = data.length === 50 && data[0] === 0 && data[1] === 1;
@@ -96,11 +109,14 @@ function checkCertificateLog(data: Uint8Array, trees: GrowingSizes): void {
   // Version 1, signature type certificate_timestamp; timestamp, entry type precert_entry.
   const isEntry = data.length > 44 && data[0] === 0 && data[1] === 0 && view.getUint16(10) === 1;
   if (!isEntry) throw refused('expected a tree head or the entry of a precertificate, got other bytes');
+  // Not of a tree head: one that could not be signed is asked for again, as it was.
+  checkIsNow('an entry', Number(view.getBigUint64(2)), nowMs);
 }
 
 function checkCheckpoint(data: Uint8Array, origin: string, trees: GrowingSizes): void {
   const checkpoint = readAs('a checkpoint', () =>
-    parseCheckpoint(new TextDecoder('utf-8', { fatal: true }).decode(data)),
+    // Every byte counts: a mark at the beginning makes it the checkpoint of another origin.
+    parseCheckpoint(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data)),
   );
   if (checkpoint.origin !== origin) {
     throw refused(`expected a checkpoint of ${quote(origin)}, got one of ${quote(checkpoint.origin)}`);

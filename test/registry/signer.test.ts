@@ -204,6 +204,14 @@ describe('a registry without keys of its services', () => {
     const later = `${hex.slice(0, at + 4)}34${hex.slice(at + 6)}`;
     expect(codeOf(() => guard(new Uint8Array(Buffer.from(later, 'hex'))))).toBe('SIGNER_DATA_REFUSED');
   });
+
+  test.each(['ca', 'ct'] as const)('%s: what was made for another time is refused', (service) => {
+    const data = (seen.get(service) ?? []).find(({ length }) => length !== 50) as Uint8Array;
+    const at = (minutes: number) =>
+      codeOf(() => guardOf(purposeOf(service), () => Date.now() + minutes * 60_000)(data));
+    expect([at(0), at(-4), at(4)]).toEqual(Array(3).fill('accepted'));
+    expect([at(-6), at(8), at(-600_000)]).toEqual(Array(3).fill('SIGNER_DATA_REFUSED'));
+  });
 });
 
 describe('logs', () => {
@@ -213,6 +221,7 @@ describe('logs', () => {
   test('a checkpoint of another log is not signed, nor one of a tree that shrank', () => {
     const guard = guardOf({ service: 'log', origin: ORIGIN });
     expect(codeOf(() => guard(checkpoint('log2.example.example', 5)))).toBe('SIGNER_DATA_REFUSED');
+    expect(codeOf(() => guard(checkpoint(`\ufeff${ORIGIN}`, 5)))).toBe('SIGNER_DATA_REFUSED');
     guard(checkpoint(ORIGIN, 5));
     guard(checkpoint(ORIGIN, 5));
     expect(codeOf(() => guard(checkpoint(ORIGIN, 4)))).toBe('SIGNER_DATA_REFUSED');
