@@ -24,9 +24,9 @@ interface TokenKeyPlace {
   readonly pinSource: string | undefined;
 }
 
-/** True for the name of a key in a token; anything else is a path. */
+/** True for the name of a key in a token; anything else is a path. Schemes have no case [RFC3986 §3.1]: a path would be shown, PIN and all. */
 export function isTokenKey(place: string): boolean {
-  return place.startsWith('pkcs11:');
+  return /^pkcs11:/i.test(place);
 }
 
 /** @throws CEREMONY_TOKEN_URI_MALFORMED */
