@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '../../core/faults.ts';
+import { syncFolder } from '../store/durable-files.ts';
 import { TRUST } from '../trust-faults.ts';
 
 /** A file to be made; private keys get mode 0600. */
@@ -44,6 +45,8 @@ async function writeNewFile({ path, text, secret }: NewFile): Promise<void> {
     }
     // Unlike a rename, a link never replaces what is there.
     await link(beside, path);
+    // A trusted root that names a key must not outlive it.
+    await syncFolder(dirname(path));
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
     if (reason === 'EEXIST') {

@@ -9,6 +9,7 @@ import { utf8 } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import { diskFiles } from '../store/durable-files.ts';
 import { STORE } from '../store-faults.ts';
+import { type NewFile, writeNewFiles } from '../trust/files.ts';
 import { ed25519KeyId } from './role-document.ts';
 
 /** A key of one online role. */
@@ -39,20 +40,28 @@ export interface NewOnlineKey {
 
 /**
  * Makes the next key of both roles in `folder` (PKCS#8 PEM, mode 0600): `tuf-snapshot.pem`, then `tuf-snapshot-2.pem` and so on.
- * A key signs from the moment on that a root names it, which is what their public halves are for.
- * @throws REGISTRY_STORE_FAILED
+ * A key signs from the moment on that a root names it, which is what their public halves are for: none is ever overwritten.
+ * @throws CA_FILES_EXIST if another process makes them too, CA_FILES_UNWRITABLE, REGISTRY_STORE_FAILED
  */
 export async function createTufOnlineKeys(options: {
   readonly folder: string;
 }): Promise<Readonly<Record<OnlineRole, NewOnlineKey>>> {
-  const make = async (role: OnlineRole): Promise<NewOnlineKey> => {
+  const make = async (role: OnlineRole): Promise<NewOnlineKey & NewFile> => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
     const last = (await keyFiles(options.folder, role))[0]?.number ?? 0;
     const path = join(options.folder, last === 0 ? `tuf-${role}.pem` : `tuf-${role}-${last + 1}.pem`);
-    await diskFiles.write(path, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600);
-    return { path, publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+    const text = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    return {
+      path,
+      text,
+      secret: true,
+      publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    };
   };
-  return { snapshot: await make('snapshot'), timestamp: await make('timestamp') };
+  const made = { snapshot: await make('snapshot'), timestamp: await make('timestamp') };
+  await writeNewFiles(Object.values(made));
+  const show = ({ path, publicKey }: NewOnlineKey): NewOnlineKey => ({ path, publicKey });
+  return { snapshot: show(made.snapshot), timestamp: show(made.timestamp) };
 }
 
 /** The key files of a role, the newest first. `tuf-snapshot.pem` is number 1. */

@@ -3,6 +3,7 @@
 // switch is cut off.
 
 import { spawn } from 'node:child_process';
+import { createPublicKey } from 'node:crypto';
 import { once } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -52,6 +53,21 @@ async function follow(tuf: TufRepository) {
   root.verifyDelegate('snapshot', snapshot);
   return { root: root.signed.version, snapshot: version, timestamp: timestamp.signed.version };
 }
+
+it('is made once by two commands at once: a key whose public half went out stays', async () => {
+  const both = [keysFolder(), keysFolder()].map((folder) => createTufOnlineKeys({ folder }));
+  const outcomes = await Promise.allSettled(both);
+  const refused = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason.code] : []));
+  expect(refused).toEqual(['CA_FILES_EXIST']);
+  const made = outcomes.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const held = await openTufOnlineKeys(keysFolder());
+  for (const role of ['snapshot', 'timestamp'] as const) {
+    const newest = createPublicKey((held[role][0] as OnlineKey).key);
+    expect(made.map((each) => each[role].publicKey)).toEqual([
+      newest.export({ type: 'spki', format: 'pem' }),
+    ]);
+  }
+});
 
 describe('a root that names staged keys', () => {
   it('is published with snapshot and timestamp of these keys, which go on signing after a restart', async () => {
