@@ -111,7 +111,9 @@ export function directToShard(
     throw TRUST.reject('CA_FILES_UNREADABLE', 'expected a signing configuration with rekorTlogUrls');
   }
   const document = parsed.value as JsonObject;
-  const others = listOf(document, 'rekorTlogUrls').filter(({ url }) => !shard.oldUrls.includes(String(url)));
+  // Its own too: a rotation that was broken off may have written it.
+  const gone = [...shard.oldUrls, shard.url];
+  const others = listOf(document, 'rekorTlogUrls').filter(({ url }) => !gone.includes(String(url)));
   const validFor = { start: instant(shard.startMs) };
   const entry = { url: shard.url, majorApiVersion: 2, validFor, operator: shard.org };
   return jsonLine({ ...document, rekorTlogUrls: [entry, ...others] });

@@ -130,10 +130,16 @@ describe('a new shard of the signature log', () => {
     const keyPath = join(registry.dataFolder, 'keys', 'log-2.pem');
     // The test before left the key, since the signing configuration could not be read.
     const key = await readFile(keyPath);
+    const trustedRoot = await readTrust('trusted_root.json');
     const rotated = await rotate(registryOf(), { service: 'log' });
     expect(rotated).toMatchObject({ instance: 2, keys: [] });
     expect(rotated.logKey).toMatch(/^log2\.example\.example\+/);
     expect(await readFile(keyPath)).toEqual(key);
+    // Broken off again, before its last write: finished without anything twice.
+    await writeFile(trustFile('trusted_root.json'), trustedRoot);
+    expect((await rotate(registryOf(), { service: 'log' })).keys).toEqual([]);
+    const { rekorTlogUrls } = JSON.parse(String(Buffer.from(await readTrust('signing_config.v0.2.json'))));
+    expect(rekorTlogUrls.map(({ url }: { url: string }) => url)).toEqual([`${registry.url}/log2`]);
     changed = rotated.changed;
     expect([...changed].sort()).toEqual(['signing_config.v0.2.json', 'tlog-policy', 'trusted_root.json']);
     old = { config, policy, checkpoint: '' };
