@@ -7,12 +7,16 @@ import { verifyP256Digest } from '../../core/crypto.ts';
 import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
 import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
 import { HASHED_REKORD, type HashedRekord } from '../../core/tlog/hashed-rekord.ts';
+import { isCrowded } from '../document-shape.ts';
 import { LOG } from '../log-faults.ts';
 import type { LoggedSignature } from './signature-log.ts';
 import type { Writer, Writers } from './writers.ts';
 
 /** Largest request: an envelope with a statement of the size that a bundle may hold. */
 export const REQUEST_SIZE_BYTES_MAX = 1024 * 1024;
+
+/** Commas, colons and brackets of a request; ours have fewer than thirty. */
+const STRUCTURE_MAX = 256;
 
 interface SignedRequest {
   /** The signed bytes, where the request has them; their digest where it does not. */
@@ -45,6 +49,9 @@ export function verifyRequest(body: Uint8Array, writers: Writers): HashedRekord 
 
 function parseRequest(body: Uint8Array): SignedRequest {
   const refuse = (message: string, at: string) => LOG.reject('LOG_REQUEST_MALFORMED', message, { at });
+  if (isCrowded(body, STRUCTURE_MAX)) {
+    throw refuse(`expected at most ${STRUCTURE_MAX} commas, colons and brackets, got more`, '');
+  }
   const root = parseDocument(body, { refuse }, REQUEST_SIZE_BYTES_MAX);
   root.only('hashedRekordRequestV002', 'dsseRequestV002');
   const hashed = root.optional('hashedRekordRequestV002');

@@ -11,12 +11,15 @@ import { utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote, type Rejection } from '../../core/faults.ts';
 import { isProductName } from '../../core/release/version.ts';
 import { canonicalMetadata } from '../../core/tuf/canonical.ts';
+import { isCrowded } from '../document-shape.ts';
 import { STORE } from '../store-faults.ts';
 
 /** Largest role file; clients read no more [TUF-1.0.34 §5.6]. */
 export const ROLE_SIZE_BYTES = { root: 512_000, targets: 5_000_000 } as const;
 /** Most members of anything that a role lists: the field's libraries take time with the square of their number. */
 export const LISTED_MAX = 1024;
+/** Commas, colons and brackets of a role; one with `LISTED_MAX` of everything has half as many. */
+const STRUCTURE_MAX = 65_536;
 
 /** Trust material that top-level targets may name; everything else is goods and belongs to a product's role. */
 const TRUST_MATERIAL =
@@ -56,6 +59,9 @@ export function parseTargets(bytes: Uint8Array, role: string): Metadata<Targets>
 
 /** What the library leaves open: strict JSON, whole numbers, UTC times, one SHA-256 a target. */
 function checkForm(bytes: Uint8Array, type: string, sizeBytesMax: number): void {
+  if (isCrowded(bytes, STRUCTURE_MAX)) {
+    throw malformed(`expected at most ${STRUCTURE_MAX} commas, colons and brackets, got more`, '');
+  }
   const root = parseDocument(bytes, { refuse: malformed }, sizeBytesMax).only('signed', 'signatures');
   const signed = root.field('signed');
   signed.field('_type').word(type);

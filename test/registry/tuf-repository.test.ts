@@ -210,6 +210,15 @@ describe('refusals', () => {
     await refused('targets', targets, 'TUF_REPOSITORY_METADATA_MALFORMED');
   });
 
+  it('of metadata that is made of more parts than any, before it is parsed', async () => {
+    const noted = (count: number) => house.targets(2, {}, { note: Array(count).fill(0) });
+    await expect(tuf.put('targets', noted(66_000), quiet)).rejects.toMatchObject({
+      code: 'TUF_REPOSITORY_METADATA_MALFORMED',
+      message: expect.stringContaining('at most 65536 commas, colons and brackets'),
+    });
+    expect(await tuf.put('targets', noted(65_000), quiet)).toMatchObject({ kind: 'published' });
+  });
+
   it('of metadata that lists more than its readers can take, at once and whoever signed it', async () => {
     const many = (count: number) =>
       Object.fromEntries(

@@ -419,6 +419,12 @@ describe('refused, with nothing logged', () => {
       expect([reply.body.error?.code, reply.status]).toEqual(['LOG_REQUEST_MALFORMED', 400]);
     }
     expect((await server.post(request, 'text/plain')).body.error?.code).toBe('LOG_REQUEST_MALFORMED');
+    // Told before it is parsed.
+    const crowded = await server.post({ dsseRequestV002: Array(300).fill(0) });
+    expect(crowded.body.error).toMatchObject({
+      code: 'LOG_REQUEST_MALFORMED',
+      message: expect.stringContaining('at most 256 commas, colons and brackets'),
+    });
     expect(server.log.tiles.checkpoint().size).toBe(0n);
   });
 
