@@ -15,15 +15,12 @@ import { acknowledge } from '../registry/monitor/alarms.ts';
 import { verifyCertificateHead } from '../registry/monitor/checkpoints.ts';
 import { DecisionsFolder, RegistryDocuments } from '../registry/monitor/documents.ts';
 import { checkForkProof } from '../registry/monitor/fork-proof.ts';
-import {
-  Monitor,
-  type MonitorEvent,
-  type MonitorTrust,
-  type RoundResult,
-} from '../registry/monitor/monitor.ts';
+import { Monitor, type MonitorEvent, type RoundResult } from '../registry/monitor/monitor.ts';
+import { type MonitorTrust, shardUrl } from '../registry/monitor/shards.ts';
 import { BuildsFile, GitHubRuns } from '../registry/monitor/started-builds.ts';
 import { readWatchList, type WatchList } from '../registry/monitor/watch-list.ts';
 import { MONITOR } from '../registry/monitor-faults.ts';
+import { shardNameOf } from '../registry/trust/instances.ts';
 import { CLI } from './faults.ts';
 import { openYaml, readInput } from './files.ts';
 import { interruptible } from './interrupt.ts';
@@ -53,9 +50,9 @@ export function monitorVerb(program: Command): void {
     .command('monitor')
     .summary('watch the logs for signatures that nobody of yours started')
     .description(
-      'Follow the signature log and the certificate log of a registry, believing keys alone: alarms when an identity or key of yours ' +
-        'made an entry that none of your builds started, and when a log shrinks, forks or is out of reach. Run it on another machine, ' +
-        'under other hands, than the registry.',
+      'Follow the signature logs and the certificate logs of a registry, believing keys alone: alarms when an identity or key of yours ' +
+        'made an entry that none of your builds started, and when a log shrinks, forks, vanishes or is out of reach. Run it on another ' +
+        'machine, under other hands, than the registry.',
     )
     .addHelpText(
       'after',
@@ -81,7 +78,10 @@ function addRun(monitor: Command): void {
     .requiredOption('--watch <file>', 'identities and keys that are yours, YAML')
     .optionsGroup('Whom to believe, one of:')
     .option('--root <file>', 'TUF root.json that you trust')
-    .option('--log-key <vkey>', "the signature log's verifier key; no certificate log is followed then")
+    .option(
+      '--log-key <vkey>',
+      'verifier key of one signature log; no other and no certificate log is followed then',
+    )
     .optionsGroup('What was started and decided:')
     .option('--builds <file>', 'runs that were started, JSON lines, read on as it grows')
     .option(
@@ -94,7 +94,11 @@ function addRun(monitor: Command): void {
     .option('--webhook <url>', 'send each alarm there too, until it is taken')
     .option('--every <seconds>', 'pause between rounds', '60')
     .option('--grace <seconds>', 'how long an entry may stay unexplained', '900')
-    .option('--stale <seconds>', 'how long a log may be out of reach, and how old its cosignatures', '3600')
+    .option(
+      '--stale <seconds>',
+      'how long a log or the trust may be out of reach, and how old cosignatures',
+      '3600',
+    )
     .option('--once', 'one round')
     .option('--json', 'print one JSON document a line')
     .action(async (folder: string, options: RunOptions) => {
@@ -136,7 +140,7 @@ async function openMonitor(folder: string, options: RunOptions): Promise<Monitor
     builds === undefined ? new GitHubRuns(api, process.env.GITHUB_TOKEN) : new BuildsFile(builds);
   return Monitor.open({
     folder,
-    urls: { signatures: `${url}/log`, certificates: `${url}/ct` },
+    urlOf: (origin) => shardUrl(url, origin),
     trust: await trustOf(folder, url, options),
     evidence: {
       list,
@@ -175,6 +179,12 @@ async function trustOf(
     };
   }
   const key = readLogKey(logKey ?? '');
+  if (shardNameOf('log', key.name) === undefined) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --log-key to be of log.<domain> or a later shard of it, got ${quote(key.name)}`,
+    );
+  }
   const policy = { logs: [{ key }], witnesses: [], groups: [], quorum: 'none' };
   return async () => ({ policy, trustedRoot: undefined });
 }
@@ -221,7 +231,7 @@ function reporter(): (event: MonitorEvent) => void {
     else if (event.event === 'failure') printProgress(`${event.about}: ${event.code}: ${event.message}`);
     else if (performance.now() - toldMs > 1000) {
       toldMs = performance.now();
-      printProgress(`${event.log}: read ${event.read} of ${event.of}`);
+      printProgress(`${event.origin}: read ${event.read} of ${event.of}`);
     }
   };
 }

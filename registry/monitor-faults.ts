@@ -46,6 +46,12 @@ export const MONITOR = faultsOf({
     remedy:
       'Ask the operator of the log to run its check; the monitor tries again, and raises an alarm if it lasts.',
   },
+  MONITOR_LOG_UNNAMED: {
+    class: 'rejection',
+    meaning: 'The trust material names no signature log, or no certificate log, of a registry.',
+    remedy:
+      'Ask the officers of targets what they published: a trusted root names log.<domain>, ct.<domain> and later shards of each.',
+  },
   MONITOR_PROOF_MALFORMED: {
     class: 'rejection',
     meaning: 'The file is not a fork proof, or its hashes do not lead to the newer checkpoint.',

@@ -31,6 +31,12 @@ export interface SignatureLog {
   readonly validFor: Validity;
 }
 
+/** A certificate log by the name of its checkpoints. */
+export interface NamedCertificateLog extends CertificateLog {
+  /** Base URL without scheme, empty if the trusted root has none. */
+  readonly origin: string;
+}
+
 /** A timestamp authority by the name that results show. */
 export interface NamedTimestampAuthority extends TimestampAuthority {
   /** Its URI, empty if the trusted root has none. */
@@ -40,7 +46,7 @@ export interface NamedTimestampAuthority extends TimestampAuthority {
 /** A parsed trusted root. Authenticated by whoever gave the bytes. */
 export interface TrustedRoot {
   readonly signatureLogs: readonly SignatureLog[];
-  readonly certificateLogs: readonly CertificateLog[];
+  readonly certificateLogs: readonly NamedCertificateLog[];
   readonly certificateAuthorities: readonly Authority[];
   readonly timestampAuthorities: readonly NamedTimestampAuthority[];
 }
@@ -64,7 +70,7 @@ export function parseTrustedRoot(bytes: Uint8Array): TrustedRoot {
   root.field('mediaType').word(...MEDIA_TYPES);
   return {
     signatureLogs: list(root, 'tlogs').map(readSignatureLog),
-    certificateLogs: list(root, 'ctlogs').map(readLog),
+    certificateLogs: list(root, 'ctlogs').map(readCertificateLog),
     certificateAuthorities: list(root, 'certificateAuthorities').map((node) => {
       const issuers = readChain(node);
       checkOrder(issuers, node);
@@ -108,8 +114,16 @@ function readLog(node: DocumentNode): CertificateLog {
 function readSignatureLog(node: DocumentNode): SignatureLog {
   const log = readLog(node);
   const url = node.field('baseUrl').matching(/^(https?:\/\/)?[^\s/?#]+(\/[^\s?#]*)?$/, 'a URL');
-  return { ...log, origin: url.replace(/^https?:\/\//, '').replace(/\/$/, '') };
+  return { ...log, origin: originOf(url) };
 }
+
+/** Verifiers know a certificate log by its id alone, so its address may be missing. */
+function readCertificateLog(node: DocumentNode): NamedCertificateLog {
+  const url = node.optional('baseUrl')?.value;
+  return { ...readLog(node), origin: typeof url === 'string' ? originOf(url) : '' };
+}
+
+const originOf = (url: string): string => url.replace(/^https?:\/\//, '').replace(/\/$/, '');
 
 function readKey(node: DocumentNode): PublicKey {
   const details = node.field('keyDetails').string();

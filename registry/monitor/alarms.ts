@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Alarms [docs/spec/monitor.md §Alarms]: written down with what raised them, shown as a file each, and sent to a webhook until it takes them.
 
+import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../../core/faults.ts';
@@ -14,9 +15,10 @@ import type { Sighting } from './sightings.ts';
 export interface Alarm {
   /** The same cause has the same id, over restarts too. */
   readonly id: string;
-  readonly kind: 'signature' | 'certificate' | 'forked' | 'shrunk' | 'replaced' | 'stale';
-  readonly log: LogName;
-  readonly origin: string;
+  readonly kind: 'signature' | 'certificate' | 'forked' | 'shrunk' | 'vanished' | 'stale';
+  /** Neither, if it is about the trust material. */
+  readonly log?: LogName;
+  readonly origin?: string;
   /** When it was raised, RFC 3339. */
   readonly at: string;
   /** One line for people. */
@@ -30,6 +32,18 @@ export interface Alarm {
   readonly proof?: string;
 }
 
+/** What an alarm is about. */
+export type Subject = Pick<Alarm, 'log' | 'origin'>;
+
+/** The parts that every alarm has. `of` says what happened to the subject: the same gives the same id. */
+export function alarmOf(kind: Alarm['kind'], { log, origin }: Subject, of: readonly string[], nowMs: number) {
+  const digest = createHash('sha256')
+    .update(JSON.stringify([kind, log ?? '', origin ?? '', ...of]))
+    .digest('hex');
+  const about = { ...(log === undefined ? {} : { log }), ...(origin === undefined ? {} : { origin }) };
+  return { id: `${kind}-${digest.slice(0, 16)}`, kind, ...about, at: new Date(nowMs).toISOString() };
+}
+
 const REQUEST_MS = 10_000;
 /** What a webhook says of one alarm: malformed to it, too large, not to be processed. Other failures are about all. */
 const OF_ONE = /^status (400|413|422)$/;
@@ -39,18 +53,24 @@ export class Alarms {
   readonly #folder: string;
   readonly #store: MonitorStore;
   readonly #webhook: string | undefined;
+  readonly #report: (alarm: Alarm) => void;
   #backoffMs = 0;
   #notBeforeMs = 0;
 
-  /** Alarms of a state folder; `webhook` gets each. */
-  constructor(folder: string, store: MonitorStore, webhook: string | undefined) {
+  /** Alarms of a state folder; `webhook` gets each, and `report` each that is new. */
+  constructor(
+    folder: string,
+    store: MonitorStore,
+    { webhook, report }: { readonly webhook: string | undefined; readonly report: (alarm: Alarm) => void },
+  ) {
     this.#folder = join(folder, 'alarms');
     this.#store = store;
     this.#webhook = webhook;
+    this.#report = report;
   }
 
-  /** Rows that raise those that were not raised before, and these; to be written with what raised them. */
-  async rows(alarms: readonly Alarm[]): Promise<{ readonly rows: StateRow[]; readonly raised: Alarm[] }> {
+  /** Raises those that were not raised before, in one batch with what else changes. @throws REGISTRY_STORE_FAILED */
+  async raise(alarms: readonly Alarm[], changes: readonly StateRow[] = []): Promise<void> {
     const raised: Alarm[] = [];
     for (const alarm of alarms) if (!(await this.#store.has(`alarm/${alarm.id}`))) raised.push(alarm);
     const rows = raised.flatMap((alarm) => [
@@ -58,7 +78,8 @@ export class Alarms {
       jsonRow(`unfiled/${alarm.id}`, null),
       ...(this.#webhook === undefined ? [] : [jsonRow(`outbox/${alarm.id}`, null)]),
     ]);
-    return { rows, raised };
+    if (rows.length + changes.length > 0) await this.#store.write([...changes, ...rows]);
+    for (const alarm of raised) this.#report(alarm);
   }
 
   /** Makes the files of alarms that have none yet. @throws REGISTRY_STORE_FAILED */

@@ -10,8 +10,7 @@ import { type Certificate, parseCertificate } from '../../core/x509/certificate.
 import { verifyCertificate } from '../../core/x509/path.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import type { DecisionsFolder, RegistryDocuments } from './documents.ts';
-import type { MonitorStore } from './monitor-store.ts';
-import { loggedKey, type Sighting } from './sightings.ts';
+import type { Sighting } from './sightings.ts';
 import type { StartedBuilds } from './started-builds.ts';
 import { type WatchList, watchedAs } from './watch-list.ts';
 
@@ -24,18 +23,24 @@ export interface Evidence {
   readonly decisions: DecisionsFolder | undefined;
 }
 
+/** What the certificate logs have, all shards together. */
+export interface LoggedCertificates {
+  /** `loggedAs` of a maker. @throws MONITOR_LOG_UNREACHABLE */
+  has(loggedAs: string): Promise<boolean>;
+}
+
 /**
- * What is missing for a sighting to be explained, in words; nothing if all is there. Certificates are asked for in the certificate log if it
- * is followed.
+ * What is missing for a sighting to be explained, in words; nothing if all is there. Certificates are asked for in the certificate logs
+ * if these are followed.
  * @throws MONITOR_LOG_UNREACHABLE where nothing is known to be missing and somebody does not answer; the signal's reason
  */
 export async function missingFor(
   sighting: Sighting,
   { list, builds, documents, decisions }: Evidence,
-  certificates: Pick<MonitorStore, 'has'> | undefined,
+  certificates: LoggedCertificates | undefined,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
-  const { maker, digest, index, log } = sighting;
+  const { maker, digest, log } = sighting;
   if (maker.kind === 'key') {
     return digest !== undefined && decisions?.has(digest) === true
       ? []
@@ -58,17 +63,13 @@ export async function missingFor(
   }
   if (log === 'signatures' && certificates !== undefined) {
     await ask(async () =>
-      (await certificates.has(loggedKey(maker.loggedAs)))
-        ? undefined
-        : 'the certificate is not in the certificate log',
+      (await certificates.has(maker.loggedAs)) ? undefined : 'the certificate is in no certificate log',
     );
   }
   await ask(() => (builds as StartedBuilds).whyNot(maker.claims, signal));
   if (log === 'signatures' && documents !== undefined) {
     await ask(async () =>
-      (await documents.has(index, digest ?? '', signal))
-        ? undefined
-        : 'the store holds no document with this digest',
+      (await documents.has(sighting, signal)) ? undefined : 'the store holds no document of this entry',
     );
   }
   // Whatever one would say who does not answer, what is missing is missing: else a registry that hides its store would hide a theft.

@@ -12,7 +12,7 @@ import { type Claims, readIdentity } from '../../core/x509/identity.ts';
 import { withoutSctList } from '../../core/x509/sct.ts';
 import { nodeHasher } from '../log/hash-tiles.ts';
 import type { EntryReader, FollowedLog, LogName, ReadEntry } from './followed-log.ts';
-import { jsonRow } from './monitor-store.ts';
+import { jsonRow, wide } from './monitor-store.ts';
 import { parseDataTile, withoutSignature } from './tile-leaf.ts';
 import { mayBeWatched, type WatchList, watchedAs } from './watch-list.ts';
 
@@ -45,8 +45,11 @@ export interface Sighting {
   readonly entry: string;
 }
 
-/** The row that says that the certificate log has a certificate. */
-export const loggedKey = (loggedAs: string): string => `certificate/${loggedAs}`;
+/** Below it are the rows that say where a certificate was logged, a `LoggedAt` each. */
+export const loggedPrefix = (loggedAs: string): string => `certificate/${loggedAs}/`;
+
+/** A place in a certificate log, which may have been read ahead of what was verified. */
+export type LoggedAt = Pick<Sighting, 'log' | 'origin' | 'index'>;
 
 /** Counts what was read and says nothing to us. */
 export interface Counts {
@@ -61,7 +64,7 @@ interface Deps {
   readonly nowMs: number;
 }
 
-/** Reads the signature log. */
+/** Reads a signature log. */
 export function signatureReader({ log, list, counts, nowMs }: Deps): EntryReader<Uint8Array> {
   return {
     parse: (bundle) => orUndefined(() => parseEntryBundle(bundle).map(asRead)),
@@ -98,7 +101,7 @@ function readSignature(leaf: Uint8Array, list: WatchList) {
   return { digest, maker, madeMs: certificate.notBeforeMs };
 }
 
-/** Reads the certificate log: watched identities to be explained, and that it has them. */
+/** Reads a certificate log: watched identities to be explained, and that it has them. */
 export function certificateReader({ log, list, counts, nowMs }: Deps) {
   type Entry = NonNullable<ReturnType<typeof parseDataTile>>[number];
   const reader: EntryReader<Entry> = {
@@ -120,11 +123,9 @@ export function certificateReader({ log, list, counts, nowMs }: Deps) {
         sinceMs: Math.min(timeMs, nowMs),
         entry: base64Encode(der),
       };
-      const known = {
-        key: loggedKey(maker.kind === 'certificate' ? maker.loggedAs : ''),
-        value: new Uint8Array(),
-      };
-      return [jsonRow(log.pendingKey(index), sighting), known];
+      const at: LoggedAt = { log: log.name, origin: log.last.origin, index: String(index) };
+      const known = loggedPrefix(maker.kind === 'certificate' ? maker.loggedAs : '');
+      return [jsonRow(log.pendingKey(index), sighting), jsonRow(`${known}${at.origin}/${wide(index)}`, at)];
     },
   };
   return reader;

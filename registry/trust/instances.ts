@@ -54,6 +54,13 @@ export function shardOrigin(service: LogService, firstOrigin: string, instance: 
   return `${shardName(service, instance)}${firstOrigin.slice(service.length)}`;
 }
 
+/** `log2` of `log2.acme.com`: the inverse of `shardOrigin`; undefined if that is the origin of no shard of the service. */
+export function shardNameOf(service: LogService, origin: string): string | undefined {
+  const [name = ''] = origin.split('.', 1);
+  const isShard = name.startsWith(service) && /^([2-9]|[1-9][0-9]+)?$/.test(name.slice(service.length));
+  return isShard && name.length < origin.length ? name : undefined;
+}
+
 /** The name of an authority in its certificates: `ca.acme.com`, then `ca.acme.com 2`. */
 export function authorityName(name: string, instance: number): string {
   return instance === 1 ? name : `${name} ${instance}`;

@@ -76,7 +76,7 @@ test('from a TUF root: calm, a stolen identity, acknowledged, forked and proven'
   const calm = await house.run('--once');
   expect(calm.code, calm.err).toBe(0);
   expect(calm.out).toMatch(
-    /ct\.example\.example at 1, log\.example\.example at 1; 0 open alarms; 0 entries wait/,
+    /log\.example\.example at 1, ct\.example\.example at 1; 0 open alarms; 0 entries wait/,
   );
 
   await registry.submit(await signInRun(registry, { run_id: '2' }));
@@ -309,8 +309,8 @@ test('a registry that is not there is exit code 75', { timeout: 60_000 }, async 
   ]);
   const { code, err, out } = await house.run('--once');
   expect(code).toBe(75);
-  expect(err).toContain('signatures: MONITOR_LOG_UNREACHABLE');
-  expect(out).toContain('signatures could not be asked');
+  expect(err).toContain('log.example: MONITOR_LOG_UNREACHABLE');
+  expect(out).toContain('log.example could not be asked');
 });
 
 test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
@@ -328,6 +328,11 @@ test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
     [{ identities: [identity] }, [...trust, '--builds', 'x', '--github'], 'either --builds or --github'],
     [{ identities: [identity] }, [...trust, '--builds', 'none.jsonl'], 'MONITOR_BUILDS_MALFORMED'],
     [{ keys: [key] }, [], 'either --root or --log-key'],
+    [
+      { keys: [key] },
+      ['--log-key', logVerifierKey('logs.example', new Uint8Array(32))],
+      'expected --log-key to be of log.<domain>',
+    ],
     [{ keys: [key] }, [...trust, '--every', 'x'], 'expected --every to be a whole number'],
     [{ keys: [key] }, [...trust, '--webhook', 'mailto:x'], 'expected --webhook to be'],
     [{ keys: [key] }, [...trust, '--decisions', 'none'], 'MONITOR_DECISION_MALFORMED'],

@@ -17,6 +17,7 @@ import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { DecisionsFolder } from '../../../registry/monitor/documents.ts';
 import { isMade } from '../../../registry/monitor/explanations.ts';
 import { Monitor, type MonitorEvent } from '../../../registry/monitor/monitor.ts';
+import { shardUrl } from '../../../registry/monitor/shards.ts';
 import { BuildsFile } from '../../../registry/monitor/started-builds.ts';
 import {
   EMPTY_NAME,
@@ -29,6 +30,7 @@ import * as der from '../../../registry/trust/der.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { noteSigner } from '../../core/tlog/note-signers.ts';
 import { type LogServer, startLogServer, TestAuthority } from '../log/log-server.ts';
+import { ORIGIN } from '../log/numbered-entry.ts';
 import { sha256 } from '../tuf-house.ts';
 import { temporaryFolder } from '../witness/running-witness.ts';
 import { IDENTITY } from './watching.ts';
@@ -54,7 +56,7 @@ beforeEach(async () => {
     server.close();
     server.closeAllConnections();
   });
-  base = `http://127.0.0.1:${(server.address() as AddressInfo).port}/log`;
+  base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 
 let serial = 0;
@@ -82,7 +84,7 @@ async function openMonitor(change: { readonly folder?: string; readonly vkey?: s
   const builds = new BuildsFile('/dev/null');
   const monitor = await Monitor.open({
     folder,
-    urls: { signatures: base, certificates: base.replace(/log$/, 'ct') },
+    urlOf: (origin) => shardUrl(base, origin),
     trust: async () => ({ policy, trustedRoot: undefined }),
     evidence: {
       list: { identities: [{ issuer, name: { whole: IDENTITY } }], keys: [key] },
@@ -133,7 +135,7 @@ test.each<[string, Bend]>([
   bend = bent;
   const { raised, pending, logs, failures } = await monitor.round();
   expect({ raised, pending, logs }).toMatchObject({ raised: 0, pending: 0, logs: [{ size: '5' }] });
-  expect(failures.signatures).toContain('MONITOR_LOG_UNREADABLE');
+  expect(failures[ORIGIN]).toContain('MONITOR_LOG_UNREADABLE');
   bend = honest;
   expect(await monitor.round()).toMatchObject({ raised: 3, failures: {}, logs: [{ size: '8' }] });
 });
@@ -156,7 +158,7 @@ test('what was read ahead of a lie is forgotten with it, over a restart too', {
   bend = (path, body) => (path.includes('/tile/entries/001') ? flip(body, body.length - 5) : body);
   const lied = await first.round();
   expect(lied).toMatchObject({ raised: 0, pending: 0, logs: [{ size: '5' }] });
-  expect(lied.failures.signatures).toContain('expected entries that lead to the root of size 5008');
+  expect(lied.failures[ORIGIN]).toContain('expected entries that lead to the root of size 5008');
   await first.close();
   bend = honest;
   const second = await openMonitor({ folder: first.folder });
@@ -181,7 +183,7 @@ test('where partial tiles are gone, full ones do', { timeout: 60_000 }, async ()
 test('nobody is followed elsewhere', async () => {
   await grow(1);
   bend = (path, body) => (path.endsWith('/checkpoint') ? { location: `${log.url}/log/checkpoint` } : body);
-  expect((await (await openMonitor()).round()).failures.signatures).toContain('MONITOR_LOG_UNREACHABLE');
+  expect((await (await openMonitor()).round()).failures[ORIGIN]).toContain('MONITOR_LOG_UNREACHABLE');
 });
 
 test('a key of the log that signs an empty tree of another root', async () => {
@@ -195,7 +197,9 @@ test('a key of the log that signs an empty tree of another root', async () => {
   bend = (path, body) =>
     path.endsWith('/checkpoint') ? utf8(formatNote({ text, signatures: [signer.sign(text)] })) : body;
   const monitor = await openMonitor({ vkey: signer.vkey });
-  expect((await monitor.round()).failures.signatures).toContain('expected the root of the empty tree');
+  expect((await monitor.round()).failures['log.forger.example']).toContain(
+    'expected the root of the empty tree',
+  );
 });
 
 test('copies of ours with signatures that do not verify are no alarm', async () => {

@@ -126,7 +126,7 @@ describe('alarms', () => {
     watching.time.skewMs = GRACE_MS + 60_000;
     const { alarms } = await watching.round();
     expect(alarms).toMatchObject([
-      { kind: 'signature', reasons: ['the store holds no document with this digest'] },
+      { kind: 'signature', reasons: ['the store holds no document of this entry'] },
     ]);
   });
 
@@ -207,17 +207,17 @@ describe('alarms', () => {
     expect((await registry.submit(bundle)).status).toBe(201);
     watching.time.skewMs = GRACE_MS + 60_000;
     expect((await watching.round()).alarms).toMatchObject([
-      { kind: 'signature', reasons: ['the certificate is not in the certificate log'] },
+      { kind: 'signature', reasons: ['the certificate is in no certificate log'] },
     ]);
   });
 });
 
 describe('what is not told yet', () => {
   test('without the certificate log what it alone can tell is no alarm and is not forgotten; what is known to be missing is one', async () => {
-    const urls = { signatures: `${registry.url}/log`, certificates: `${registry.url}/nowhere` };
+    const urlOf = (origin: string) => `${registry.url}/${origin.startsWith('ct.') ? 'nowhere' : 'log'}`;
     const before = await calm();
     await before.close();
-    const watching = await watch(registry, { urls, folder: before.folder });
+    const watching = await watch(registry, { urlOf, folder: before.folder });
     const run = newRun();
     await watching.start(runOf(run));
     await registry.submit(await signInRun(registry, { run_id: run }));
@@ -226,7 +226,7 @@ describe('what is not told yet', () => {
       alarms: [],
       pending: 1,
       failures: {
-        certificates: expect.stringContaining('MONITOR_LOG_UNREADABLE'),
+        'ct.example.example': expect.stringContaining('MONITOR_LOG_UNREADABLE'),
         explanations: expect.stringContaining('MONITOR_LOG_UNREACHABLE'),
       },
     });

@@ -7,11 +7,16 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../../core/encoding/utf8.ts';
 import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
+import { shardUrl } from '../../../registry/monitor/shards.ts';
 import { witnessSigner } from '../../core/tlog/note-signers.ts';
 import { startLogServer } from '../log/log-server.ts';
+import { ORIGIN } from '../log/numbered-entry.ts';
 import { RunningRegistry } from '../running-registry.ts';
 import { runWitness, witnessFolder } from '../witness/running-witness.ts';
 import { GRACE_MS, STALE_MS, signInRun, watch } from './watching.ts';
+
+/** The registry's signature log. */
+const LOG = 'log.example.example';
 
 let registry: RunningRegistry;
 beforeAll(async () => {
@@ -90,11 +95,11 @@ test('an alarm that the webhook refuses for itself keeps no other back; one that
 test('a log that is out of reach is a failure, and an alarm once it lasts, once', {
   timeout: 60_000,
 }, async () => {
-  const urls = { signatures: `${registry.url}/nowhere`, certificates: `${registry.url}/ct` };
-  const watching = await watch(registry, { urls });
+  const urlOf = (origin: string) => `${registry.url}/${origin.startsWith('ct.') ? 'ct' : 'nowhere'}`;
+  const watching = await watch(registry, { urlOf });
   const early = await watching.round();
   expect(early.alarms).toEqual([]);
-  expect(early.failures.signatures).toContain('MONITOR_LOG_UNREADABLE');
+  expect(early.failures[LOG]).toContain('MONITOR_LOG_UNREADABLE');
   watching.time.skewMs = STALE_MS + 60_000;
   const stale = async () => (await watching.round()).alarms.filter(({ kind }) => kind === 'stale');
   expect(await stale()).toMatchObject([
@@ -106,10 +111,13 @@ test('a log that is out of reach is a failure, and an alarm once it lasts, once'
 
 test('a checkpoint by another key is never followed', async () => {
   const other = await startLogServer();
-  const urls = { signatures: `${other.url}/log`, certificates: `${registry.url}/ct` };
-  const { failures, logs } = await (await watch(registry, { urls })).round();
-  expect(failures.signatures).toContain('TLOG_NOTE_UNSIGNED');
-  expect(logs.map(({ log }) => log)).toEqual(['certificates']);
+  const urlOf = (origin: string) => shardUrl(origin.startsWith('ct.') ? registry.url : other.url, origin);
+  const { failures, logs } = await (await watch(registry, { urlOf })).round();
+  expect(failures[LOG]).toContain('TLOG_NOTE_UNSIGNED');
+  expect(logs).toMatchObject([
+    { log: 'signatures', size: '0' },
+    { log: 'certificates', size: '1' },
+  ]);
 });
 
 test('cosignatures that grow old are an alarm; a checkpoint without the quorum is not believed', async () => {
@@ -128,8 +136,8 @@ test('cosignatures that grow old are an alarm; a checkpoint without the quorum i
   inForce.policy = policy;
   cosigning.start(() => undefined);
   await expect.poll(async () => (await fetch(`${url}/log/checkpoint`)).status, { timeout: 20_000 }).toBe(200);
-  const urls = { signatures: `${url}/log`, certificates: `${url}/none` };
-  const watching = await watch(registry, { urls, trust: async () => ({ policy, trustedRoot: undefined }) });
+  const urlOf = (origin: string) => shardUrl(url, origin);
+  const watching = await watch(registry, { urlOf, trust: async () => ({ policy, trustedRoot: undefined }) });
   expect(await watching.round()).toMatchObject({ alarms: [], failures: {} });
   watching.time.skewMs = STALE_MS + 60_000;
   expect((await watching.round()).alarms).toMatchObject([
@@ -137,24 +145,8 @@ test('cosignatures that grow old are an alarm; a checkpoint without the quorum i
   ]);
   const stranger = policyOf('w2.example', witnessSigner('w2.example').vkey, witness.url);
   const strict = await watch(registry, {
-    urls,
+    urlOf,
     trust: async () => ({ policy: stranger, trustedRoot: undefined }),
   });
-  expect((await strict.round()).failures.signatures).toContain('TLOG_QUORUM_UNMET');
-});
-
-test('another log in the place of the one that was followed', async () => {
-  const urls = { signatures: `${registry.url}/log`, certificates: `${registry.url}/ct` };
-  const first = await watch(registry, { urls });
-  await first.round();
-  await first.close();
-  const other = await startLogServer();
-  const policy = parseLogPolicy(utf8(`log ${other.log.verifierKey}\nquorum none\n`), nodeCrypto);
-  const second = await watch(registry, {
-    folder: first.folder,
-    urls: { ...urls, signatures: `${other.url}/log` },
-    trust: async () => ({ policy, trustedRoot: undefined }),
-  });
-  expect((await second.round()).alarms).toMatchObject([{ kind: 'replaced', origin: 'log.waybill.example' }]);
-  expect((await second.round()).alarms).toEqual([]);
+  expect((await strict.round()).failures[ORIGIN]).toContain('TLOG_QUORUM_UNMET');
 });

@@ -11,6 +11,7 @@ import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { DecisionsFolder, RegistryDocuments } from '../../../registry/monitor/documents.ts';
 import { Monitor, type MonitorEvent, type MonitorOptions } from '../../../registry/monitor/monitor.ts';
+import { shardUrl } from '../../../registry/monitor/shards.ts';
 import { BuildsFile, type StartedBuilds } from '../../../registry/monitor/started-builds.ts';
 import type { WatchList } from '../../../registry/monitor/watch-list.ts';
 import type { RunningRegistry } from '../running-registry.ts';
@@ -71,7 +72,7 @@ export async function watch(
   });
   const monitor = await Monitor.open({
     folder,
-    urls: { signatures: `${registry.url}/log`, certificates: `${registry.url}/ct` },
+    urlOf: (origin) => shardUrl(registry.url, origin),
     trust,
     evidence: {
       list: list ?? {
