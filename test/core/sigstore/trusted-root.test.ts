@@ -23,6 +23,7 @@ test('what is sound is read, under each of its media types', () => {
   ]) {
     const root = parseTrustedRoot(forge.trustedRoot((bent) => (bent.mediaType = mediaType)));
     expect(root.signatureLogs.map(({ origin }) => origin)).toEqual([LOG, OLD_LOG]);
+    expect(root.certificateLogs.map(({ origin }) => origin)).toEqual(['ct.example']);
     expect(root.certificateAuthorities[0]?.issuers).toHaveLength(2);
     expect(root.timestampAuthorities[0]).toMatchObject({ uri: 'https://tsa.example', issuers: [{}] });
   }
@@ -40,6 +41,7 @@ test('what newer roots say besides is read: operators, key ids, ends, fractions,
       log.publicKey.validFor = { start: '2026-01-31T12:00:00.123456789Z', end: null };
       bent.timestampAuthorities[0].validFor.end = '2026-12-31T12:00:00.5Z';
       delete bent.timestampAuthorities[0].uri;
+      delete bent.ctlogs[0].baseUrl;
       bent.ctlogs[0].publicKey = {
         ...bent.ctlogs[0].publicKey,
         keyDetails: 'PKCS1_RSA_PKCS1V5',
@@ -53,7 +55,10 @@ test('what newer roots say besides is read: operators, key ids, ends, fractions,
     uri: '',
     validFor: { endMs: Date.parse('2026-12-31T12:00:00.500Z') },
   });
-  expect(root.certificateLogs[0]?.publicKey).toMatchObject({ kind: 'other', name: 'PKCS1_RSA_PKCS1V5' });
+  expect(root.certificateLogs[0]).toMatchObject({
+    origin: '',
+    publicKey: { kind: 'other', name: 'PKCS1_RSA_PKCS1V5' },
+  });
 });
 
 describe('refuses', () => {

@@ -165,6 +165,23 @@ test('what was read ahead of a lie is forgotten with it, over a restart too', {
   expect(await second.round()).toMatchObject({ raised: 3, failures: {}, logs: [{ size: '5008' }] });
 });
 
+test('what was read ahead of a break is no alarm until the rest shows that it was signed', {
+  timeout: 120_000,
+}, async () => {
+  await grow(5);
+  const stranger = newSigner().signer.spki;
+  const others = Array.from({ length: 4200 }, () => ({
+    ...entry(new Uint8Array(70)),
+    verifier: { publicKey: stranger },
+  }));
+  await Promise.all(others.map((other) => log.log.add(other)));
+  bend = (path, body) => (path.includes('/tile/entries/016') ? undefined : body);
+  const monitor = await openMonitor();
+  expect(await monitor.round()).toMatchObject({ raised: 0, pending: 5, logs: [{ size: '0' }] });
+  bend = honest;
+  expect(await monitor.round()).toMatchObject({ raised: 5, pending: 0, logs: [{ size: '4205' }] });
+});
+
 test('where partial tiles are gone, full ones do', { timeout: 60_000 }, async () => {
   await grow(10);
   const monitor = await openMonitor();

@@ -130,28 +130,36 @@ describe('alarms', () => {
     ]);
   });
 
-  test('a store that shows another document in its place', async () => {
+  test.each([
+    ['another document', newStatement(), newStatement()],
+    // Signed twice: the digest is the same, the entry is not.
+    ['the same document as it was signed in another entry', ...Array(2).fill(newStatement())],
+  ])('a store that shows %s in its place', async (_, shown, signed) => {
     const watching = await calm();
     await watching.close();
     const run = newRun();
-    const other = await signInRun(registry, { run_id: run });
-    const server = createServer((_, response) => {
-      const bundle = Buffer.from(other).toString();
-      response.end(
-        JSON.stringify({
-          attestations: [
-            { sha256: '', bundle: '{}' },
-            { sha256: '', bundle },
-          ],
-        }),
-      );
+    const other = await signInRun(registry, { run_id: run }, undefined, shown);
+    let bundle = Buffer.from(other).toString();
+    const server = createServer((_request, response) => {
+      const attestations = ['{}', bundle].map((each) => ({ sha256: '', bundle: each }));
+      response.end(JSON.stringify({ attestations }));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void server.close());
     const documents = new RegistryDocuments(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
     const lied = await watch(registry, { folder: watching.folder, documents });
     await lied.start(runOf(run));
-    await signInRun(registry, { run_id: run });
+    // Explained with what is shown; and then not.
+    expect((await lied.round()).pending).toBe(0);
+    const own = await signInRun(registry, { run_id: run }, undefined, signed);
+    expect((await lied.round()).pending).toBe(1);
+    const truth = Buffer.from(own).toString();
+    // The leaf of the entry beside a document that was never signed in it.
+    const material = JSON.parse(truth).verificationMaterial;
+    bundle = JSON.stringify({ ...JSON.parse(bundle), verificationMaterial: material });
+    const isShown = shown === signed;
+    expect((await lied.round()).pending).toBe(isShown ? 0 : 1);
+    if (isShown) return;
     lied.time.skewMs = GRACE_MS + 60_000;
     expect((await lied.round()).alarms).toMatchObject([
       { kind: 'signature', reasons: [expect.stringContaining('the store')] },

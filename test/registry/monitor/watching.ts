@@ -39,9 +39,10 @@ export async function signInRun(
   registry: RunningRegistry,
   claims: Record<string, unknown>,
   signingConfig?: Uint8Array,
+  statement = newStatement(),
 ): Promise<Uint8Array> {
   const token = await registry.issuer.token({ run_attempt: '1', ...claims });
-  return signStatement(formatStatement(newStatement()), {
+  return signStatement(formatStatement(statement), {
     signingConfig: signingConfig ?? (await registry.signingConfig()),
     identity: { token: async () => token } as never,
   });
