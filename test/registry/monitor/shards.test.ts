@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Logs that get shards while they are watched: new ones are followed from their first entry, older ones for ever, and none goes without a word.
+// Each test goes on with the registry as the one before left it.
 
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
