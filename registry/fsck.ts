@@ -61,26 +61,26 @@ export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckC
     throw STORE.reject('REGISTRY_DATA_MISSING', `expected a database in ${quote(folder)}, found none`);
   });
   const read = { logEntries: 0n, ctEntries: 0n, attestations: 0n, blobs: 0n };
+  let database: Database | undefined;
   try {
-    const database = await Database.open(folder);
-    try {
-      yield* checkDatabase(options, database, read);
-    } finally {
-      await database.close();
-    }
+    database = await Database.open(folder);
+    yield* checkDatabase(options, database, read);
   } catch (failure) {
-    if (!isCorruption(failure)) throw failure;
+    // What was opened once can be read: its files are cut short then.
+    const codes = ['LEVEL_CORRUPTION', ...(database === undefined ? [] : ['LEVEL_IO_ERROR'])];
+    if (!isCausedBy(failure, codes)) throw failure;
     yield { at: 'db', problem: 'expected a database that can be read, got a damaged one' };
+  } finally {
+    await database?.close();
   }
   read.blobs = yield* checkBlobs(options);
   yield* checkTuf(dataFolder);
   return read;
 }
 
-/** True where LevelDB found its files damaged, or one missing. */
-function isCorruption(failure: unknown): boolean {
-  const { code, cause } = (failure ?? {}) as { readonly code?: unknown; readonly cause?: unknown };
-  return code === 'LEVEL_CORRUPTION' || (cause !== undefined && isCorruption(cause));
+function isCausedBy(failure: unknown, codes: readonly string[]): boolean {
+  const { code, cause } = (failure ?? {}) as { readonly code?: string; readonly cause?: unknown };
+  return codes.includes(code ?? '') || (cause !== undefined && isCausedBy(cause, codes));
 }
 
 async function* checkDatabase(

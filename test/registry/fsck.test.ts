@@ -274,6 +274,17 @@ const harms: Harm[] = [
       await rm(at(`db/${name}`));
     },
   ],
+  [
+    'db',
+    'its files cut short',
+    async () => {
+      for (const name of (await readdir(at('db'))).filter((file) => file.endsWith('.ldb'))) {
+        const path = at(`db/${name}`);
+        const whole = await readFile(path);
+        await writeFile(path, whole.subarray(0, whole.length / 2));
+      }
+    },
+  ],
   database('log2/hello', 'rows of a shard without a key', ({ table }) =>
     (table('log2') as unknown as Level).sublevel('tlog').put('hello', 'x'),
   ),
