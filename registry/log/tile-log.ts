@@ -15,7 +15,7 @@ import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import type { LogHead } from './log-head.ts';
 import { failed, inconsistent, isClosed, lost, SignerGone, selfCheckFailed } from './tile-log-failures.ts';
-import { type LogDatabase, type Row, rowKey, TileStore } from './tile-store.ts';
+import { isOfDatabase, type LogDatabase, type Row, rowKey, TileStore, unopened } from './tile-store.ts';
 
 /** A checkpoint as it was published. */
 export interface PublishedCheckpoint {
@@ -159,7 +159,7 @@ export class TileLog {
     } catch (failure) {
       held.delete(prefix);
       await options.head?.close();
-      throw failure;
+      throw isOfDatabase(failure) ? unopened(failure) : failure;
     }
   }
 

@@ -71,7 +71,7 @@ export class TileStore {
           },
         );
       }
-      throw LOG.unavailable('LOG_STORE_UNOPENED', `could not open the store: ${String(cause)}`, { cause });
+      throw unopened(cause);
     }
   }
 
@@ -150,6 +150,16 @@ export class TileStore {
 
 function unsigned(row: Uint8Array): bigint {
   return new DataView(row.buffer, row.byteOffset, row.length).getBigUint64(0);
+}
+
+/** True for a failure of LevelDB itself: a damaged file shows when it is read. */
+export function isOfDatabase(failure: unknown): boolean {
+  return String((failure as NodeJS.ErrnoException | null)?.code).startsWith('LEVEL_');
+}
+
+/** The store cannot be read. */
+export function unopened(cause: unknown): Error {
+  return LOG.unavailable('LOG_STORE_UNOPENED', `could not open the store: ${String(cause)}`, { cause });
 }
 
 function isLocked(failure: unknown): boolean {

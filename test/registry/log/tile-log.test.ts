@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The log over LevelDB: what it acknowledges is durable, unique and proved; what does not fit together is not opened.
 
-import { writeFile } from 'node:fs/promises';
+import { readdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { describe, expect, test } from 'vitest';
@@ -262,6 +262,21 @@ describe('opening', () => {
     const file = join(await newFolder(), 'file');
     await writeFile(file, 'not a database');
     expect(await codeOfAsync(openTiles(file))).toBe('LOG_STORE_UNOPENED');
+  });
+
+  test('a file of the database that is cut short shows when it is read', async () => {
+    const folder = await newFolder();
+    const { log, close } = await openTiles(folder);
+    for (let n = 0; n < 20; n++) await log.append(entry(n));
+    await close();
+    // Another start makes tables of what was written.
+    await (await openTiles(folder)).close();
+    for (const name of (await readdir(folder)).filter((file) => file.endsWith('.ldb'))) {
+      await truncate(join(folder, name), 100);
+    }
+    const db = new Level<string, Uint8Array>(folder);
+    expect(await codeOfAsync(openTiles(folder, { db }))).toBe('LOG_STORE_UNOPENED');
+    await db.close();
   });
 
   test('the store of another log is refused', async () => {
