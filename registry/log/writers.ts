@@ -2,7 +2,7 @@
 // Who may write to the log [docs/spec/log.md §Writers]: certificates of configured authorities, and listed keys.
 
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
-import { type Certificate, parseCertificate } from '../../core/x509/certificate.ts';
+import { type Certificate, EXTENSION, KEY_USAGE, parseCertificate } from '../../core/x509/certificate.ts';
 import { isNamed } from '../../core/x509/path.ts';
 import { LOG } from '../log-faults.ts';
 
@@ -37,6 +37,7 @@ interface WritingAuthority {
   readonly key: KeyObject;
 }
 
+const UNDERSTOOD: readonly string[] = Object.values(EXTENSION);
 const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
 /** DER before the uncompressed point of a P-256 SubjectPublicKeyInfo [RFC5480 §2]; 91 bytes with it. */
 const P256_SPKI = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex');
@@ -102,7 +103,7 @@ export class Writers {
   private readWriter(der: Uint8Array): KnownWriter | undefined {
     const certificate = readCertificate(der);
     if (certificate === undefined) return undefined;
-    const { tbs, signature, algorithm, constraints, purposes, publicKey } = certificate;
+    const { tbs, signature, algorithm, publicKey } = certificate;
     const isEcdsaSha256 = algorithm.kind === 'ecdsa' && algorithm.hash === 'sha256';
     const authority = this.authorities.find(
       ({ chain: [issuer], key }) =>
@@ -114,7 +115,7 @@ export class Writers {
         'expected a certificate of an authority that may write to this log, got a foreign one',
       );
     }
-    if (constraints?.isAuthority === true || purposes?.includes(CODE_SIGNING) !== true) {
+    if (!signsCode(certificate)) {
       throw LOG.reject(
         'LOG_CERTIFICATE_UNTRUSTED',
         'expected a code-signing certificate, got one for another use',
@@ -122,6 +123,16 @@ export class Writers {
     }
     return { path: [certificate, ...authority.chain], key: readPublicKey(publicKey.spki) };
   }
+}
+
+/** What verifiers ask of a certificate: a precertificate, say, has something critical that nobody understands. */
+function signsCode({ constraints, keyUsage, purposes, extensions }: Certificate): boolean {
+  return (
+    constraints?.isAuthority !== true &&
+    keyUsage?.includes(KEY_USAGE.digitalSignature) === true &&
+    purposes?.includes(CODE_SIGNING) === true &&
+    [...extensions].every(([name, { critical }]) => !critical || UNDERSTOOD.includes(name))
+  );
 }
 
 function checkValidity({ notBeforeMs, notAfterMs }: Certificate, nowMs: number): void {

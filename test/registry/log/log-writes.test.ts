@@ -230,6 +230,29 @@ describe('refused, with nothing logged', () => {
     [
       'LOG_CERTIFICATE_UNTRUSTED',
       403,
+      'a precertificate, which the certificate log shows to everybody',
+      async ({ authority }) => {
+        const { signer } = newSigner();
+        const poison = { oid: OID.ctPoison, critical: true as const, value: Uint8Array.of(5, 0) };
+        const extensions = [keyUsage('digitalSignature'), extendedKeyUsage(OID.codeSigning), poison];
+        return dsseRequest('x', signer, certified(await authority.issue(signer.spki, { extensions })))
+          .request;
+      },
+    ],
+    [
+      'LOG_CERTIFICATE_UNTRUSTED',
+      403,
+      'a certificate whose key may not sign',
+      async ({ authority }) => {
+        const { signer } = newSigner();
+        const extensions = [keyUsage('certificates'), extendedKeyUsage(OID.codeSigning)];
+        return dsseRequest('x', signer, certified(await authority.issue(signer.spki, { extensions })))
+          .request;
+      },
+    ],
+    [
+      'LOG_CERTIFICATE_UNTRUSTED',
+      403,
       'a certificate for nothing in particular',
       async ({ authority }) => {
         const { signer } = newSigner();
