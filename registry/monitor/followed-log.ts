@@ -17,6 +17,8 @@ import { jsonRow, type MonitorStore, type StateRow, wide } from './monitor-store
 
 /** Bundles that are read, and written down, at once. */
 const BUNDLES_AT_ONCE = 16;
+/** Whoever has the log's key can sign a size that nobody reads to its end: nothing else would be asked meanwhile, and nobody be told. */
+const READ_MS = 300_000;
 const WIDTH = BigInt(FULL_WIDTH);
 
 /** Which of the two logs. */
@@ -42,6 +44,14 @@ export interface EntryReader<T> {
   parse(bundle: Uint8Array): readonly ReadEntry<T>[] | undefined;
   /** What to write down of an entry, in the same batch as the cursor. */
   rows(entry: T, index: bigint, leafHash: Uint8Array): readonly StateRow[];
+}
+
+/** How entries are read up to a checkpoint. */
+export interface ReadOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly progress: (read: bigint, of: bigint) => void;
+  /** How long to read before the rest is left to the next time; five minutes by default. */
+  readonly readMs?: number;
 }
 
 /** How a served checkpoint stands to the last verified one. */
@@ -113,10 +123,7 @@ export class FollowedLog {
     head: Head,
     reader: LogReader,
     entries: EntryReader<T>,
-    options: {
-      readonly signal?: AbortSignal | undefined;
-      readonly progress: (read: bigint, of: bigint) => void;
-    },
+    options: ReadOptions,
   ): Promise<Succession> {
     const { last } = this;
     if (head.size === 0n && !sameBytes(head.rootHash, emptyRoot(nodeHasher))) {
@@ -153,12 +160,10 @@ export class FollowedLog {
     head: Head,
     reader: LogReader,
     entries: EntryReader<T>,
-    options: {
-      readonly signal?: AbortSignal | undefined;
-      readonly progress: (read: bigint, of: bigint) => void;
-    },
+    options: ReadOptions,
   ): Promise<void> {
-    const { signal, progress } = options;
+    const { signal, progress, readMs = READ_MS } = options;
+    const endMs = performance.now() + readMs;
     const fetchFrom = (from: bigint) => this.#fetchBundles(from, head.size, reader, signal);
     let coming = fetchFrom(this.#tree.size);
     // Whoever throws in between leaves it: its failure is nobody's then.
@@ -198,6 +203,11 @@ export class FollowedLog {
       ]);
       progress(this.#tree.size, head.size);
       signal?.throwIfAborted();
+      if (!isWhole && performance.now() >= endMs) {
+        throw unreadable(
+          `read ${this.#tree.size} of ${head.size} entries in the time of a round; the next goes on there`,
+        );
+      }
     }
   }
 

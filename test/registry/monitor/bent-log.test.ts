@@ -16,8 +16,12 @@ import { parseCertificate } from '../../../core/x509/certificate.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { DecisionsFolder } from '../../../registry/monitor/documents.ts';
 import { isMade } from '../../../registry/monitor/explanations.ts';
+import { FollowedLog } from '../../../registry/monitor/followed-log.ts';
+import { LogReader } from '../../../registry/monitor/log-reader.ts';
 import { Monitor, type MonitorEvent } from '../../../registry/monitor/monitor.ts';
+import { MonitorStore } from '../../../registry/monitor/monitor-store.ts';
 import { shardUrl } from '../../../registry/monitor/shards.ts';
+import { signatureReader } from '../../../registry/monitor/sightings.ts';
 import { BuildsFile } from '../../../registry/monitor/started-builds.ts';
 import {
   EMPTY_NAME,
@@ -294,3 +298,23 @@ test('a state folder that does not fit itself is not believed', async () => {
   const again = await openMonitor({ folder: monitor.folder });
   await expect(again.round()).rejects.toMatchObject({ code: 'MONITOR_STATE_DAMAGED' });
 });
+
+test('a log that takes longer than a round to be read is read on in the next, and others are asked in between', async () => {
+  await grow(5000);
+  const store = await MonitorStore.open(await temporaryFolder());
+  onTestFinished(() => store.close());
+  const { note, size, rootHash } = log.log.tiles.checkpoint();
+  const reader = new LogReader(base, 'entries');
+  const list = { identities: [], keys: [] };
+  const advance = async () => {
+    const followed = await FollowedLog.open(store, 'signatures', ORIGIN);
+    const entries = signatureReader({ log: followed, list, counts: { foreign: 0 }, nowMs: 0 });
+    const options = { progress: () => undefined, readMs: 0 };
+    return followed.advance({ origin: ORIGIN, note, size, rootHash }, reader, entries, options);
+  };
+  await expect(advance()).rejects.toMatchObject({
+    code: 'MONITOR_LOG_UNREADABLE',
+    message: expect.stringContaining('read 4096 of 5000 entries'),
+  });
+  expect(await advance()).toEqual({ kind: 'grown' });
+}, 60_000);
