@@ -36,6 +36,7 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   LOG_STORE_FAILED: 'a disk that fails',
   LOG_CLOSED: 'a log that is being closed',
   LOG_SELF_CHECK: 'tiles that were damaged',
+  LOG_SHARD_LOST: 'a database that was restored from an older copy',
   LOG_QUORUM_PENDING: 'witnesses that are silent',
   LOG_KEY_UNSUPPORTED: 'certificates of our own authority for other kinds of keys',
   LOG_CERTIFICATE_EXPIRED: 'certificates of our own authority, and time',
