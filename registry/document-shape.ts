@@ -2,6 +2,9 @@
 // How much there is in a JSON document, told before it is parsed: time goes into members and elements, far more than into long
 // strings, and whoever sends a document to the registry may have signed nothing.
 
+/** Of signed evidence, whose payload is base64 and has none. */
+export const EVIDENCE_STRUCTURE_MAX = 4096;
+
 const COUNTED = [',', ':', '[', '{'];
 
 /** True if a document has more commas, colons and opening brackets than that, wherever they stand. */

@@ -4,9 +4,10 @@
 // facts go to disk in one synced batch, and only then is it acknowledged.
 
 import { createHash } from 'node:crypto';
-import { quote } from '../core/faults.ts';
+import { CORE, quote } from '../core/faults.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { BundleVerifier, VerifiedBundle } from '../core/verify/verified.ts';
+import { EVIDENCE_STRUCTURE_MAX, isCrowded } from './document-shape.ts';
 import { type AttestationFacts, factsOf, indexRows } from './facts.ts';
 import { parsePackageUrl } from './package-url.ts';
 import { shippedPackages } from './sbom.ts';
@@ -57,6 +58,10 @@ export class Ingest {
    */
   async attestation(bytes: Uint8Array): Promise<Accepted> {
     const { database, verifier, clock } = this.#options;
+    if (isCrowded(bytes, EVIDENCE_STRUCTURE_MAX)) {
+      const most = `at most ${EVIDENCE_STRUCTURE_MAX} commas, colons and brackets`;
+      throw CORE.reject('SIGSTORE_BUNDLE_MALFORMED', `expected a bundle of ${most}, got more`);
+    }
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const known = await database.json<AttestationFacts>('fact', sha256);
     if (known !== undefined) return { sha256, leafIndex: known.leafIndex, isNew: false };

@@ -12,6 +12,7 @@ import { PAYLOAD_TYPE, parseStatement } from '../../core/intoto/statement.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isProductName } from '../../core/release/version.ts';
 import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
+import { EVIDENCE_STRUCTURE_MAX, isCrowded } from '../document-shape.ts';
 import type { Database } from '../store/database.ts';
 import { Turns } from '../store/turns.ts';
 import { STORE } from '../store-faults.ts';
@@ -242,6 +243,9 @@ function verifiesP256(spki: Buffer, data: Uint8Array, signature: Uint8Array): bo
 function parseEnvelope(bytes: Uint8Array): { readonly payload: Uint8Array; readonly signature: Uint8Array } {
   const refuse = (message: string, at: string) =>
     STORE.reject('DEVICE_REPORT_ENVELOPE_MALFORMED', message, { at });
+  if (isCrowded(bytes, EVIDENCE_STRUCTURE_MAX)) {
+    throw refuse(`expected at most ${EVIDENCE_STRUCTURE_MAX} commas, colons and brackets, got more`, '');
+  }
   const root = parseDocument(bytes, { refuse }, LIMITS.bundleSizeBytes).only(
     'payloadType',
     'payload',

@@ -113,6 +113,18 @@ describe('headers', () => {
 });
 
 describe('bodies', () => {
+  test.each([
+    ['/api/v1/attestations', 'SIGSTORE_BUNDLE_MALFORMED'],
+    ['/api/v1/devices/a/reports', 'DEVICE_REPORT_ENVELOPE_MALFORMED'],
+  ])('evidence of more parts than any is refused before it is parsed: %s', async (path, code) => {
+    const answer = await running.send('POST', path, JSON.stringify(Array(5000).fill(0)), {
+      'content-type': 'application/json',
+    });
+    const { error } = answer.json as { error: { code: string; message: string } };
+    expect([answer.status, error.code]).toEqual([400, code]);
+    expect(error.message).toContain('at most 4096 commas, colons and brackets');
+  });
+
   const ENDPOINTS = [
     ['POST', '/ca/api/v2/signingCert', 'application/json', 'CA_REQUEST_MALFORMED', 'CA_REQUEST_TOO_LARGE'],
     ['POST', '/tsa/api/v1/timestamp', 'application/json', 'TSA_REQUEST_MALFORMED', 'TSA_REQUEST_TOO_LARGE'],
