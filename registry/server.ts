@@ -7,6 +7,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
+import type { TrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { describeApi } from './api/openapi.ts';
 import { caRoutes } from './ca/routes.ts';
 import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
@@ -150,7 +151,10 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       devices,
       tracer: new Tracer(database, devices, releases),
       tuf,
-      observer: observerOf(trust, releases, () => checkAllRead(dataFolder, held)),
+      observer: observerOf(trust, releases, async (next) => {
+        services.checkKeepsAll(next);
+        await checkAllRead(dataFolder, held);
+      }),
       trust,
       services,
       tokens: tokenVerifier(config.issuers, clock),
@@ -199,13 +203,13 @@ async function readToken(path: string): Promise<string> {
 function observerOf(
   trust: TrustInForce,
   releases: ReleaseRecords,
-  checkKeys: () => Promise<void>,
+  checkRoot: (next: TrustedRoot) => Promise<void>,
 ): ChangeObserver {
   return {
     async examine(role, targets) {
       if (role === 'targets') {
-        await trust.check(targets);
-        if (trust.isOtherRoot(targets)) await checkKeys();
+        const next = await trust.check(targets);
+        if (trust.isOtherRoot(targets)) await checkRoot(next);
       } else await releases.check(role, targets);
     },
     async published(role, targets) {

@@ -52,12 +52,33 @@ export class ServicesInForce {
 
   /** The shard that takes precertificates now. @throws TRUST_KEY_UNPUBLISHED */
   ctLog(): CtLog {
-    return this.#newest('ct', this.held.ct, ({ logId }, root) => periodOf(root.certificateLogs, logId));
+    return this.#newest('ct', this.held.ct, ctPeriod);
   }
 
   /** The shard that takes signatures now. @throws TRUST_KEY_UNPUBLISHED */
   log(): LogShard {
-    return this.#newest('log', this.held.log, ({ log }, root) => periodOf(root.signatureLogs, log.logId));
+    return this.#newest('log', this.held.log, logPeriod);
+  }
+
+  /**
+   * Refuses a trusted root that lacks an instance of ours which the published one names: an older file, by which a key that was stolen
+   * since would sign again. @throws TRUST_ROOT_BEHIND
+   */
+  checkKeepsAll(next: TrustedRoot): void {
+    this.#checkKeeps('ca', this.held.ca, caPeriod, next);
+    this.#checkKeeps('tsa', this.held.tsa, tsaPeriod, next);
+    this.#checkKeeps('ct', this.held.ct, ctPeriod, next);
+    this.#checkKeeps('log', this.held.log, logPeriod, next);
+  }
+
+  #checkKeeps<T>(service: Service, instances: readonly T[], period: PeriodOf<T>, next: TrustedRoot): void {
+    const isNamed = (root: TrustedRoot) => (instance: T) => period(instance, root) !== undefined;
+    const lost = instances.filter(isNamed(this.#root())).findIndex((each) => !isNamed(next)(each));
+    if (lost < 0) return;
+    throw TRUST.reject(
+      'TRUST_ROOT_BEHIND',
+      `expected every published key of ${quoteService(service)}, lack number ${lost + 1}`,
+    );
   }
 
   /** Chains of the authorities whose certificates count now; the same array as long as they are the same. */
@@ -69,11 +90,7 @@ export class ServicesInForce {
     return this.#chains;
   }
 
-  #newest<T>(
-    service: Service,
-    instances: readonly T[],
-    period: (instance: T, root: TrustedRoot) => Validity | undefined,
-  ): T {
+  #newest<T>(service: Service, instances: readonly T[], period: PeriodOf<T>): T {
     const root = this.#root();
     const newest = [...instances].reverse().find((instance) => this.#isInForce(period(instance, root)));
     if (newest !== undefined) return newest;
@@ -88,6 +105,9 @@ export class ServicesInForce {
   }
 }
 
+/** When an instance counts by a trusted root; undefined if that does not name it. */
+type PeriodOf<T> = (instance: T, root: TrustedRoot) => Validity | undefined;
+
 const quoteService = (service: Service): string => `the service ${JSON.stringify(service)}`;
 
 function caPeriod({ chain }: Authority, root: TrustedRoot): Validity | undefined {
@@ -98,6 +118,14 @@ function tsaPeriod({ chain }: Authority, root: TrustedRoot): Validity | undefine
   return root.timestampAuthorities.find(({ certificate, issuers }) =>
     isChain(chain, [certificate, ...issuers]),
   )?.validFor;
+}
+
+function ctPeriod({ logId }: CtLog, root: TrustedRoot): Validity | undefined {
+  return periodOf(root.certificateLogs, logId);
+}
+
+function logPeriod({ log }: LogShard, root: TrustedRoot): Validity | undefined {
+  return periodOf(root.signatureLogs, log.logId);
 }
 
 function isChain(chain: readonly Uint8Array[], certificates: readonly Certificate[]): boolean {

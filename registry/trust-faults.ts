@@ -80,8 +80,8 @@ export const TRUST = faultsOf({
   TRUST_ROOT_BEHIND: {
     class: 'rejection',
     meaning:
-      'trust/trusted_root.json of the data folder lacks an instance that is published; publishing it would forget that one.',
-    remedy: 'Replace it with the published trusted_root.json, then run the command again.',
+      'A trusted_root.json, that of the data folder or the one to be published, lacks an instance that is published; publishing it would forget that one.',
+    remedy: 'Begin with the published trusted_root.json, and change nothing but what must change.',
     usage: true,
   },
   TRUST_RETIRE_EARLY: {

@@ -70,11 +70,12 @@ export class TrustInForce {
 
   /**
    * Refuses top-level targets whose trust material cannot be used.
+   * @returns the trusted root that they name
    * @throws TUF_REPOSITORY_TRUST_MISSING, SIGSTORE_TRUSTED_ROOT_MALFORMED, DEVICE_POLICY_MALFORMED, TLOG_POLICY_MALFORMED,
    *   REGISTRY_KEY_UNSUITABLE
    */
-  async check(targets: readonly NamedTarget[]): Promise<void> {
-    await readTrust(this.#blobs, this.#configured, targets);
+  async check(targets: readonly NamedTarget[]): Promise<TrustedRoot> {
+    return (await readTrust(this.#blobs, this.#configured, targets)).root;
   }
 
   /** Takes over the trust material of published targets. @throws the codes of `check` */

@@ -113,6 +113,20 @@ describe('refused, and nothing is changed', () => {
     await writeFile(trustFile('trusted_root.json'), kept);
   });
 
+  test('to publish a trusted root from before the rotation: the key before would sign again', async () => {
+    const root = readTrustedRoot(await readTrust('trusted_root.json'));
+    const [first = {}] = instancesOf(root, 'ct', serviceNames('example'));
+    const inForce = registry.registry.services.ctLog();
+    const answer = await publish({ 'trusted_root.json': formatTrustedRoot({ ...root, ctlogs: [first] }) });
+    expect(refusal(answer)).toEqual({ status: 422, code: 'TRUST_ROOT_BEHIND' });
+    expect(registry.registry.services.ctLog()).toBe(inForce);
+    // Their order means nothing.
+    const turned = { ...root, ctlogs: [...(root.ctlogs as never[])].reverse() };
+    expect((await publish({ 'trusted_root.json': formatTrustedRoot(turned) })).status).toBe(201);
+    expect(registry.registry.services.ctLog()).toBe(inForce);
+    expect((await publishAll(['trusted_root.json'])).status).toBe(201);
+  });
+
   test('trust material that cannot be read', async () => {
     const kept = await readTrust('signing_config.v0.2.json');
     await writeFile(trustFile('signing_config.v0.2.json'), '{}');
