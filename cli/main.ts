@@ -40,6 +40,8 @@ export async function commandLine(version: string, verb?: string): Promise<Comma
     .description('Signed evidence for firmware, from source to install, checked whole on the device.')
     .version(version)
     .showHelpAfterError('Run with --help to see what is possible.')
+    // Narrow columns are wrapped too: unwrapped ones are no lines at all.
+    .configureHelp({ minWidthToWrap: 20 })
     // As all faults begin, whoever finds them.
     .configureOutput({ outputError: (text, write) => write(text.replace(/^(?:error: )?/, 'waybill: ')) })
     .exitOverride();

@@ -59,6 +59,14 @@ describe.each(verbs.map(({ words, command }) => ({ name: words.join(' '), words,
       expect(`${own.out}\n${words.length > 1 ? above.out : ''}`).toMatch(/^Examples?:\n\s+(\$ )?waybill /m);
     });
 
+    test('--help fits a terminal of 80 columns', async () => {
+      const texts = [await say([...words, '--help']), await say([...words.slice(0, -1), '--help'])];
+      for (const { out } of texts) {
+        const [lists = ''] = out.split(/^Examples?:$/m);
+        expect(lists.split('\n').filter((line) => line.length > 80)).toEqual([]);
+      }
+    });
+
     test('an unknown option is refused with exit code 2 and named', async () => {
       const { code, err } = await say([...complete(words, command), '--no-such-option']);
       expect(code).toBe(2);
