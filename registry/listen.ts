@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a server of this room listens [docs/spec/registry-api.md §Configuration].
 
+import { Server as TlsServer } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
 import type { ListenAddress } from './config.ts';
@@ -9,15 +10,23 @@ import { STORE } from './store-faults.ts';
 /** Listens on an address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
 export async function listen(app: FastifyInstance, { host, port }: ListenAddress): Promise<string> {
   try {
-    return await app.listen({ host, port });
+    // Fastify knows of no server but its own, and calls every address http.
+    const scheme = app.server instanceof TlsServer ? 'https:' : 'http:';
+    const spelled = (address: string) => address.replace(/^https?:/, scheme);
+    const listenTextResolver = (address: string) => `Server listening at ${spelled(address)}`;
+    return spelled(await app.listen({ host, port, listenTextResolver }));
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? '';
     if (!/^E(ADDRINUSE|ADDRNOTAVAIL|ACCES|NOTFOUND|AFNOSUPPORT|INVAL)$/.test(code)) throw cause;
-    const reason = code === 'EADDRINUSE' ? 'another process listens there' : code;
     throw STORE.unavailable(
       'REGISTRY_ADDRESS_UNAVAILABLE',
-      `expected ${quote(host)} port ${port} to be free: ${reason}`,
+      `expected ${quote(host)} port ${port} to be free: ${REASONS[code] ?? code}`,
       { cause },
     );
   }
 }
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there',
+  EACCES: 'EACCES; ports below 1024 need CAP_NET_BIND_SERVICE',
+};

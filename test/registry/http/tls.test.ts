@@ -156,6 +156,8 @@ test('SIGHUP takes a renewed certificate; open connections go on, and a bad one 
     return serialNumber;
   };
   expect((await ask('/healthz', { agent })).status).toBe(200);
+  expect(server.said()).toContain(`waybill serve: ready at ${url}\n`);
+  expect(server.said()).not.toContain('http://127.0.0.1');
   const before = await serialOf();
   await use('server-2');
   server.child.kill('SIGHUP');
