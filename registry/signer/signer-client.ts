@@ -33,9 +33,11 @@ export async function openSigner(
   if (!(await isThere(path))) return undefined;
   if (await isThere(keyPath(folder, service, instance))) {
     const at = keyPath(folder, service, instance);
-    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a key or a signer, found ${quote(path)} beside it`, {
-      at,
-    });
+    throw TRUST.reject(
+      'CA_FILES_UNREADABLE',
+      `expected a key or a signer, found ${quote(path)} beside it: move one of the two away`,
+      { at },
+    );
   }
   const socket = (await readTrustFile(path)).trim();
   if (!/^\/[^\0\n]{1,100}$/.test(socket)) {

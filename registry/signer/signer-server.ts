@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import fastify, { type FastifyError, type FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { quote } from '../../core/faults.ts';
@@ -73,6 +74,9 @@ function sendBytes(reply: Reply, bytes: Uint8Array): Reply {
 export async function listenAtSocket(app: FastifyInstance, path: string): Promise<void> {
   const unusable = (reason: string, cause?: unknown) =>
     TRUST.unavailable('SIGNER_SOCKET_UNUSABLE', `expected to listen at ${quote(path)}: ${reason}`, { cause });
+  // Of a folder that is not there, listen() says EACCES.
+  if ((await stat(dirname(path)).catch(() => undefined)) === undefined)
+    throw unusable('its folder is not there');
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined && !found.isSocket()) throw unusable('another file is there');
   if (found !== undefined && (await isAnswered(path))) throw unusable('another process listens there');

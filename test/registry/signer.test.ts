@@ -294,5 +294,8 @@ describe('over the socket', () => {
       'SIGNER_SOCKET_UNUSABLE',
     );
     expect(await readFile(join(folder, 'file'), 'utf8')).toBe('kept');
+    await expect(startSigner('tsa', newSigner().signer, join(folder, 'nowhere', 'tsa.sock'))).rejects.toThrow(
+      'its folder is not there',
+    );
   });
 });
