@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { quote } from '../core/faults.ts';
 import { createTufOnlineKeys } from '../registry/tuf/online-keys.ts';
 import { publicKeyPath } from '../release/key-file.ts';
 import type { OfflineRole } from '../release/offline-role.ts';
@@ -102,7 +103,7 @@ function statusCommand(tuf: Command): void {
 }
 
 function printStatus({ role, version, expires, daysLeft, threshold, keyIds, isDue }: RoleStatus): void {
-  const left = daysLeft < 0 ? 'has expired' : `${daysLeft} days left`;
+  const left = daysLeft < 0 ? 'has expired' : daysLeft < 1 ? 'less than a day left' : `${daysLeft} days left`;
   printLine(`${role} version ${version}, expires ${expires}: ${left}${isDue ? ', sign it again' : ''}`);
   printLine(`  ${threshold} of ${keyIds.length} keys must sign:`);
   for (const id of keyIds) printLine(`    ${id}`);
@@ -227,7 +228,10 @@ function onlineKeysCommand(tuf: Command): void {
 /** Makes the next online keys of a data folder. @throws CLI_USAGE, REGISTRY_STORE_FAILED, CLI_FILE_UNWRITABLE */
 export async function makeOnlineKeys(folder: string) {
   if ((await readIfThere(join(folder, 'config.yaml'))) === undefined) {
-    throw CLI.reject('CLI_USAGE', `expected a data folder that \`waybill init\` made, got another`);
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected a data folder that \`waybill init\` made, found no config.yaml in ${quote(folder)}`,
+    );
   }
   const { snapshot, timestamp } = await createTufOnlineKeys({ folder: join(folder, 'keys') });
   const show = async ({ path, publicKey }: { path: string; publicKey: string }) => {

@@ -22,7 +22,7 @@ test('status shows each role with days, keys and threshold', async () => {
   expect(shown.out).toMatch(
     /^root version 1, expires \S+: 36[45] days left\n {2}2 of 3 keys must sign:\n( {4}[0-9a-f]{64}\n){3}/,
   );
-  expect(shown.out).toMatch(/^timestamp version \d+, expires \S+: 0 days left$/m);
+  expect(shown.out).toMatch(/^timestamp version \d+, expires \S+: less than a day left$/m);
   const { out } = await tuf('status', '--json');
   expect(JSON.parse(out)).toContainEqual(
     expect.objectContaining({ role: 'root', version: 1, threshold: 2, isDue: false }),
@@ -66,7 +66,7 @@ test('online keys are made beside the old ones, never over them, and only in a d
   expect(await readFile(`${keys}/tuf-snapshot.pem`)).toEqual(old);
   expect((await waybill('tuf', 'online-keys', house.path('data'))).out).toContain('tuf-timestamp-3.pub');
   const elsewhere = await waybill('tuf', 'online-keys', house.path('offline'));
-  expect(elsewhere).toMatchObject({ code: 2, err: expect.stringContaining('CLI_USAGE') });
+  expect(elsewhere).toMatchObject({ code: 2, err: expect.stringMatching(/CLI_USAGE.* in ".*offline"/) });
   expect(await readdir(house.path('offline'))).not.toContain('keys');
 });
 
