@@ -122,7 +122,14 @@ export async function readPrivateKey(
 
 /** Reads a public key of one of the given kinds. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */
 export async function readPublicKey(path: string, ...algorithms: KeyAlgorithm[]): Promise<KeyObject> {
-  return checkKind(path, 'public', algorithms, parsePublicKey(await readPem(path)));
+  const pem = await readPem(path);
+  if (isPrivatePem(pem)) {
+    throw RELEASE.reject(
+      'CEREMONY_KEY_UNSUITABLE',
+      `expected a public key in ${quote(path)}, got a private one; the public half is in the .pub file beside it`,
+    );
+  }
+  return checkKind(path, 'public', algorithms, parsePublicKey(pem));
 }
 
 /**
@@ -131,9 +138,13 @@ export async function readPublicKey(path: string, ...algorithms: KeyAlgorithm[])
  */
 export async function readAnyKey(path: string, passphrases?: Passphrases): Promise<KeyObject> {
   const pem = await readPem(path);
-  const isPrivate = pem.includes('PRIVATE KEY-----');
+  const isPrivate = isPrivatePem(pem);
   const key = isPrivate ? await parsePrivateKey(path, pem, passphrases) : parsePublicKey(pem);
   return checkKind(path, isPrivate ? 'private' : 'public', ['ed25519', 'p256'], key);
+}
+
+function isPrivatePem(pem: string): boolean {
+  return pem.includes('PRIVATE KEY-----');
 }
 
 /** Undefined for what is no private key in PEM. */
