@@ -48,7 +48,8 @@ export const DEVICE = faultsOf({
   DEVICE_REGISTRY_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
-    remedy: 'Check the address, the network and that `waybill serve` runs there, then run the command again.',
+    remedy:
+      'Check the address, the network and that `waybill serve` runs there, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
   },
   DEVICE_ENROLMENT_REFUSED: {
     class: 'rejection',
@@ -58,7 +59,8 @@ export const DEVICE = faultsOf({
   TUF_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The update repository could not be reached or did not answer in time.',
-    remedy: 'Check the address, the network and that `waybill serve` runs there, then try again.',
+    remedy:
+      'Check the address, the network and that `waybill serve` runs there, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
   },
   TUF_STATE_UNWRITABLE: {
     class: 'unavailable',

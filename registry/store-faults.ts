@@ -144,7 +144,8 @@ export const STORE = faultsOf({
   REGISTRY_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'A registry did not answer, or could not.',
-    remedy: 'Check the address and that `waybill serve` runs, then try again.',
+    remedy:
+      'Check the address and that `waybill serve` runs, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
   },
   REGISTRY_REFUSED: {
     class: 'rejection',

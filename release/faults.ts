@@ -103,7 +103,7 @@ export const RELEASE = faultsOf({
     class: 'rejection',
     meaning: 'Root or targets lack signatures of some of the officers who must sign them.',
     remedy:
-      'Hand the file (--out) to as many other officers as are missing for `waybill tuf sign`, then publish it.',
+      'Write the file with --out, hand it to as many other officers as are missing for `waybill tuf sign`, then publish it.',
   },
   OFFLINE_ROLE_UNCHANGED: {
     class: 'rejection',
@@ -127,7 +127,8 @@ export const RELEASE = faultsOf({
   RELEASE_REGISTRY_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
-    remedy: 'Check the address and that `waybill serve` runs, then run the command again.',
+    remedy:
+      'Check the address and that `waybill serve` runs, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
   },
   RELEASE_REGISTRY_REFUSED: {
     class: 'rejection',
