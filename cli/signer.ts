@@ -35,7 +35,7 @@ export function signerVerb(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nExample:\n  waybill signer serve --for tsa --key tsa.pem --socket /run/waybill/tsa.sock',
+      '\nExample:\n  waybill signer serve --for tsa --key tsa.pem --socket /run/waybill-tsa/tsa.sock',
     )
     .command('serve')
     .description(
@@ -53,8 +53,8 @@ export function signerVerb(program: Command): void {
     .addHelpText(
       'after',
       '\nExamples:\n' +
-        '  waybill signer serve --for tsa --key tsa.pem --socket /run/waybill/tsa.sock\n' +
-        '  waybill signer serve --for log --origin log.acme.example --key log.pem --socket /run/waybill/log.sock',
+        '  waybill signer serve --for tsa --key tsa.pem --socket /run/waybill-tsa/tsa.sock\n' +
+        '  waybill signer serve --for log --origin log.acme.example --key log.pem --socket /run/waybill-log/log.sock',
     )
     .action(async (options: Options) => {
       const purpose = purposeOf(options);
