@@ -99,5 +99,15 @@ function isSame(one: Json | undefined, other: Json | undefined): boolean {
 }
 
 function shown(value: Json | undefined): string {
-  return value === undefined ? 'nothing' : JSON.stringify(value);
+  return value === undefined ? 'nothing' : (shownFile(value) ?? JSON.stringify(value));
+}
+
+/** A target file as people compare it; undefined for whatever has another member or lacks one. */
+function shownFile(value: Json): string | undefined {
+  const [file, hashes] = [members(value), members(members(value).get('hashes'))];
+  const [length, sha256] = [file.get('length'), hashes.get('sha256')];
+  if (file.size !== 2 || hashes.size !== 1) return undefined;
+  if (typeof length !== 'number' || typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256))
+    return undefined;
+  return `${length} bytes of sha256 ${sha256}`;
 }
