@@ -304,7 +304,7 @@ test('a log that takes longer than a round to be read is read on in the next, an
   const store = await MonitorStore.open(await temporaryFolder());
   onTestFinished(() => store.close());
   const { note, size, rootHash } = log.log.tiles.checkpoint();
-  const reader = new LogReader(base, 'entries');
+  const reader = new LogReader(shardUrl(base, ORIGIN), 'entries');
   const list = { identities: [], keys: [] };
   const advance = async () => {
     const followed = await FollowedLog.open(store, 'signatures', ORIGIN);
