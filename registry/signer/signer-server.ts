@@ -22,7 +22,8 @@ export interface HeldKey {
 
 /** A precertificate is the largest thing that is signed. */
 const DATA_BYTES_MAX = 64 * 1024;
-const REQUEST_TIMEOUT_MS = 10_000;
+/** The server itself waits for four seconds. */
+const REQUEST_TIMEOUT_MS = 5000;
 
 /** The endpoints of a signer; the caller listens. */
 export function buildSignerServer(options: {
@@ -37,6 +38,8 @@ export function buildSignerServer(options: {
     genReqId: () => randomUUID(),
     bodyLimit: DATA_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    // Node would look at connections each half minute.
+    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1000 },
     return503OnClosing: true,
     forceCloseConnections: 'idle',
   });

@@ -3,7 +3,9 @@
 // makes its service unavailable without leaving anything half done.
 
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
@@ -281,6 +283,23 @@ describe('over the socket', () => {
     const signer = await startSigner('log', signerFromPem(pem) as HeldKey, path);
     onTestFinished(() => signer.close());
     expect(await codeOfAsync(connectSigner(path, 'log'))).toBe('SIGNER_ANSWER_WRONG');
+  });
+
+  test('who begins a request and does not end it is sent away', { timeout: 20_000 }, async () => {
+    const path = join(folder, 'slow.sock');
+    const signer = await startSigner('tsa', newSigner().signer, path);
+    onTestFinished(() => signer.close());
+    const head = 'POST /tsa/sign HTTP/1.1\r\nHost: x\r\n';
+    const whole = `${head}Content-Type: application/octet-stream\r\nContent-Length: 9\r\n\r\nab`;
+    const startedMs = performance.now();
+    await Promise.all(
+      ['', head, whole].map(async (begun) => {
+        const socket = connect(path, () => socket.write(begun));
+        socket.resume();
+        await once(socket, 'close');
+      }),
+    );
+    expect(performance.now() - startedMs).toBeLessThan(15_000);
   });
 
   test('a socket in use, and a file in its place, are left alone; a socket of nobody is replaced', async () => {
