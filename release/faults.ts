@@ -192,7 +192,7 @@ export const RELEASE = faultsOf({
   RELEASE_PRODUCT_UNKNOWN: {
     class: 'rejection',
     meaning: 'The repository has no delegation or no device policy for this product.',
-    remedy: 'Add the product with `waybill product add`.',
+    remedy: 'Check its name, or add the product with `waybill product add`.',
     usage: true,
   },
   RELEASE_PRODUCT_EXISTS: {
