@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { freePort } from './registry.ts';
+import { freePort } from '../../examples/demo/processes.ts';
 
 const NGINX = '/usr/sbin/nginx';
 

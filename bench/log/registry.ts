@@ -6,11 +6,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { stringify } from 'yaml';
 import { init } from '../../cli/init.ts';
+import { freePort } from '../../examples/demo/processes.ts';
 import {
   buildTbs,
   EMPTY_NAME,
@@ -28,15 +28,6 @@ const WAYBILL = join(import.meta.dirname, '../../cli/waybill.js');
 /** `utime` and `stime` count these [proc(5)]. */
 const TICKS_PER_SECOND = 100;
 export const ORG = 'bench.example';
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Makes data folder and offline folder below `home`; nobody is slowed down, nothing but failures is logged. */
 export async function makeRegistry(
