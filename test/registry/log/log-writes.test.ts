@@ -377,6 +377,18 @@ describe('refused, with nothing logged', () => {
     expect(codeOf(() => writers.admit({ certificate }))).toBe('LOG_CERTIFICATE_EXPIRED');
   });
 
+  test('a certificate that was admitted under an authority which counts no more is not', async () => {
+    const [before, after] = [await TestAuthority.make('ours'), await TestAuthority.make('ours')];
+    const rules = { authorities: [before.chain], isListedKey: () => false, clock: Date.now };
+    const writers = new Writers(rules);
+    const certificate = await before.issue(newSigner().signer.spki);
+    writers.admit({ certificate });
+    rules.authorities = [after.chain];
+    expect(codeOf(() => writers.admit({ certificate }))).toBe('LOG_CERTIFICATE_UNTRUSTED');
+    const other = await after.issue(newSigner().signer.spki);
+    expect(codeOf(() => writers.admit({ certificate: other }))).toBe('accepted');
+  });
+
   test('a certificate like one that was admitted, but for its signature, is not', async () => {
     const authority = await TestAuthority.make('ours');
     const writers = new Writers({
