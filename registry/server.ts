@@ -9,6 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import { quote } from '../core/faults.ts';
 import type { TrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { describeApi } from './api/openapi.ts';
+import type { IssuedCertificate } from './ca/certificate-authority.ts';
 import { caRoutes } from './ca/routes.ts';
 import { type TokenVerifier, tokenVerifier } from './ca/token.ts';
 import { TokenMemory } from './ca/token-memory.ts';
@@ -28,6 +29,7 @@ import { headFolder, LogHead } from './log/log-head.ts';
 import { openLogKeys } from './log/log-key.ts';
 import { rekorRoutes } from './log/rekor-routes.ts';
 import { SignatureLog } from './log/signature-log.ts';
+import { Writers } from './log/writers.ts';
 import { LOG } from './log-faults.ts';
 import { ReleaseRecords } from './releases.ts';
 import { type ApiDeps, attestationRoutes, blobRoutes, deviceRoutes, traceRoutes } from './routes.ts';
@@ -255,6 +257,14 @@ export async function reloadTls(app: FastifyInstance, { dataFolder, config }: Re
 
 async function mountServices(app: FastifyInstance, registry: Registry): Promise<void> {
   const { services, clock, config, tokens, trust, tuf, blobs, observer } = registry;
+  const isListedKey = (spki: Uint8Array) => trust.keys.some((key) => Buffer.compare(key, spki) === 0);
+  const writers = new Writers({
+    get authorities() {
+      return services.caChains();
+    },
+    isListedKey,
+    clock,
+  });
   // Asked anew for each certificate: a publication may change what signs.
   const ca = {
     get authority() {
@@ -267,14 +277,7 @@ async function mountServices(app: FastifyInstance, registry: Registry): Promise<
     issuers: config.issuers,
     tokens,
     used: new TokenMemory(clock),
-  };
-  const isListedKey = (spki: Uint8Array) => trust.keys.some((key) => Buffer.compare(key, spki) === 0);
-  const writers = {
-    get authorities() {
-      return services.caChains();
-    },
-    isListedKey,
-    clock,
+    issued: (certificate: IssuedCertificate) => writers.issued(certificate),
   };
   await app.register(async (scope) => caRoutes(scope, ca), { prefix: '/ca' });
   // Again without a prefix: sigstore-python keeps the host of an authority's address alone.

@@ -35,7 +35,11 @@ export function parseStrictJson(
     return { problem: `larger than ${sizeBytesMax} bytes (${bytes.length})`, offset: 0 };
   }
   const text = utf8Decode(bytes);
-  if (text === undefined) return { problem: 'not UTF-8', offset: 0 };
+  return text === undefined ? { problem: 'not UTF-8', offset: 0 } : parseStrictJsonText(text);
+}
+
+/** Parses what the caller has decoded from strict UTF-8, and found to be no larger than it takes. */
+export function parseStrictJsonText(text: string): { readonly value: Json } | JsonProblem {
   try {
     return { value: new Parser(text).document() };
   } catch (stop) {

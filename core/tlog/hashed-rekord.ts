@@ -26,20 +26,43 @@ export interface HashedRekord {
   readonly keyDetails: KeyDetails;
 }
 
-/**
- * The leaf's bytes; `parseHashedRekord` is the inverse. Written out, since no value in it needs an escape and a log writes it for each
- * entry: members in the order of [RFC8785 §3.2.3].
- */
+/** The same, each value in canonical base64. */
+export interface HashedRekordText {
+  readonly digest: string;
+  readonly signature: string;
+  readonly verifier: { readonly certificate: string } | { readonly publicKey: string };
+  readonly keyDetails: KeyDetails;
+}
+
+/** The leaf's bytes; `parseHashedRekord` is the inverse. */
 export function formatHashedRekord({ digest, signature, verifier, keyDetails }: HashedRekord): Uint8Array {
+  return utf8(
+    hashedRekordText({
+      digest: base64Encode(digest),
+      signature: base64Encode(signature),
+      verifier:
+        'certificate' in verifier
+          ? { certificate: base64Encode(verifier.certificate) }
+          : { publicKey: base64Encode(verifier.publicKey) },
+      keyDetails,
+    }),
+  );
+}
+
+/**
+ * The leaf, all of it ASCII. Written out, since no value in it needs an escape and a log writes it for each entry: members in the order of
+ * [RFC8785 §3.2.3].
+ */
+export function hashedRekordText({ digest, signature, verifier, keyDetails }: HashedRekordText): string {
   const { apiVersion, kind } = HASHED_REKORD;
   const members =
     'certificate' in verifier
-      ? `"keyDetails":"${keyDetails}","x509Certificate":{"rawBytes":"${base64Encode(verifier.certificate)}"}`
-      : `"keyDetails":"${keyDetails}","publicKey":{"rawBytes":"${base64Encode(verifier.publicKey)}"}`;
-  return utf8(
+      ? `"keyDetails":"${keyDetails}","x509Certificate":{"rawBytes":"${verifier.certificate}"}`
+      : `"keyDetails":"${keyDetails}","publicKey":{"rawBytes":"${verifier.publicKey}"}`;
+  return (
     `{"apiVersion":"${apiVersion}","kind":"${kind}","spec":{"hashedRekordV002":{` +
-      `"data":{"algorithm":"SHA2_256","digest":"${base64Encode(digest)}"},` +
-      `"signature":{"content":"${base64Encode(signature)}","verifier":{${members}}}}}}`,
+    `"data":{"algorithm":"SHA2_256","digest":"${digest}"},` +
+    `"signature":{"content":"${signature}","verifier":{${members}}}}}}`
   );
 }
 

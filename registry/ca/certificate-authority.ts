@@ -2,6 +2,7 @@
 // Issuing of leaf certificates [Fulcio-certificates §Issued Certificate]: precertificate, entry in the
 // transparency log, certificate with its SCT [RFC6962 §3.1, §3.3].
 
+import type { KeyObject } from 'node:crypto';
 import type { CtLog } from '../ct/ct-log.ts';
 import { sctListExtension } from '../ct/structures.ts';
 import { type Authority, checkAuthorityTime, formatPem } from '../trust/authority.ts';
@@ -20,6 +21,7 @@ import {
 } from '../trust/certificate.ts';
 import * as der from '../trust/der.ts';
 import type { Identity } from './identity.ts';
+import type { ProvedKey } from './key-to-certify.ts';
 
 /** How long a certificate lives: long enough to sign once, too short to be worth stealing. */
 export const LEAF_LIFE_MS = 10 * 60_000;
@@ -33,6 +35,17 @@ export interface Issuance {
   readonly ctLog: CtLog;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
+  /** Told of each certificate that is issued. */
+  readonly issued?: (certificate: IssuedCertificate) => void;
+}
+
+/** A leaf certificate that was just signed here. */
+export interface IssuedCertificate {
+  /** DER. */
+  readonly der: Uint8Array;
+  readonly key: KeyObject;
+  /** DER of the authorities, its issuer first. */
+  readonly chain: readonly Uint8Array[];
 }
 
 /**
@@ -40,9 +53,9 @@ export interface Issuance {
  * @returns PEM, the leaf first, the root last @throws CA_CHAIN_NOT_VALID, LOG_BUSY, LOG_CLOSED, LOG_STORE_FAILED
  */
 export async function issueCertificate(
-  { authority, ctLog, clock }: Issuance,
+  { authority, ctLog, clock, issued }: Issuance,
   identity: Identity,
-  spki: Uint8Array,
+  { spki, key }: ProvedKey,
 ): Promise<readonly string[]> {
   const notBeforeMs = Math.floor(clock() / 1000) * 1000;
   const notAfterMs = notBeforeMs + LEAF_LIFE_MS;
@@ -80,5 +93,6 @@ export async function issueCertificate(
     issuerKeyHash: sha256(certificate.spki),
   });
   const leaf = await signTbs(tbsWith({ oid: OID.ctSctList, value: sctListExtension(sct) }), signer);
+  issued?.({ der: leaf, key, chain });
   return [leaf, ...chain].map(formatPem);
 }

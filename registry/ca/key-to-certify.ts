@@ -2,25 +2,30 @@
 // The public key of a certificate request, and the proof that the asker holds its private half: a signature over the token's
 // challenge, its subject or e-mail address [Fulcio-API-v2 §CreateSigningCertificateRequest], or a PKCS#10 request signed by the key [RFC2986 §4].
 
-import { createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { type KeyObject, verify } from 'node:crypto';
 import * as asn1 from 'asn1js';
 import { CertificationRequest } from 'pkijs';
 import { base64Decode } from '../../core/encoding/base64.ts';
 import { utf8Encode } from '../../core/encoding/utf8.ts';
 import { OID } from '../trust/certificate.ts';
+import { readP256Key } from '../trust/p256-key.ts';
 import { TRUST } from '../trust-faults.ts';
 
-/** DER before the 65-byte uncompressed point of a P-256 SubjectPublicKeyInfo [RFC5480 §2]. */
-const P256_SPKI_PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d030107034200', 'hex');
+/** A key whose possession was proved. */
+export interface ProvedKey {
+  /** DER SubjectPublicKeyInfo. */
+  readonly spki: Uint8Array;
+  readonly key: KeyObject;
+}
 
 /**
- * The key of the form that sends key and proof apart. @returns DER SubjectPublicKeyInfo, possession proved
+ * The key of the form that sends key and proof apart.
  * @throws CA_KEY_UNSUPPORTED, CA_PROOF_WRONG
  */
 export function provedKey(
   request: { readonly publicKeyPem: string; readonly proof: string },
   challenge: string,
-): Uint8Array {
+): ProvedKey {
   const match = /^\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(
     request.publicKeyPem,
   );
@@ -36,7 +41,7 @@ export function provedKey(
       'expected a signature over the challenge of the token by the key to certify',
     );
   }
-  return spki;
+  return { spki, key };
 }
 
 /**
@@ -44,7 +49,7 @@ export function provedKey(
  * @param csr base64 of the PEM request, as Python's client sends it
  * @throws CA_CSR_MALFORMED, CA_KEY_UNSUPPORTED, CA_CSR_SIGNATURE_WRONG
  */
-export function requestedKey(csr: string): Uint8Array {
+export function requestedKey(csr: string): ProvedKey {
   const pem = Buffer.from(base64Decode(csr) ?? []).toString('latin1');
   const match =
     /^\s*-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----\s+([A-Za-z0-9+/=\s]+)-----END (?:NEW )?CERTIFICATE REQUEST-----\s*$/.exec(
@@ -58,14 +63,15 @@ export function requestedKey(csr: string): Uint8Array {
     );
   }
   const spki = keyWithin(request.tbsView);
+  const key = p256Key(spki);
   const signature = request.signatureValue.valueBlock.valueHexView;
-  if (!verify('sha256', request.tbsView, p256Key(spki), signature)) {
+  if (!verify('sha256', request.tbsView, key, signature)) {
     throw TRUST.reject(
       'CA_CSR_SIGNATURE_WRONG',
       'expected a request signed by the key that it asks to certify',
     );
   }
-  return spki;
+  return { spki, key };
 }
 
 function parseRequest(der: Uint8Array): CertificationRequest | undefined {
@@ -84,16 +90,10 @@ function keyWithin(requestInfo: Uint8Array): Uint8Array {
   return new Uint8Array(spki?.valueBeforeDecodeView ?? []);
 }
 
-/** Accepts the one encoding of a P-256 key that every reader agrees on, with a point that lies on the curve. */
+/** @throws CA_KEY_UNSUPPORTED */
 function p256Key(spki: Uint8Array): KeyObject {
-  const prefixed = Buffer.compare(spki.subarray(0, P256_SPKI_PREFIX.length), P256_SPKI_PREFIX) === 0;
-  try {
-    if (prefixed && spki.length === 91 && spki[26] === 0x04) {
-      return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
-    }
-  } catch {
-    // A point off the curve: told below like every other unusable key.
-  }
+  const key = readP256Key(spki);
+  if (key !== undefined) return key;
   throw TRUST.reject(
     'CA_KEY_UNSUPPORTED',
     `expected an ECDSA P-256 public key of 91 octets, got ${spki.length} octets`,

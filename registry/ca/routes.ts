@@ -66,7 +66,7 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
           `expected one of publicKeyRequest and certificateSigningRequest, got ${publicKeyRequest ? 'both' : 'none'}`,
         );
       }
-      const spki =
+      const proved =
         publicKeyRequest === undefined
           ? requestedKey(certificateSigningRequest ?? '')
           : provedKey(
@@ -76,8 +76,8 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
               },
               String(claims[issuer.kind.challenge]),
             );
-      if (issuer.reuse === 'same-key') deps.used.bind(token, spki);
-      const certificates = await issueCertificate(deps, identity, spki);
+      if (issuer.reuse === 'same-key') deps.used.bind(token, proved.spki);
+      const certificates = await issueCertificate(deps, identity, proved);
       // Clients of the original accept no other status.
       return reply
         .code(200)

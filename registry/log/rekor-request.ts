@@ -4,9 +4,10 @@
 
 import { hash, verify } from 'node:crypto';
 import { verifyP256Digest } from '../../core/crypto.ts';
-import { type DocumentNode, parseDocument } from '../../core/encoding/document.ts';
+import { DocumentNode } from '../../core/encoding/document.ts';
+import { parseStrictJsonText } from '../../core/encoding/strict-json.ts';
 import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
-import { HASHED_REKORD, type HashedRekord } from '../../core/tlog/hashed-rekord.ts';
+import { HASHED_REKORD, hashedRekordText } from '../../core/tlog/hashed-rekord.ts';
 import { isCrowded } from '../document-shape.ts';
 import { LOG } from '../log-faults.ts';
 import type { LoggedSignature } from './signature-log.ts';
@@ -18,33 +19,47 @@ export const REQUEST_SIZE_BYTES_MAX = 1024 * 1024;
 /** Commas, colons and brackets of a request; ours have fewer than thirty. */
 const STRUCTURE_MAX = 256;
 
+/** A value as it came, canonical base64, and its bytes. */
+interface Encoded {
+  readonly text: string;
+  readonly bytes: Uint8Array;
+}
+
 interface SignedRequest {
   /** The signed bytes, where the request has them; their digest where it does not. */
   readonly signed: { readonly message: Uint8Array } | { readonly digest: Uint8Array };
-  readonly signature: Uint8Array;
-  readonly verifier: Writer['verifier'];
+  readonly signature: Encoded;
+  /** Of a certificate or of a public key, as the request calls it. */
+  readonly verifier: Encoded & { readonly form: Writer['form'] };
 }
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Reads a request, admits its writer and verifies its signature.
- * @throws LOG_REQUEST_MALFORMED, LOG_KEY_UNSUPPORTED, LOG_SIGNATURE_WRONG, and what `Writers.admit` throws
+ * @returns the leaf that it becomes @throws LOG_REQUEST_MALFORMED, LOG_KEY_UNSUPPORTED, LOG_SIGNATURE_WRONG, and what `Writers.admit` throws
  */
-export function verifyRequest(body: Uint8Array, writers: Writers): HashedRekord {
+export function verifyRequest(body: Uint8Array, writers: Writers): Uint8Array {
   const { signed, signature, verifier } = parseRequest(body);
-  const writer = writers.admit(verifier);
+  const { key, form } = writers.admit(verifier.bytes, verifier.form);
   const valid =
     'message' in signed
-      ? verify('sha256', signed.message, writer.key, signature)
-      : verifyP256Digest(writer.key.export({ type: 'spki', format: 'der' }), signed.digest, signature);
+      ? verify('sha256', signed.message, key, signature.bytes)
+      : verifyP256Digest(key.export({ type: 'spki', format: 'der' }), signed.digest, signature.bytes);
   if (!valid) {
     throw LOG.reject('LOG_SIGNATURE_WRONG', 'expected a signature by the key that came with it, got another');
   }
-  return {
-    digest: 'message' in signed ? hash('sha256', signed.message, 'buffer') : signed.digest,
-    signature,
-    verifier: writer.verifier,
+  const digest =
+    'message' in signed
+      ? hash('sha256', signed.message, 'base64')
+      : Buffer.from(signed.digest).toString('base64');
+  const text = hashedRekordText({
+    digest,
+    signature: signature.text,
+    verifier: form === 'certificate' ? { certificate: verifier.text } : { publicKey: verifier.text },
     keyDetails: 'PKIX_ECDSA_P256_SHA_256',
-  };
+  });
+  return Buffer.from(text, 'latin1');
 }
 
 function parseRequest(body: Uint8Array): SignedRequest {
@@ -52,7 +67,7 @@ function parseRequest(body: Uint8Array): SignedRequest {
   if (isCrowded(body, STRUCTURE_MAX)) {
     throw refuse(`expected at most ${STRUCTURE_MAX} commas, colons and brackets, got more`, '');
   }
-  const root = parseDocument(body, { refuse }, REQUEST_SIZE_BYTES_MAX);
+  const root = parseBody(body, refuse);
   root.only('hashedRekordRequestV002', 'dsseRequestV002');
   const hashed = root.optional('hashedRekordRequestV002');
   const dsse = root.optional('dsseRequestV002');
@@ -62,15 +77,30 @@ function parseRequest(body: Uint8Array): SignedRequest {
   return hashed === undefined ? parseDsse(dsse as DocumentNode) : parseHashed(hashed);
 }
 
+/** Natively decoded, since requests come by the thousand; otherwise as `parseDocument` reads. */
+function parseBody(body: Uint8Array, refuse: DocumentNode['context']['refuse']): DocumentNode {
+  let text: string;
+  try {
+    text = utf8.decode(body);
+  } catch {
+    throw refuse('expected strict JSON, got not UTF-8', 'offset 0');
+  }
+  const parsed = parseStrictJsonText(text);
+  if ('problem' in parsed) {
+    throw refuse(`expected strict JSON, got ${parsed.problem}`, `offset ${parsed.offset}`);
+  }
+  return new DocumentNode(parsed.value, { refuse });
+}
+
 function parseHashed(node: DocumentNode): SignedRequest {
   node.only('digest', 'signature');
   const signature = node.field('signature').only('content', 'verifier');
-  const digest = bytes(node.field('digest'));
+  const { bytes: digest } = base64(node.field('digest'));
   if (digest.length !== 32)
     throw node.field('digest').wrong('expected 32 bytes, the SHA-256 of what was signed');
   return {
     signed: { digest },
-    signature: bytes(signature.field('content')),
+    signature: base64(signature.field('content')),
     verifier: parseVerifier(signature.field('verifier')),
   };
 }
@@ -79,15 +109,15 @@ function parseDsse(node: DocumentNode): SignedRequest {
   node.only('envelope', 'verifiers');
   const envelope = node.field('envelope').only('payload', 'payloadType', 'signatures');
   const signature = single(envelope.field('signatures')).only('sig', 'keyid');
-  const payload = bytes(envelope.field('payload'));
+  const { bytes: payload } = base64(envelope.field('payload'));
   return {
     signed: { message: preAuthEncoding(envelope.field('payloadType').string(), payload) },
-    signature: bytes(signature.field('sig')),
+    signature: base64(signature.field('sig')),
     verifier: parseVerifier(single(node.field('verifiers'))),
   };
 }
 
-function parseVerifier(node: DocumentNode): Writer['verifier'] {
+function parseVerifier(node: DocumentNode): SignedRequest['verifier'] {
   node.only('x509Certificate', 'publicKey', 'keyDetails');
   const { value: keyDetails } = node.field('keyDetails');
   // Protobuf JSON allows the number of an enumeration in place of its name.
@@ -102,8 +132,8 @@ function parseVerifier(node: DocumentNode): Writer['verifier'] {
     throw node.wrong('expected either x509Certificate or publicKey');
   }
   return certificate === undefined
-    ? { publicKey: bytes(publicKey as DocumentNode) }
-    : { certificate: bytes(certificate) };
+    ? { form: 'publicKey', ...base64(publicKey as DocumentNode) }
+    : { form: 'certificate', ...base64(certificate) };
 }
 
 function single(node: DocumentNode): DocumentNode {
@@ -114,12 +144,12 @@ function single(node: DocumentNode): DocumentNode {
 }
 
 /** Standard base64 with padding; native, since requests come by the thousand. */
-function bytes(node: DocumentNode): Uint8Array {
+function base64(node: DocumentNode): Encoded {
   const text = node.string();
-  const decoded = Buffer.from(text, 'base64');
+  const bytes = Buffer.from(text, 'base64');
   // What was skipped (foreign characters, bits behind the last byte, missing padding) does not come back.
-  if (decoded.toString('base64') !== text) throw node.wrong('expected canonical base64');
-  return decoded;
+  if (bytes.toString('base64') !== text) throw node.wrong('expected canonical base64');
+  return { text, bytes };
 }
 
 /**
@@ -127,20 +157,21 @@ function bytes(node: DocumentNode): Uint8Array {
  * absence. `integratedTime` is always 0 in Rekor v2: the time comes from a timestamp authority.
  */
 export function formatEntry(logged: LoggedSignature, logId: Uint8Array): object {
-  const base64 = (data: Uint8Array): string => Buffer.from(data).toString('base64');
+  const encode = (data: Uint8Array): string =>
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64');
   const { index, checkpoint, proof, leaf } = logged;
   return {
     logIndex: String(index),
-    logId: { keyId: base64(logId) },
+    logId: { keyId: encode(logId) },
     kindVersion: { kind: HASHED_REKORD.kind, version: HASHED_REKORD.apiVersion },
     integratedTime: '0',
     inclusionProof: {
       logIndex: String(index),
-      rootHash: base64(checkpoint.rootHash),
+      rootHash: encode(checkpoint.rootHash),
       treeSize: String(checkpoint.size),
-      hashes: proof.map(base64),
+      hashes: proof.map(encode),
       checkpoint: { envelope: checkpoint.note },
     },
-    canonicalizedBody: base64(leaf),
+    canonicalizedBody: encode(leaf),
   };
 }

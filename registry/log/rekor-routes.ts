@@ -18,13 +18,14 @@ import { LOG } from '../log-faults.ts';
 import type { Cosigning } from './cosigning.ts';
 import { formatEntry, REQUEST_SIZE_BYTES_MAX, verifyRequest } from './rekor-request.ts';
 import type { SignatureLog } from './signature-log.ts';
-import { type WriterRules, Writers } from './writers.ts';
+import type { Writers } from './writers.ts';
 
 /** What the routes need. */
 export interface LogDeps {
   readonly log: SignatureLog;
   readonly cosigning: Cosigning;
-  readonly writers: WriterRules;
+  /** One for all shards. */
+  readonly writers: Writers;
   /** Throws when the log takes no entries; a log without shards always takes them. */
   readonly checkActive?: () => void;
 }
@@ -34,8 +35,7 @@ const FOREVER = 'public, max-age=31536000, immutable';
 
 /** `POST /api/v2/log/entries`; reads at the prefix and, for Rekor's clients, below `/api/v2`; `GET /api/v2/proof`. */
 export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
-  const { log, cosigning, checkActive = () => undefined } = deps;
-  const writers = new Writers(deps.writers);
+  const { log, cosigning, writers, checkActive = () => undefined } = deps;
   app.setErrorHandler(answerFault);
   app.removeAllContentTypeParsers();
   // Bytes: our own strict reader follows.
@@ -50,7 +50,10 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
       throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');
     }
     checkActive();
-    const logged = await log.add(verifyRequest(request.body, writers));
+    const leaf = verifyRequest(request.body, writers);
+    // Thousands may wait for the next checkpoint: they hold no more than that takes.
+    request.body = undefined;
+    const logged = await log.add(leaf);
     // Clients of Rekor v2 accept no other status, for an entry that was there before neither.
     return reply.code(201).header('cache-control', 'no-store').send(formatEntry(logged, log.logId));
   });

@@ -5,7 +5,6 @@ import { portableCrypto } from '../../core/crypto.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import type { Rejection } from '../../core/faults.ts';
 import { verifyCheckpoint } from '../../core/tlog/checkpoint.ts';
-import { formatHashedRekord, type HashedRekord } from '../../core/tlog/hashed-rekord.ts';
 import { formatSignatureLine, parseVerifierKey } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { nodeHasher } from './hash-tiles.ts';
@@ -71,9 +70,11 @@ export class SignatureLog {
     return new SignatureLog(tiles, options);
   }
 
-  /** Logs a signature that the caller has verified. The same entry again gives the first index. @throws as `TileLog.append` */
-  async add(entry: HashedRekord): Promise<LoggedSignature> {
-    const leaf = formatHashedRekord(entry);
+  /**
+   * Logs a signature that the caller has verified, as the bytes of its leaf (`hashedRekordText`). The same leaf again gives the first
+   * index. @throws as `TileLog.append`
+   */
+  async add(leaf: Uint8Array): Promise<LoggedSignature> {
     const appended = await this.tiles.append({ entry: leaf, leaf, identity: nodeHasher.sha256(leaf) });
     return { ...appended, leaf };
   }

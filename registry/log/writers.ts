@@ -4,7 +4,9 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type Certificate, EXTENSION, KEY_USAGE, parseCertificate } from '../../core/x509/certificate.ts';
 import { isNamed } from '../../core/x509/path.ts';
+import type { IssuedCertificate } from '../ca/certificate-authority.ts';
 import { LOG } from '../log-faults.ts';
+import { readP256Key } from '../trust/p256-key.ts';
 
 export interface WriterRules {
   /** Chains of authorities, DER, [intermediate, root] or longer; their certificates may write. Read anew when it is another array. */
@@ -15,20 +17,22 @@ export interface WriterRules {
   readonly clock: () => number;
 }
 
-/** What a signature is checked with, in the form that the leaf carries. */
+/** What a signature is checked with, and as what the leaf carries it. */
 export interface Writer {
-  readonly verifier: { readonly certificate: Uint8Array } | { readonly publicKey: Uint8Array };
+  readonly form: 'certificate' | 'publicKey';
   readonly key: KeyObject;
 }
 
 /** A certificate that was verified, and those above it; whether they are valid depends on the time. */
 interface KnownWriter {
-  readonly path: readonly Certificate[];
+  readonly path: readonly [leaf: Certificate, ...authorities: readonly Certificate[]];
   readonly key: KeyObject;
 }
 
-/** A build signs several statements with one certificate; its verification is not repeated. */
+/** A build signs several statements with one certificate, most often moments after it was issued here; it is verified once. */
 const KNOWN_COUNT_MAX = 1024;
+/** Octets at the end of a certificate, within its signature, under which it is kept: as good as random. */
+const TAIL_BYTES = 24;
 
 /** An authority whose certificates may write, with the key that they are signed with. */
 interface WritingAuthority {
@@ -39,14 +43,12 @@ interface WritingAuthority {
 
 const UNDERSTOOD: readonly string[] = Object.values(EXTENSION);
 const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
-/** DER before the uncompressed point of a P-256 SubjectPublicKeyInfo [RFC5480 §2]; 91 bytes with it. */
-const P256_SPKI = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex');
 
 export class Writers {
   private readonly rules: WriterRules;
   private read: WriterRules['authorities'];
   private authorities: readonly WritingAuthority[];
-  /** By all bytes of the certificate. */
+  /** By the last octets of the certificate; all of them are compared. */
   private readonly known = new Map<string, KnownWriter>();
 
   /** @throws LOG_AUTHORITY_MALFORMED */
@@ -61,17 +63,29 @@ export class Writers {
    * managed keys so.
    * @throws LOG_CERTIFICATE_MALFORMED, LOG_CERTIFICATE_UNTRUSTED, LOG_CERTIFICATE_EXPIRED, LOG_KEY_UNSUPPORTED, LOG_WRITER_UNLISTED
    */
-  admit(verifier: Writer['verifier']): Writer {
-    if ('publicKey' in verifier) return this.admitKey(verifier.publicKey);
+  admit(der: Uint8Array, form: Writer['form']): Writer {
+    if (form === 'publicKey') return this.admitKey(der);
     this.readAuthorities();
-    const { certificate: der } = verifier;
-    const bytes = Buffer.from(der.buffer, der.byteOffset, der.length).toString('latin1');
-    const known = this.known.get(bytes) ?? this.readWriter(der);
+    const known = this.find(der) ?? this.readWriter(der.slice());
     if (known === undefined) return this.admitKey(der);
     const nowMs = this.rules.clock();
     for (const each of known.path) checkValidity(each, nowMs);
-    this.remember(bytes, known);
-    return { verifier, key: known.key };
+    this.remember(known);
+    return { form: 'certificate', key: known.key };
+  }
+
+  /**
+   * Takes note of a certificate that this process has just signed: whoever writes with it needs no verification of that. It counts as
+   * long as its authority does, and all else is asked as of any other.
+   */
+  issued({ der, key, chain }: IssuedCertificate): void {
+    this.readAuthorities();
+    const authority = this.authorities.find((each) =>
+      each.chain.every((certificate, i) => sameBytes(certificate.der, chain[i])),
+    );
+    const certificate = parseCertificate(der);
+    if (authority === undefined || !signsCode(certificate)) return;
+    this.remember({ path: [certificate, ...authority.chain], key });
   }
 
   /** Authorities change when trust material is published; what was known under others is known no more. */
@@ -88,13 +102,19 @@ export class Writers {
     if (!this.rules.isListedKey(spki)) {
       throw LOG.reject('LOG_WRITER_UNLISTED', 'expected a key that may write to this log, got another');
     }
-    return { verifier: { publicKey: spki }, key };
+    return { form: 'publicKey', key };
+  }
+
+  private find(der: Uint8Array): KnownWriter | undefined {
+    const found = this.known.get(tailOf(der));
+    return found !== undefined && sameBytes(found.path[0].der, der) ? found : undefined;
   }
 
   /** The one that came last is forgotten last. */
-  private remember(bytes: string, known: KnownWriter): void {
-    this.known.delete(bytes);
-    this.known.set(bytes, known);
+  private remember(known: KnownWriter): void {
+    const tail = tailOf(known.path[0].der);
+    this.known.delete(tail);
+    this.known.set(tail, known);
     const [oldest] = this.known.keys();
     if (this.known.size > KNOWN_COUNT_MAX && oldest !== undefined) this.known.delete(oldest);
   }
@@ -162,22 +182,22 @@ function readCertificate(der: Uint8Array): Certificate | undefined {
 
 /** A P-256 key in its one accepted encoding. @throws LOG_KEY_UNSUPPORTED */
 function readPublicKey(spki: Uint8Array): KeyObject {
-  if (spki.length === 91 && P256_SPKI.every((byte, i) => spki[i] === byte)) {
-    const coordinate = (at: number): string => Buffer.from(spki.subarray(at, at + 32)).toString('base64url');
-    try {
-      // The coordinates cost two thirds of what reading the same key as DER does.
-      return createPublicKey({
-        key: { kty: 'EC', crv: 'P-256', x: coordinate(27), y: coordinate(59) },
-        format: 'jwk',
-      });
-    } catch {
-      // A point that is not on the curve.
-    }
-  }
+  const key = readP256Key(spki);
+  if (key !== undefined) return key;
   throw LOG.reject(
     'LOG_KEY_UNSUPPORTED',
     'expected the SubjectPublicKeyInfo of a P-256 key with an uncompressed point, got another key',
   );
+}
+
+function tailOf(der: Uint8Array): string {
+  const from = Math.max(0, der.length - TAIL_BYTES);
+  return Buffer.from(der.buffer, der.byteOffset + from, der.length - from).toString('latin1');
+}
+
+/** Natively: certificates come with every request. */
+function sameBytes(a: Uint8Array, b: Uint8Array | undefined): boolean {
+  return b !== undefined && Buffer.compare(a, b) === 0;
 }
 
 function readAuthority(ders: readonly Uint8Array[]): WritingAuthority {

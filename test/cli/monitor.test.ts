@@ -202,7 +202,9 @@ async function manyEntries() {
   };
   expect(formatHashedRekord(entryOf(1)).length).toBeGreaterThan(500);
   for (let from = 0; from < COUNT; from += 1000) {
-    await Promise.all(Array.from({ length: 1000 }, (_, i) => server.log.add(entryOf(from + i))));
+    await Promise.all(
+      Array.from({ length: 1000 }, (_, i) => server.log.add(formatHashedRekord(entryOf(from + i)))),
+    );
   }
   const publicKey = Buffer.from(watched.spki).toString('base64');
   const more = [

@@ -22,6 +22,7 @@ import { Cosigning } from '../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../registry/log/signature-log.ts';
+import { Writers } from '../../registry/log/writers.ts';
 import { buildSigningConfig, buildTrustedRoot } from '../../registry/trust/trusted-root.ts';
 import { sbomOf } from '../policy/evidence.ts';
 import { startTrustServer, type TrustServer } from '../registry/trust/trust-server.ts';
@@ -78,7 +79,7 @@ export class Foundry {
     const key = await openLogKey({ folder: logFolder.path });
     const log = await SignatureLog.open({ db: level, origin: trust.material.names.log, key, clock });
     const app = fastify();
-    const writers = { authorities: [trust.material.caChain], isListedKey: () => true, clock };
+    const writers = new Writers({ authorities: [trust.material.caChain], isListedKey: () => true, clock });
     const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => undefined });
     await app.register(rekorRoutes, { prefix: '/log', log, cosigning, writers });
     const foundry = new Foundry({ trust, app, log, level, logFolder, logPublicKey });
@@ -121,7 +122,11 @@ export class Foundry {
   /** A certificate of the authority in any name, logged as it should be. */
   certify(identity: Identity, spki: Uint8Array): Promise<readonly string[]> {
     const { services, ctLog } = this.trust;
-    return issueCertificate({ authority: services.ca, ctLog, clock: () => Date.now() }, identity, spki);
+    const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+    return issueCertificate({ authority: services.ca, ctLog, clock: () => Date.now() }, identity, {
+      spki,
+      key,
+    });
   }
 
   /** Who issues the CI's tokens. */

@@ -8,6 +8,7 @@ import { Level } from 'level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatStatement } from '../../core/intoto/statement.ts';
 import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
+import { formatHashedRekord } from '../../core/tlog/hashed-rekord.ts';
 import { formatSignatureLine, parseNote, parseVerifierKey } from '../../core/tlog/note.ts';
 import { type Finding, fsck } from '../../registry/fsck.ts';
 import { nodeHasher } from '../../registry/log/hash-tiles.ts';
@@ -48,7 +49,8 @@ beforeAll(async () => {
     const some = Array.from({ length: 150 }, (_, i) => {
       const digest = digestOf(Buffer.from(`${n + i}`));
       const verifier = { publicKey: digest };
-      return log.add({ digest, signature: digest, verifier, keyDetails: 'PKIX_ECDSA_P256_SHA_256' });
+      const keyDetails = 'PKIX_ECDSA_P256_SHA_256';
+      return log.add(formatHashedRekord({ digest, signature: digest, verifier, keyDetails }));
     });
     await Promise.all(some);
   }

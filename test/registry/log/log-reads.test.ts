@@ -7,6 +7,7 @@ import { portableCrypto } from '../../../core/crypto.ts';
 import { utf8 } from '../../../core/encoding/utf8.ts';
 import { verifyCheckpoint } from '../../../core/tlog/checkpoint.ts';
 import { parseEntryBundle } from '../../../core/tlog/entry-bundle.ts';
+import { formatHashedRekord } from '../../../core/tlog/hashed-rekord.ts';
 import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { hashLeaf } from '../../../core/tlog/merkle.ts';
 import { parseVerifierKey } from '../../../core/tlog/note.ts';
@@ -26,7 +27,9 @@ describe('reading', () => {
     const verifier = { publicKey: server.listed.spki };
     const keyDetails = 'PKIX_ECDSA_P256_SHA_256';
     await Promise.all(
-      digests.map((digest) => server.log.add({ digest, signature: Uint8Array.of(1), verifier, keyDetails })),
+      digests.map((digest) =>
+        server.log.add(formatHashedRekord({ digest, signature: Uint8Array.of(1), verifier, keyDetails })),
+      ),
     );
     return server;
   }

@@ -10,6 +10,7 @@ import { Cosigning, type CosigningOptions } from '../../../registry/log/cosignin
 import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../../registry/log/signature-log.ts';
+import { Writers } from '../../../registry/log/writers.ts';
 import {
   authorityConstraints,
   authorityKeyIdentifier,
@@ -162,11 +163,11 @@ export async function startLogServer(
     prefix: '/log',
     log,
     cosigning,
-    writers: {
+    writers: new Writers({
       authorities: [authority.chain, ...authorities],
       isListedKey: (spki) => Buffer.compare(spki, listed.spki) === 0,
       clock,
-    },
+    }),
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   onTestFinished(async () => {

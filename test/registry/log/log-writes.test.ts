@@ -10,7 +10,6 @@ import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
 import { formatHashedRekord } from '../../../core/tlog/hashed-rekord.ts';
 import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { checkLogProof } from '../../../core/tlog/proof.ts';
-import { Writers } from '../../../registry/log/writers.ts';
 import {
   authorityConstraints,
   extendedKeyUsage,
@@ -18,7 +17,6 @@ import {
   OID,
 } from '../../../registry/trust/certificate.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
-import { codeOf } from '../../core/tlog/refusal.ts';
 import {
   base64,
   certified,
@@ -356,53 +354,6 @@ describe('refused, with nothing logged', () => {
     expect(reply.status).toBe(status);
     expect(reply.body.message).toContain(code);
     expect(server.log.tiles.checkpoint().size).toBe(0n);
-  });
-
-  test('a certificate that was admitted before is asked for its time again', async () => {
-    let nowMs = Date.now();
-    const authority = await TestAuthority.make('ours');
-    const writers = new Writers({
-      authorities: [authority.chain],
-      isListedKey: () => false,
-      clock: () => nowMs,
-    });
-    const { signer } = newSigner();
-    const certificate = await authority.issue(signer.spki, { notAfterMs: nowMs + 10_000 });
-    expect(writers.admit({ certificate }).verifier).toEqual({ certificate });
-    nowMs += 9000;
-    // The same bytes elsewhere in memory, as the next request brings them.
-    const again = Buffer.concat([Buffer.alloc(3), certificate]).subarray(3);
-    expect(writers.admit({ certificate: again }).key).toBe(writers.admit({ certificate }).key);
-    nowMs += 2000;
-    expect(codeOf(() => writers.admit({ certificate }))).toBe('LOG_CERTIFICATE_EXPIRED');
-  });
-
-  test('a certificate that was admitted under an authority which counts no more is not', async () => {
-    const [before, after] = [await TestAuthority.make('ours'), await TestAuthority.make('ours')];
-    const rules = { authorities: [before.chain], isListedKey: () => false, clock: Date.now };
-    const writers = new Writers(rules);
-    const certificate = await before.issue(newSigner().signer.spki);
-    writers.admit({ certificate });
-    rules.authorities = [after.chain];
-    expect(codeOf(() => writers.admit({ certificate }))).toBe('LOG_CERTIFICATE_UNTRUSTED');
-    const other = await after.issue(newSigner().signer.spki);
-    expect(codeOf(() => writers.admit({ certificate: other }))).toBe('accepted');
-  });
-
-  test('a certificate like one that was admitted, but for its signature, is not', async () => {
-    const authority = await TestAuthority.make('ours');
-    const writers = new Writers({
-      authorities: [authority.chain],
-      isListedKey: () => false,
-      clock: Date.now,
-    });
-    const { signer } = newSigner();
-    const certificate = await authority.issue(signer.spki);
-    writers.admit({ certificate });
-    const bent = certificate.slice();
-    const last = bent.length - 1;
-    bent[last] = (bent[last] as number) ^ 1;
-    expect(codeOf(() => writers.admit({ certificate: bent }))).toBe('LOG_CERTIFICATE_UNTRUSTED');
   });
 
   test('LOG_CERTIFICATE_EXPIRED: a leaf that is valid under an authority that is not', async () => {

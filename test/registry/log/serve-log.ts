@@ -11,6 +11,7 @@ import { headFolder, LogHead } from '../../../registry/log/log-head.ts';
 import { openLogKey } from '../../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../../registry/log/signature-log.ts';
+import { Writers } from '../../../registry/log/writers.ts';
 import { Database } from '../../../registry/store/database.ts';
 import { openTrustServices, serviceNames } from '../../../registry/trust/services.ts';
 import type { P256Signer } from '../../../registry/trust/signer.ts';
@@ -39,6 +40,6 @@ await CtLog.open({
 const cosigning = await Cosigning.open({ tiles: log.tiles, policy: () => undefined });
 const app = Fastify({ logger: false });
 const isListedKey = (spki: Uint8Array) => Buffer.compare(Buffer.from(key, 'base64'), spki) === 0;
-const writers = { authorities: [], isListedKey, clock: Date.now };
+const writers = new Writers({ authorities: [], isListedKey, clock: Date.now });
 await app.register(rekorRoutes, { prefix: '/log', log, cosigning, writers });
 process.stdout.write(`${JSON.stringify({ address: await app.listen({ host: '127.0.0.1', port: 0 }) })}\n`);

@@ -16,6 +16,7 @@ import { Cosigning } from '../../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../../registry/log/rekor-routes.ts';
 import { SignatureLog } from '../../../registry/log/signature-log.ts';
+import { Writers } from '../../../registry/log/writers.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { buildTrustedRoot } from '../../../registry/trust/trusted-root.ts';
 import { startTrustServer, type TrustServer } from '../trust/trust-server.ts';
@@ -45,11 +46,11 @@ beforeAll(async () => {
     prefix: '/log',
     log,
     cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => undefined }),
-    writers: {
+    writers: new Writers({
       authorities: [trust.material.caChain],
       isListedKey: (spki) => Buffer.compare(spki, managed.signer.spki) === 0,
       clock: Date.now,
-    },
+    }),
   });
   logUrl = `${await app.listen({ host: '127.0.0.1', port: 0 })}/log`;
   undo.unshift(() => app.close());

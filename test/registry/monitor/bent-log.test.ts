@@ -76,7 +76,8 @@ function entry(signature?: Uint8Array): HashedRekord {
     keyDetails: KEY_DETAILS,
   };
 }
-const grow = (count: number) => Promise.all(Array.from({ length: count }, () => log.log.add(entry())));
+const grow = (count: number) =>
+  Promise.all(Array.from({ length: count }, () => log.log.add(formatHashedRekord(entry()))));
 
 /** A monitor that watches the listed key; without pause, all that is not explained is an alarm. */
 async function openMonitor(change: { readonly folder?: string; readonly vkey?: string } = {}) {
@@ -156,7 +157,7 @@ test('what was read ahead of a lie is forgotten with it, over a restart too', {
     verifier: { publicKey: stranger },
   }));
   await grow(2);
-  await Promise.all(others.map((other) => log.log.add(other)));
+  await Promise.all(others.map((other) => log.log.add(formatHashedRekord(other))));
   await grow(1);
   // The lie is in the first part, which is written down before the last one shows it.
   bend = (path, body) => (path.includes('/tile/entries/001') ? flip(body, body.length - 5) : body);
@@ -178,7 +179,7 @@ test('what was read ahead of a break is no alarm until the rest shows that it wa
     ...entry(new Uint8Array(70)),
     verifier: { publicKey: stranger },
   }));
-  await Promise.all(others.map((other) => log.log.add(other)));
+  await Promise.all(others.map((other) => log.log.add(formatHashedRekord(other))));
   bend = (path, body) => (path.includes('/tile/entries/016') ? undefined : body);
   const monitor = await openMonitor();
   expect(await monitor.round()).toMatchObject({ raised: 0, pending: 5, logs: [{ size: '0' }] });
@@ -224,9 +225,9 @@ test('a key of the log that signs an empty tree of another root', async () => {
 });
 
 test('copies of ours with signatures that do not verify are no alarm', async () => {
-  await log.log.add(entry(new Uint8Array(70)));
-  await log.log.add(entry(log.listed.sign(utf8('something else'))));
-  await log.log.add(entry());
+  await log.log.add(formatHashedRekord(entry(new Uint8Array(70))));
+  await log.log.add(formatHashedRekord(entry(log.listed.sign(utf8('something else')))));
+  await log.log.add(formatHashedRekord(entry()));
   expect(await (await openMonitor()).round()).toMatchObject({ raised: 1, pending: 0, logs: [{ size: '3' }] });
 });
 
@@ -261,7 +262,7 @@ test('our name in a certificate counts if an authority of the trusted root gave 
       verifier: { certificate },
       keyDetails: KEY_DETAILS,
     } as const;
-    await log.log.add(signed);
+    await log.log.add(formatHashedRekord(signed));
     const maker = { kind: 'certificate', identity: IDENTITY, issuer: '', claims: {}, loggedAs: '' } as const;
     const sinceMs = Math.min(life.notBeforeMs ?? Date.now(), Date.now());
     const place = { log: 'signatures', origin: '', index: '0', leafHash: '', sinceMs } as const;

@@ -2,7 +2,7 @@
 // A clock that jumps by hours and years between requests and across restarts: nothing is issued outside the window of what it is issued
 // under, and no checkpoint is older than the last.
 
-import { X509Certificate } from 'node:crypto';
+import { createPublicKey, X509Certificate } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,7 +88,9 @@ test.each([true, false])(
       const before = ctLog.tiles.checkpoint();
       const issuance = { authority: services.ca, ctLog, clock: () => clock.ms };
       const identity = { san: 'https://example.com/x', extensions: [] } as never;
-      const issued = await issueCertificate(issuance, identity, newSigner().signer.spki).catch((failure) => {
+      const { spki } = newSigner().signer;
+      const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+      const issued = await issueCertificate(issuance, identity, { spki, key }).catch((failure) => {
         expect(failure).toMatchObject({ code: 'CA_CHAIN_NOT_VALID' });
       });
       given.push(issued !== undefined);
