@@ -19,6 +19,7 @@ import {
   runClients,
   ServedRegistry,
 } from './log/registry.ts';
+import { besideRekorTiles } from './log/rekor-tiles.ts';
 
 const SUSTAINED_MS = 60_000;
 const SHORT_MS = 12_000;
@@ -178,6 +179,16 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
         2000,
       ),
       ...(await tileReads(home, served)),
+      ...(await besideRekorTiles(home, {
+        signers,
+        peakBytes,
+        loads: [
+          { name: 'DSSE entries, one client', clientCount: 1, durationMs: SHORT_MS, ours: one },
+          { name: 'DSSE entries, 256 clients', clientCount: 256, durationMs: SUSTAINED_MS, ours: many },
+          { name: 'DSSE entries, 4,096 in flight', clientCount: 4096, durationMs: SUSTAINED_MS, ours: flood },
+          { name: 'digest entries, 256 clients', clientCount: 256, durationMs: SHORT_MS, ours: digest },
+        ],
+      })),
     ];
   } finally {
     await served.stop();

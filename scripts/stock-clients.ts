@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sigstore's clients in Go and Python, unmodified, for `npm run test:peers`: in a folder beside Waybill's cache, made the first time.
+// Sigstore's own programs, unmodified, in a folder beside Waybill's cache, made the first time: clients in Go and Python for `npm run test:peers`,
+// and the server that `npm run bench log` measures beside ours.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync } from 'node:fs';
@@ -8,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { cacheFolder } from '../builder/store.ts';
 
 /** One program of another project at one version. */
-interface StockClient {
+interface StockProgram {
   readonly version: string;
   /** Where it is, once it is there. */
   readonly path: string;
@@ -31,15 +32,30 @@ export const STOCK_CLIENTS = {
   'sigstore-python': pythonProgram('sigstore', '4.5.1'),
   'sigstore-go-signing': sigstoreGoExample('sigstore-go-signing'),
   'sigstore-go-verification': sigstoreGoExample('sigstore-go-verification'),
-} as const satisfies Readonly<Record<string, StockClient>>;
+} as const satisfies Readonly<Record<string, StockProgram>>;
 
 export type StockClientName = keyof typeof STOCK_CLIENTS;
 
-/** Why a client cannot be tried here; undefined if it can. */
-export function whyAbsent(name: StockClientName): string | undefined {
-  const { version, tool, isThere } = STOCK_CLIENTS[name];
+/** What benches measure beside ours, by the name that their figures use. rekor-tiles v2.4 wants Go 1.27. */
+export const RIVALS = {
+  'rekor-tiles': goProgram(
+    'github.com/sigstore/rekor-tiles/v2',
+    'cmd/rekor-server/posix',
+    'v2.3.0',
+    'ten minutes',
+  ),
+} as const satisfies Readonly<Record<string, StockProgram>>;
+
+export type RivalName = keyof typeof RIVALS;
+
+const PROGRAMS = { ...STOCK_CLIENTS, ...RIVALS };
+
+/** Why a program cannot be tried here; undefined if it can. */
+export function whyAbsent(name: StockClientName | RivalName): string | undefined {
+  const { version, tool, isThere } = PROGRAMS[name];
   if (isThere()) return undefined;
-  const remedy = isOnPath(tool) ? '`npm run test:peers` installs it' : `${tool} is missing`;
+  const command = name in RIVALS ? 'bench:rivals' : 'test:peers';
+  const remedy = isOnPath(tool) ? `\`npm run ${command}\` installs it` : `${tool} is missing`;
   return `no ${name} ${version} in ${FOLDER}: ${remedy}`;
 }
 
@@ -47,8 +63,8 @@ export function whyAbsent(name: StockClientName): string | undefined {
  * Installs what is not there and can be made here. `say` hears what takes long.
  * @throws Error with what the tool said, if one that is here fails
  */
-export function installStockClients(say: (text: string) => void): void {
-  for (const [name, { version, tool, patience, isThere, steps }] of Object.entries(STOCK_CLIENTS)) {
+export function install(programs: Readonly<Record<string, StockProgram>>, say: (text: string) => void): void {
+  for (const [name, { version, tool, patience, isThere, steps }] of Object.entries(programs)) {
     if (isThere() || !isOnPath(tool)) continue;
     say(`Installing ${name} ${version} into ${FOLDER}, once; takes ${patience} …`);
     mkdirSync(FOLDER, { recursive: true });
@@ -64,7 +80,7 @@ export function installStockClients(say: (text: string) => void): void {
   }
 }
 
-function goProgram(module: string, folder: string, version: string, patience: string): StockClient {
+function goProgram(module: string, folder: string, version: string, patience: string): StockProgram {
   const path = join(FOLDER, 'go', 'bin', folder.split('/').at(-1) ?? '');
   // Go writes into each program what it was made of.
   const isThere = () => existsSync(path) && readFileSync(path).includes(`mod\t${module}\t${version}\t`);
@@ -74,12 +90,12 @@ function goProgram(module: string, folder: string, version: string, patience: st
   };
 }
 
-function sigstoreGoExample(name: string): StockClient {
+function sigstoreGoExample(name: string): StockProgram {
   const { module, version } = SIGSTORE_GO;
   return goProgram(module, `examples/${name}`, version, 'minutes');
 }
 
-function pythonProgram(name: string, version: string): StockClient {
+function pythonProgram(name: string, version: string): StockProgram {
   const place = join(FOLDER, 'python');
   const isThere = () =>
     globSync(`lib/python3*/site-packages/${name}-${version}.dist-info`, { cwd: place }).length > 0;

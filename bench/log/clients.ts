@@ -36,6 +36,9 @@ export interface LoadTask {
 
 /** What happened; times in milliseconds. */
 export interface LoadResult {
+  /** Of all answers, those to what warmed up included. */
+  readonly answered: number;
+  /** Of those that the times are of. */
   readonly count: number;
   readonly perSecond: number;
   readonly p50Ms: number;
@@ -71,11 +74,12 @@ function dsseBody(payload: Buffer, key: KeyObject, verifier: object): object {
   return { dsseRequestV002: { envelope, verifiers: [verifier] } };
 }
 
+/** The same envelope as clients send it that keep the statement to themselves. */
 function digestBody(payload: Buffer, key: KeyObject, verifier: object): object {
-  const content = sign('sha256', payload, key).toString('base64');
-  return {
-    hashedRekordRequestV002: { digest: hash('sha256', payload, 'base64'), signature: { content, verifier } },
-  };
+  const signed = preAuthEncoding(STATEMENT_TYPE, payload);
+  const content = sign('sha256', signed, key).toString('base64');
+  const digest = hash('sha256', signed, 'base64');
+  return { hashedRekordRequestV002: { digest, signature: { content, verifier } } };
 }
 
 /** The same key and proof each time; each token once. */
@@ -122,6 +126,7 @@ const connections: Connection[] = [];
 // Not all at once: the queue of connections that a server has not accepted yet is short.
 for (let i = 0; i < task.clientCount; i++) connections.push(await Connection.open(new URL(task.url)));
 const timesMs: number[] = [];
+let answered = 0;
 const started = performance.now();
 // The first part warms both sides up and does not count.
 const countFrom = started + Math.min(task.durationMs / 4, 5000);
@@ -130,6 +135,7 @@ async function client(connection: Connection): Promise<void> {
     const at = performance.now();
     const { status, body } = await connection.ask(next());
     if (status < 200 || status > 201) throw new Error(`expected 200 or 201, got ${status}: ${body}`);
+    answered++;
     if (at >= countFrom) timesMs.push(performance.now() - at);
   }
 }
@@ -139,6 +145,7 @@ for (const connection of connections) connection.close();
 timesMs.sort((a, b) => a - b);
 const rank = (share: number): number => timesMs[Math.floor(timesMs.length * share)] ?? Number.NaN;
 const result: LoadResult = {
+  answered,
   count: timesMs.length,
   perSecond: (timesMs.length / tookMs) * 1000,
   p50Ms: rank(0.5),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A client that costs little, so that what is measured is the server: one keep-alive connection of HTTP/1.1, one request at a time, answers by
-// their content-length.
+// A client that costs little, so that what is measured is the server: one keep-alive connection of HTTP/1.1, one request at a time, answers with
+// their content-length or in chunks.
 
 import { connect, type Socket } from 'node:net';
 
@@ -33,7 +33,13 @@ export class Connection {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    socket.on('data', (part) => this.#take(part));
+    socket.on('data', (part) => {
+      try {
+        this.#take(part);
+      } catch (nonsense) {
+        socket.destroy(nonsense as Error);
+      }
+    });
     const fail = (failure?: Error): void =>
       this.#settle?.reject(failure ?? new Error('expected an answer, got the end'));
     socket.on('error', fail).on('close', () => fail());
@@ -64,16 +70,35 @@ export class Connection {
     const headEnd = this.#received.indexOf(HEAD_END);
     if (headEnd < 0) return;
     const head = this.#received.toString('latin1', 0, headEnd);
-    const size = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0);
-    const end = headEnd + HEAD_END.length + size;
-    if (this.#received.length < end) return;
-    const answer = {
-      status: Number(head.slice(9, 12)),
-      body: this.#received.subarray(headEnd + HEAD_END.length, end),
-    };
+    const body = wholeBody(head, this.#received.subarray(headEnd + HEAD_END.length));
+    if (body === undefined) return;
+    const answer = { status: Number(head.slice(9, 12)), body };
     this.#received = Buffer.alloc(0);
     const settle = this.#settle;
     this.#settle = undefined;
     settle?.resolve(answer);
+  }
+}
+
+/** The body among the bytes after a head; undefined while some of it is missing [RFC9112 §6]. */
+function wholeBody(head: string, bytes: Buffer): Buffer | undefined {
+  if (/\r\ntransfer-encoding: chunked/i.test(head)) return joinChunks(bytes);
+  const size = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0);
+  return bytes.length < size ? undefined : bytes.subarray(0, size);
+}
+
+/** The same of chunks, without trailers, which nobody asks for here [RFC9112 §7.1]. @throws Error if they are none */
+function joinChunks(bytes: Buffer): Buffer | undefined {
+  const chunks: Buffer[] = [];
+  for (let at = 0; ; ) {
+    const sizeEnd = bytes.indexOf('\r\n', at);
+    if (sizeEnd < 0) return undefined;
+    const size = Number.parseInt(bytes.toString('latin1', at, sizeEnd), 16);
+    if (Number.isNaN(size)) throw new Error('expected the size of a chunk');
+    const end = sizeEnd + 2 + size;
+    if (bytes.length < end + 2) return undefined;
+    if (size === 0) return Buffer.concat(chunks);
+    chunks.push(bytes.subarray(sizeEnd + 2, end));
+    at = end + 2;
   }
 }

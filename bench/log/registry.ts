@@ -124,24 +124,13 @@ export class ServedRegistry {
     throw new Error('expected a server that is ready, got its end');
   }
 
-  /** Most memory that was ever resident, bytes. */
   get peakBytes(): number {
-    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
-    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
-  }
-
-  get #cpuMs(): number {
-    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-    return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1000;
+    return peakBytesOf(this.#child);
   }
 
   /** Runs clients against it. */
-  async load(task: Omit<LoadTask, 'url'> & { readonly path: string }): Promise<Load> {
-    const before = this.#cpuMs;
-    const result = await runClients({ ...task, url: `${this.url}${task.path}` });
-    // What warmed up was asked too; it is counted by its share of the time.
-    const asked = result.perSecond * (task.durationMs / 1000);
-    return { ...result, cpuMs: (this.#cpuMs - before) / asked };
+  load(task: Omit<LoadTask, 'url'> & { readonly path: string }): Promise<Load> {
+    return loadServer(this.#child, { ...task, url: `${this.url}${task.path}` });
   }
 
   async stop(): Promise<void> {
@@ -149,6 +138,24 @@ export class ServedRegistry {
     this.#child.kill('SIGTERM');
     await ended;
   }
+}
+
+/** Most memory of a process that was ever resident, bytes. */
+export function peakBytesOf({ pid }: ChildProcess): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+}
+
+function cpuMsOf({ pid }: ChildProcess): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1000;
+}
+
+/** Runs clients against a server. @throws Error if one of them was refused */
+export async function loadServer(server: ChildProcess, task: LoadTask): Promise<Load> {
+  const before = cpuMsOf(server);
+  const result = await runClients(task);
+  return { ...result, cpuMs: (cpuMsOf(server) - before) / result.answered };
 }
 
 /** Runs clients in a process of their own. @throws Error if one of them was refused */
