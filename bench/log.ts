@@ -5,13 +5,14 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Figure, figure } from './figure.ts';
+import { type Figure, figure, median } from './figure.ts';
 import { fillLog } from './log/fill.ts';
 import { type BenchIssuer, openIssuer } from './log/issuer.ts';
 import { type MachineLimits, machineLimits } from './log/limits.ts';
 import { hasNginx, serveByNginx } from './log/nginx.ts';
 import {
   certificateLoad,
+  certifySigners,
   type Load,
   makeRegistry,
   makeSigners,
@@ -24,9 +25,10 @@ import { besideRekorTiles } from './log/rekor-tiles.ts';
 const SUSTAINED_MS = 60_000;
 const SHORT_MS = 12_000;
 const ENTRIES = '/log/api/v2/log/entries';
-/** More signers than the log remembers certificates: each certificate is verified anew. */
-const MANY_SIGNERS = 2048;
-const FEW_SIGNERS = 256;
+const SIGNERS = 256;
+/** More than the log remembers certificates: each is verified anew. */
+const STRANGERS = 2048;
+const GROWTH_ROUNDS = 3;
 const GROWTH_SIZES = [10_000, 1_000_000, 10_000_000];
 /**
  * P-256 verifications a second of the machine on which the aims were set (3,000 entries, 1,000 certificates and 2,000 timestamps a second): on
@@ -88,27 +90,24 @@ function limitFigures({
 async function services(home: string, issuer: BenchIssuer, limits: MachineLimits): Promise<Figure[]> {
   await mkdir(home, { recursive: true });
   const { folder } = await makeRegistry(home, [issuer.entry]);
-  const signers = await makeSigners(folder, MANY_SIGNERS);
+  const strangers = await makeSigners(folder, STRANGERS);
   const served = await ServedRegistry.start(folder);
+  const signers = await certifySigners(served, issuer, SIGNERS);
   const entries = (
     clientCount: number,
     durationMs: number,
-    form: 'dsse' | 'digest',
-    signerCount: number,
+    form: 'dsse' | 'digest' = 'dsse',
+    by = signers,
   ): Promise<Load> =>
-    served.load({
-      path: ENTRIES,
-      clientCount,
-      durationMs,
-      asking: { for: 'entries', form, signers: signers.slice(0, signerCount) },
-    });
+    served.load({ path: ENTRIES, clientCount, durationMs, asking: { for: 'entries', form, signers: by } });
   try {
-    const one = await entries(1, SHORT_MS, 'dsse', MANY_SIGNERS);
-    const many = await entries(256, SUSTAINED_MS, 'dsse', MANY_SIGNERS);
-    const again = await entries(256, SHORT_MS, 'dsse', FEW_SIGNERS);
-    const flood = await entries(4096, SUSTAINED_MS, 'dsse', MANY_SIGNERS);
+    const one = await entries(1, SHORT_MS);
+    const many = await entries(256, SUSTAINED_MS);
     const peakBytes = served.peakBytes;
-    const digest = await entries(256, SHORT_MS, 'digest', MANY_SIGNERS);
+    const flood = await entries(4096, SUSTAINED_MS);
+    const floodPeakBytes = served.peakBytes;
+    const anew = await entries(256, SHORT_MS, 'dsse', strangers);
+    const digest = await entries(256, SHORT_MS, 'digest');
     const perSecond = (name: string, load: Load, aim: number): Figure =>
       figure({
         name,
@@ -129,9 +128,19 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
         rivalValue: limitMs,
         target: 1,
       });
+    const memory = (name: string, bytes: number): Figure =>
+      figure({
+        name,
+        value: bytes / 2 ** 20,
+        unit: 'MiB',
+        better: 'smaller',
+        rival: 'limit of 300 MiB',
+        rivalValue: 300,
+        target: 1,
+      });
     return [
-      perSecond('DSSE entries, 256 clients, 60 s, each certificate verified', many, 3000),
-      perSecond('DSSE entries, 256 clients, certificates that come again', again, 3000),
+      perSecond('DSSE entries, 256 clients, 60 s', many, 3000),
+      perSecond('DSSE entries, 256 clients, certificates that the process has not seen', anew, 3000),
       perSecond('DSSE entries, 4,096 in flight, 60 s', flood, 3000),
       perSecond('DSSE entries, one client', one, 0),
       longest('one client: p50 to a published checkpoint', one.p50Ms, 50),
@@ -140,15 +149,8 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
       longest('256 clients: p99', many.p99Ms, 1500),
       longest('4,096 in flight: p50', flood.p50Ms, 1500),
       longest('4,096 in flight: p99', flood.p99Ms, 1500),
-      figure({
-        name: 'most memory resident after all of these',
-        value: peakBytes / 2 ** 20,
-        unit: 'MiB',
-        better: 'smaller',
-        rival: 'limit of 300 MiB',
-        rivalValue: 300,
-        target: 1,
-      }),
+      memory('most memory resident, up to 256 clients', peakBytes),
+      memory('most memory resident, 4,096 in flight', floodPeakBytes),
       figure({
         name: 'digest entries, 256 clients',
         value: digest.perSecond,
@@ -181,7 +183,7 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
       ...(await tileReads(home, served)),
       ...(await besideRekorTiles(home, {
         signers,
-        peakBytes,
+        peakBytes: floodPeakBytes,
         loads: [
           { name: 'DSSE entries, one client', clientCount: 1, durationMs: SHORT_MS, ours: one },
           { name: 'DSSE entries, 256 clients', clientCount: 256, durationMs: SUSTAINED_MS, ours: many },
@@ -239,13 +241,17 @@ async function growth(home: string): Promise<Figure[]> {
     await mkdir(place);
     const { folder } = await makeRegistry(place, []);
     await fillLog(folder, ORG, size);
-    const signers = await makeSigners(folder, FEW_SIGNERS);
+    const signers = await makeSigners(folder, SIGNERS);
     const served = await ServedRegistry.start(folder);
     const asking = { for: 'entries', form: 'dsse', signers } as const;
-    const { cpuMs } = await served.load({ path: ENTRIES, clientCount: 256, durationMs: SHORT_MS, asking });
+    const rounds: number[] = [];
+    for (let round = 0; round < GROWTH_ROUNDS; round++) {
+      const task = { path: ENTRIES, clientCount: 256, durationMs: SHORT_MS, asking } as const;
+      rounds.push((await served.load(task)).cpuMs);
+    }
     await served.stop();
     await rm(place, { recursive: true });
-    costs.push({ size, cpuMs });
+    costs.push({ size, cpuMs: median(rounds) });
   }
   const [smallest, ...larger] = costs;
   return larger.map(({ size, cpuMs }) =>

@@ -47,14 +47,15 @@ export async function openIssuer(): Promise<BenchIssuer> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const require = { repository_id: '1001' };
+  let run = 0;
   return {
     entry: { url, audience: 'waybill', kind: 'github-actions', allowLoopbackHttp: true, require },
     subject: SUBJECT,
     async tokens(count) {
       const now = Math.floor(Date.now() / 1000);
       const tokens: string[] = [];
-      for (let run = 0; run < count; run++) {
-        const payload = { ...CLAIMS, iss: url, iat: now, exp: now + 3600, run_id: String(run) };
+      for (let i = 0; i < count; i++) {
+        const payload = { ...CLAIMS, iss: url, iat: now, exp: now + 3600, run_id: String(++run) };
         tokens.push(
           await new SignJWT(payload).setProtectedHeader({ alg: 'RS256', kid: 'bench' }).sign(privateKey),
         );

@@ -2,7 +2,7 @@
 // The registry that is measured: what `waybill init` makes, served by `waybill serve` in a process of its own, and the clients beside it.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -23,6 +23,7 @@ import {
 import * as der from '../../registry/trust/der.ts';
 import { openAuthority } from '../../registry/trust/services.ts';
 import type { Asking, LoadResult, LoadTask, Signer } from './clients.ts';
+import type { BenchIssuer } from './issuer.ts';
 
 const WAYBILL = join(import.meta.dirname, '../../cli/waybill.js');
 /** `utime` and `stime` count these [proc(5)]. */
@@ -54,7 +55,42 @@ export async function makeRegistry(
   return { folder, url };
 }
 
-/** Signers with a certificate each, as the authority of the folder issues them. */
+/** Signers with a certificate each that the running registry has just issued, as every client of it begins. */
+export async function certifySigners(
+  { url }: ServedRegistry,
+  { subject, tokens }: BenchIssuer,
+  count: number,
+): Promise<Signer[]> {
+  const signers: Signer[] = [];
+  for (const oidcIdentityToken of await tokens(count)) {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const reply = await fetch(`${url}/ca/api/v2/signingCert`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        credentials: { oidcIdentityToken },
+        publicKeyRequest: {
+          publicKey: {
+            algorithm: 'ECDSA',
+            content: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+          },
+          proofOfPossession: sign('sha256', Buffer.from(subject), privateKey).toString('base64'),
+        },
+      }),
+    });
+    const { signedCertificateEmbeddedSct } = (await reply.json()) as {
+      signedCertificateEmbeddedSct: { chain: { certificates: [leaf: string] } };
+    };
+    const [leaf] = signedCertificateEmbeddedSct.chain.certificates;
+    signers.push({
+      key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      certificate: new X509Certificate(leaf).raw.toString('base64'),
+    });
+  }
+  return signers;
+}
+
+/** Signers with a certificate each, by the key of the folder's authority, which the process that serves it has not seen. */
 export async function makeSigners(folder: string, count: number): Promise<Signer[]> {
   const ca = await openAuthority(folder, 'ca', 1);
   const workflow = 'https://github.com/example/firmware/.github/workflows/build.yml@refs/heads/main';
