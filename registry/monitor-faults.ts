@@ -16,6 +16,13 @@ export const MONITOR = faultsOf({
     remedy: 'Correct the line named; each is a JSON object with the address of one attempt of one run.',
     usage: true,
   },
+  MONITOR_EVIDENCE_MISSING: {
+    class: 'rejection',
+    meaning: 'The file of builds or the folder of decisions is not there, or cannot be read.',
+    remedy:
+      'Check the path and its permissions. Where nothing was started or decided yet, make an empty file or folder.',
+    usage: true,
+  },
   MONITOR_DECISION_MALFORMED: {
     class: 'rejection',
     meaning: 'A file in the folder of decisions is not a bundle that `waybill gate` wrote.',

@@ -86,13 +86,11 @@ export class DecisionsFolder {
     this.#folder = folder;
   }
 
-  /** Reads what has come since. @throws MONITOR_DECISION_MALFORMED */
+  /** Reads what has come since. @throws MONITOR_EVIDENCE_MISSING, MONITOR_DECISION_MALFORMED */
   async refresh(): Promise<void> {
     const names = await readdir(this.#folder).catch((cause: NodeJS.ErrnoException) => {
-      throw MONITOR.reject(
-        'MONITOR_DECISION_MALFORMED',
-        `could not read ${quote(this.#folder)}: ${cause.code}`,
-      );
+      const message = `expected a folder of decisions at ${quote(this.#folder)}, got ${cause.code}`;
+      throw MONITOR.reject('MONITOR_EVIDENCE_MISSING', message, { cause });
     });
     for (const name of names.filter((file) => file.endsWith('.json') && !this.#read.has(file))) {
       const path = join(this.#folder, name);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which runs of the build system were started [docs/spec/monitor.md §Builds]: by a list that the operator's own system writes, or by GitHub itself.
 
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { parseDocument } from '../../core/encoding/document.ts';
 import { parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { utf8 } from '../../core/encoding/utf8.ts';
@@ -14,7 +13,7 @@ import { get } from './log-reader.ts';
 /** Says why a certificate's run is none that was started; undefined if it is one. @throws MONITOR_LOG_UNREACHABLE, MONITOR_BUILDS_MALFORMED */
 export interface StartedBuilds {
   whyNot(claims: Claims, signal?: AbortSignal): Promise<string | undefined>;
-  /** Called before each round: what is kept may have grown. */
+  /** Called before each round: what is kept may have grown. @throws MONITOR_EVIDENCE_MISSING, MONITOR_BUILDS_MALFORMED */
   refresh(): Promise<void>;
 }
 
@@ -35,25 +34,39 @@ export class BuildsFile implements StartedBuilds {
   }
 
   async refresh(): Promise<void> {
-    const sizeBytes = await stat(this.#path).then(
-      ({ size }) => size,
-      (cause: NodeJS.ErrnoException) => {
-        throw this.#malformed(`could not read ${quote(this.#path)}: ${cause.code}`);
-      },
-    );
+    const file = await this.#open();
+    const { size: sizeBytes } = await file.stat();
     if (sizeBytes < this.#readBytes) {
       this.#runs.clear();
       this.#readBytes = 0;
       this.#line = 0;
     }
     let rest = '';
-    for await (const chunk of createReadStream(this.#path, { start: this.#readBytes, encoding: 'utf8' })) {
+    for await (const chunk of file.createReadStream({ start: this.#readBytes, encoding: 'utf8' })) {
       const lines = `${rest}${chunk}`.split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) this.#take(line);
       if (rest.length > LINE_CHARACTERS_MAX)
         throw this.#malformed(`expected lines of at most ${LINE_CHARACTERS_MAX}`);
     }
+  }
+
+  async #open(): Promise<FileHandle> {
+    const missing = (got: string, cause?: unknown) =>
+      MONITOR.reject(
+        'MONITOR_EVIDENCE_MISSING',
+        `expected a file of builds at ${quote(this.#path)}, got ${got}`,
+        {
+          cause,
+        },
+      );
+    try {
+      // A pipe would be waited for.
+      if ((await stat(this.#path)).isFile()) return await open(this.#path);
+    } catch (cause) {
+      throw missing((cause as NodeJS.ErrnoException).code ?? 'unknown', cause);
+    }
+    throw missing('something else than a file');
   }
 
   #take(line: string): void {

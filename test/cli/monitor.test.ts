@@ -328,7 +328,16 @@ test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
     [{ keys: [{ ...key, more: 1 }] }, trust, 'MONITOR_WATCH_MALFORMED'],
     [{ identities: [identity] }, trust, 'expected, to watch identities, either --builds or --github'],
     [{ identities: [identity] }, [...trust, '--builds', 'x', '--github'], 'either --builds or --github'],
-    [{ identities: [identity] }, [...trust, '--builds', 'none.jsonl'], 'MONITOR_BUILDS_MALFORMED'],
+    [
+      { identities: [identity] },
+      [...trust, '--builds', 'none.jsonl'],
+      'MONITOR_EVIDENCE_MISSING: expected a file of builds at "none.jsonl", got ENOENT',
+    ],
+    [
+      { identities: [identity] },
+      [...trust, '--builds', '.'],
+      'a file of builds at ".", got something else than a file',
+    ],
     [{ keys: [key] }, [], 'either --root or --log-key'],
     [
       { keys: [key] },
@@ -337,7 +346,11 @@ test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
     ],
     [{ keys: [key] }, [...trust, '--every', 'x'], 'expected --every to be a whole number'],
     [{ keys: [key] }, [...trust, '--webhook', 'mailto:x'], 'expected --webhook to be'],
-    [{ keys: [key] }, [...trust, '--decisions', 'none'], 'MONITOR_DECISION_MALFORMED'],
+    [
+      { keys: [key] },
+      [...trust, '--decisions', 'none'],
+      'MONITOR_EVIDENCE_MISSING: expected a folder of decisions at "none", got ENOENT',
+    ],
   ];
   for (const [watched, argv, message] of cases) {
     const house = await operator('http://127.0.0.1:1', watched, argv);

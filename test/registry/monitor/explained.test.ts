@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What our identities and keys signed, and who started it: through the real services of a registry, with the thief's beside it.
 
-import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -270,6 +270,12 @@ describe('what is not told yet', () => {
 
   test('a list of builds with a mistake: a start refuses it, a round says so and goes on', async () => {
     const watching = await calm();
+    const builds = await readFile(watching.buildsPath);
+    await rm(watching.buildsPath);
+    expect((await watching.round()).failures).toMatchObject({
+      builds: expect.stringContaining('MONITOR_EVIDENCE_MISSING'),
+    });
+    await writeFile(watching.buildsPath, builds);
     // Half a line is not there yet.
     await watching.appendToBuilds('{"run":');
     expect((await watching.round()).failures).toEqual({});

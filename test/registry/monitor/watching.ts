@@ -100,6 +100,7 @@ export async function watch(
     folder,
     monitor,
     time,
+    buildsPath,
     decisionsPath,
     close,
     start: (run: string, sha?: string) => appendFile(buildsPath, `${JSON.stringify({ run, sha })}\n`),
