@@ -12,7 +12,7 @@ import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printLine, printProgress } from './terminal.ts';
-import { registryUrl } from './trust.ts';
+import { readTrustedRoot, registryUrl } from './trust.ts';
 
 const EXAMPLE = `
 Example:
@@ -70,7 +70,7 @@ function addInit(device: Command): void {
           hardwareId: options.hardwareId,
           registryUrl: registryUrl(options.registry),
           versionFloor: options.versionFloor,
-          root: await readInput(options.root),
+          root: (await readTrustedRoot(options.root)).bytes,
           image: await factoryImage(options),
         },
         nodeHost(),

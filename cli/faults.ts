@@ -16,6 +16,14 @@ export const CLI = faultsOf({
     remedy: 'Check the path and its permissions.',
     usage: true,
   },
+  CLI_ROOT_UNSUITABLE: {
+    class: 'rejection',
+    meaning:
+      'The file given as `--root` is no TUF root: another file, the metadata of another role, or a damaged one.',
+    remedy:
+      'Give the root.json that the operator of the registry handed out; `waybill init` wrote it into the data folder.',
+    usage: true,
+  },
   CLI_LOCK_MISSING: {
     class: 'rejection',
     meaning: 'There is no waybill.lock beside waybill.yaml.',

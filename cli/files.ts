@@ -94,11 +94,20 @@ async function readSome(file: FileHandle, buffer: Buffer): Promise<number> {
 }
 
 function unreadable(path: string, cause: unknown): Rejection {
-  const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+  const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+  const reason = REASONS[code] === undefined ? code : `${code} (${REASONS[code]})`;
   return CLI.reject('CLI_FILE_UNREADABLE', `expected a readable file ${quote(path)}, got ${reason}`, {
     cause,
   });
 }
+
+/** What most often is wrong, in words. */
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  ENOTDIR: 'no such file',
+  EISDIR: 'a folder',
+  EACCES: 'no permission',
+};
 
 /**
  * Writes a file whole or not at all: beside, fsync, rename. `mode` 0o600 for private keys.

@@ -25,7 +25,7 @@ import { CLI } from './faults.ts';
 import { openYaml, readInput } from './files.ts';
 import { interruptible } from './interrupt.ts';
 import { EXIT, printJson, printJsonLine, printLine, printProgress } from './terminal.ts';
-import { openTrust, registryUrl } from './trust.ts';
+import { openTrust, readTrustedRoot, registryUrl } from './trust.ts';
 
 interface RunOptions {
   readonly registry: string;
@@ -171,7 +171,7 @@ async function trustOf(
     throw CLI.reject('CLI_USAGE', 'expected either --root or --log-key: whom to believe');
   }
   if (root !== undefined) {
-    await readInput(root);
+    await readTrustedRoot(root);
     return async () => {
       const trust = await openTrust({ registryUrl: url, rootPath: root, stateFolder: join(folder, 'tuf') });
       const policy = parseLogPolicy(await trust.tlogPolicy(), nodeCrypto);

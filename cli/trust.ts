@@ -3,12 +3,15 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { quote } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
+import type { Root } from '../core/tuf/roles.ts';
+import { type VerifiedRole, verifyTrustedRoot } from '../core/tuf/trusted-metadata.ts';
 import type { BundleVerifier } from '../core/verify/verified.ts';
 import type { DeviceHost } from '../device/host.ts';
 import { nodeHost } from '../device/node-host.ts';
 import { TufClient } from '../device/tuf-client.ts';
 import { bothVerifiers } from '../peers/both-verifiers.ts';
+import { nodeCrypto } from '../peers/node-crypto.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
 import { userState } from './user-folders.ts';
@@ -45,9 +48,28 @@ export function registryUrl(text: string): string {
 }
 
 /**
+ * Reads the root that the user trusts, and sees that it is one: what is wrong with it is not the fault of a repository.
+ * @throws CLI_FILE_UNREADABLE, CLI_ROOT_UNSUITABLE
+ */
+export async function readTrustedRoot(path: string): Promise<VerifiedRole<Root>> {
+  const bytes = await readInput(path).catch((cause: Error) => {
+    throw CLI.reject('CLI_FILE_UNREADABLE', `--root takes the root.json of the registry: ${cause.message}`, {
+      cause,
+    });
+  });
+  try {
+    return verifyTrustedRoot(bytes, nodeCrypto);
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    const message = `expected the root.json of the registry in ${quote(path)}, got a file that is none: ${cause.message}`;
+    throw CLI.reject('CLI_ROOT_UNSUITABLE', message, { at: cause.at, cause });
+  }
+}
+
+/**
  * Opens the trust of a command and brings it up to date. Verified metadata is kept under XDG_STATE_HOME, one folder for
  * each pair of root and registry, so that a later command notices a rollback.
- * @throws what TufClient.refresh throws, CLI_FILE_UNREADABLE, CLI_USAGE
+ * @throws what TufClient.refresh throws, CLI_FILE_UNREADABLE, CLI_ROOT_UNSUITABLE, CLI_USAGE
  */
 export async function openTrust(options: {
   readonly registryUrl: string;
@@ -61,7 +83,7 @@ export async function openTrust(options: {
   /** Where verified metadata is kept. */
   readonly stateFolder?: string;
 }): Promise<Trust> {
-  const root = await readInput(options.rootPath);
+  const { bytes: root } = await readTrustedRoot(options.rootPath);
   const url = registryUrl(options.registryUrl);
   const id = createHash('sha256').update(root).update(url).digest('hex').slice(0, 32);
   const { stateFolder = join(userState(), 'waybill', 'tuf', id), host = nodeHost() } = options;

@@ -9,7 +9,7 @@ import { quote } from '../core/faults.ts';
 import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
-import { type VerifiedRole, verifyTrustedRoot } from '../core/tuf/trusted-metadata.ts';
+import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import type { TufClient } from '../device/tuf-client.ts';
 import { describeChange } from '../release/describe-change.ts';
 import { RELEASE } from '../release/faults.ts';
@@ -34,7 +34,7 @@ import { publishRole } from '../release/roles.ts';
 import { changeRoot, checkTargetsSurvive } from '../release/root-change.ts';
 import { CLI } from './faults.ts';
 import { readIfThere, readInput, writeOutput } from './files.ts';
-import { openTrust, registryUrl } from './trust.ts';
+import { openTrust, readTrustedRoot, registryUrl } from './trust.ts';
 
 /** What every change of an offline role needs. */
 export interface TufInputs {
@@ -252,7 +252,7 @@ async function inForce(
     const client = await openOfflineRoles({ registry, root: inputs.root });
     return { root: client.root, current: role === 'root' ? client.root : client.role('targets') };
   }
-  const root = verifyTrustedRoot(await readInput(inputs.root), portableCrypto);
+  const root = await readTrustedRoot(inputs.root);
   if (role === 'root') return { root, current: root };
   if (current === undefined) {
     throw CLI.reject('CLI_USAGE', 'expected --registry, or --current with the targets in force, got neither');

@@ -12,7 +12,8 @@ export const TUF = faultsOf({
   TUF_SIGNATURE_THRESHOLD: {
     class: 'rejection',
     meaning: 'A role is not signed by enough of the keys that may sign it.',
-    remedy: 'Refuse; have the role signed by its key holders.',
+    remedy:
+      'Refuse. The root that you trust may be that of another registry: compare. If it is the right one, the role must be signed by its key holders.',
   },
   TUF_KEY_UNSUPPORTED: {
     class: 'rejection',
