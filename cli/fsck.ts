@@ -2,7 +2,7 @@
 // `waybill fsck`: checks a data folder from its bytes and names the first bad place.
 
 import type { Command } from 'commander';
-import { type Finding, fsck } from '../registry/fsck.ts';
+import { type Finding, type FsckResult, fsck } from '../registry/fsck.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { interruptible } from './interrupt.ts';
 import { readConfigFile } from './serve.ts';
@@ -35,34 +35,39 @@ async function run(folder: string, options: Options, signal: AbortSignal): Promi
   const config = await readConfigFile(folder);
   const check = fsck({ dataFolder: folder, config, signal, progress: progressTeller() });
   const findings: Finding[] = [];
-  let step = await check.next();
+  let step: IteratorResult<Finding, FsckResult | undefined> = await check.next();
   while (step.done !== true) {
     const finding = step.value;
     findings.push(finding);
     if (options.json !== true) printLine(`bad: ${finding.at}: ${finding.problem}`);
     step = options.all === true ? await check.next() : await check.return(undefined as never);
   }
-  const read = step.value === undefined ? undefined : asNumbers(step.value);
-  const [first] = findings;
+  const done = step.value;
   if (options.json === true)
-    printJson({ ok: first === undefined, findings, ...(read === undefined ? {} : { read }) });
-  if (first === undefined) {
-    if (options.json !== true) {
-      printLine(`${folder} is sound`);
-      for (const [what, count] of Object.entries(read ?? {})) printLine(`  ${what}: ${count}`);
-    }
+    printJson({ ok: findings.length === 0, findings, ...(done === undefined ? {} : told(done)) });
+  if (findings.length === 0) {
+    if (options.json !== true && done !== undefined) printSound(folder, done);
     return;
   }
-  const damaged = STORE.reject('REGISTRY_FSCK_DAMAGED', `expected a sound data folder: ${first.problem}`, {
-    at: first.at,
-  });
+  const count = findings.length === 1 ? 'one bad place' : `${findings.length} bad places`;
+  const more = options.all === true ? '' : ' and looked no further; --all names the rest';
+  const damaged = STORE.reject('REGISTRY_FSCK_DAMAGED', `expected a sound data folder, got ${count}${more}`);
   if (options.json !== true) throw damaged;
   process.stderr.write(`waybill: ${damaged.code}: ${damaged.message}\n`);
   process.exitCode = 1;
 }
 
-function asNumbers(counts: object): Record<string, number> {
-  return Object.fromEntries(Object.entries(counts).map(([what, count]) => [what, Number(count)]));
+function printSound(folder: string, done: FsckResult): void {
+  const { isBegun, read } = told(done);
+  printLine(`${folder} is sound`);
+  if (!isBegun) printLine('  nothing was logged yet: `waybill serve` has not begun the logs of this folder');
+  for (const [what, count] of Object.entries(read)) printLine(`  ${what}: ${count}`);
+}
+
+/** As JSON has it. */
+function told({ isBegun, read }: FsckResult) {
+  const counts = Object.entries(read).map(([what, count]) => [what, Number(count)]);
+  return { isBegun, read: Object.fromEntries(counts) as Record<string, number> };
 }
 
 /** Says what is going on once a second at most. */

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, type Dirent } from 'node:fs';
 import { access, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { quote } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
 import { verifyCheckpoint } from '../core/tlog/checkpoint.ts';
 import { parseHashedRekord } from '../core/tlog/hashed-rekord.ts';
@@ -24,7 +24,6 @@ import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
 import { blobPath } from './store/blobs.ts';
 import { Database, type Table } from './store/database.ts';
 import { diskFiles, storeFailure } from './store/durable-files.ts';
-import { STORE } from './store-faults.ts';
 import { type LogService, shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { readState } from './tuf/repository-state.ts';
@@ -41,6 +40,11 @@ export interface FsckOptions {
   readonly progress: (what: string, count: bigint) => void;
 }
 
+/** Places as an operator finds them in the data folder. */
+const DATABASE = 'state/db';
+const BLOBS = 'state/blobs/sha256';
+const TUF = 'state/tuf';
+
 /** How much was read. */
 export interface FsckCounts {
   readonly logEntries: bigint;
@@ -49,18 +53,58 @@ export interface FsckCounts {
   readonly blobs: bigint;
 }
 
+/** What was looked at. */
+export interface FsckResult {
+  readonly read: FsckCounts;
+  /** False for a folder that no `waybill serve` has begun yet: neither log has a database or a head. */
+  readonly isBegun: boolean;
+}
+
 /**
- * Tells what is wrong, in the order of reading; nothing if all is well. The result says how much was read.
- * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE, CA_KEY_MISMATCH,
+ * Tells what is wrong, in the order of reading; nothing if all is well.
+ * @throws REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE, CA_KEY_MISMATCH,
  *   LOG_KEY_UNREADABLE, and the signal's reason
  */
-export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckCounts> {
+export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckResult> {
   const { dataFolder } = options;
-  const folder = join(dataFolder, 'state', 'db');
-  await access(join(folder, 'CURRENT')).catch(() => {
-    throw STORE.reject('REGISTRY_DATA_MISSING', `expected a database in ${quote(folder)}, found none`);
-  });
+  const folder = join(dataFolder, DATABASE);
   const read = { logEntries: 0n, ctEntries: 0n, attestations: 0n, blobs: 0n };
+  const isBegun = await access(join(folder, 'CURRENT')).then(
+    () => true,
+    () => false,
+  );
+  if (isBegun) yield* openDatabase(options, folder, read);
+  else yield* checkUnbegun(options);
+  read.blobs = yield* checkBlobs(options);
+  yield* checkTuf(dataFolder);
+  return { read, isBegun };
+}
+
+/** Without a database nothing may have been published. */
+async function* checkUnbegun({ dataFolder, config }: FsckOptions): AsyncGenerator<Finding> {
+  const { ct } = await openTrustServices(dataFolder);
+  const counts = { log: (await openLogKeys(dataFolder)).length, ct: ct.length };
+  const names = serviceNames(config.org);
+  for (const service of ['log', 'ct'] as const) {
+    for (let shard = 1; shard <= counts[service]; shard++) {
+      const origin = shardOrigin(service, names[service], shard);
+      const head = LogHead.in(headFolder(dataFolder, config.headFolder), origin);
+      try {
+        await head.check({ origin, size: 0n, note: undefined, noteOf: async () => undefined });
+      } catch (cause) {
+        if (!(cause instanceof Rejection)) throw cause;
+        yield { at: DATABASE, problem: cause.message };
+        return;
+      }
+    }
+  }
+}
+
+async function* openDatabase(
+  options: FsckOptions,
+  folder: string,
+  read: { logEntries: bigint; ctEntries: bigint; attestations: bigint },
+): AsyncGenerator<Finding> {
   let database: Database | undefined;
   try {
     database = await Database.open(folder);
@@ -69,13 +113,10 @@ export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckC
     // What was opened once can be read: its files are cut short then.
     const codes = ['LEVEL_CORRUPTION', ...(database === undefined ? [] : ['LEVEL_IO_ERROR'])];
     if (!isCausedBy(failure, codes)) throw failure;
-    yield { at: 'db', problem: 'expected a database that can be read, got a damaged one' };
+    yield { at: DATABASE, problem: 'expected a database that can be read, got a damaged one' };
   } finally {
     await database?.close();
   }
-  read.blobs = yield* checkBlobs(options);
-  yield* checkTuf(dataFolder);
-  return read;
 }
 
 function isCausedBy(failure: unknown, codes: readonly string[]): boolean {
@@ -297,17 +338,17 @@ async function problemOfBundle(
 }
 
 async function* checkBlobs({ dataFolder, signal, progress }: FsckOptions): AsyncGenerator<Finding, bigint> {
-  const folder = join(dataFolder, 'state', 'blobs', 'sha256');
+  const folder = join(dataFolder, BLOBS);
   let count = 0n;
   for (const part of await readdir(folder, { withFileTypes: true }).catch(noFolder)) {
     if (!part.isDirectory()) {
-      yield { at: `blobs/sha256/${part.name}`, problem: 'expected a folder of blobs' };
+      yield { at: `${BLOBS}/${part.name}`, problem: 'expected a folder of blobs' };
       continue;
     }
     for (const file of await readdir(join(folder, part.name), { withFileTypes: true })) {
       signal.throwIfAborted();
       progress('blobs', count++);
-      const at = `blobs/sha256/${part.name}/${file.name}`;
+      const at = `${BLOBS}/${part.name}/${file.name}`;
       if (!file.isFile()) {
         yield { at, problem: 'expected a blob, got something else than a file' };
         continue;
@@ -334,7 +375,7 @@ const noFolder = (cause: NodeJS.ErrnoException): Dirent[] => {
 async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
   try {
     const { state } = await readState(
-      { folder: join(dataFolder, 'state', 'tuf'), keysFolder: join(dataFolder, 'keys') },
+      { folder: join(dataFolder, TUF), keysFolder: join(dataFolder, 'keys') },
       diskFiles,
     );
     for (const [role, { metadata }] of state.roles) {
@@ -342,10 +383,10 @@ async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
         const found = await stat(blobPath(join(dataFolder, 'state', 'blobs'), sha256)).catch(() => undefined);
         if (found?.size === sizeBytes) continue;
         const problem = `expected ${sizeBytes} bytes that ${role} names ${quote(name)}, found ${found?.size ?? 'none'}`;
-        yield { at: `blobs/sha256/${sha256.slice(0, 2)}/${sha256}`, problem };
+        yield { at: `${BLOBS}/${sha256.slice(0, 2)}/${sha256}`, problem };
       }
     }
   } catch (cause) {
-    yield { at: 'tuf', problem: (cause as Error).message };
+    yield { at: TUF, problem: (cause as Error).message };
   }
 }

@@ -18,7 +18,7 @@ import { SignatureLog } from '../../registry/log/signature-log.ts';
 import { type LogRows, rowKey, rowsOf } from '../../registry/log/tile-store.ts';
 import { sha256 as digestOf } from '../../registry/trust/certificate.ts';
 import { say } from '../cli/command-line.ts';
-import { RunningRegistry } from './running-registry.ts';
+import { makeDataFolder, RunningRegistry } from './running-registry.ts';
 import { sha256 } from './tuf-house.ts';
 
 const ENTRIES = 600;
@@ -247,29 +247,33 @@ const harms: Harm[] = [
   ...['bySubject', 'byMaterial', 'byInput', 'byDependency', 'bySbom', 'byEvidence'].map((name) =>
     database(`${name}/y/…`, 'added', ({ table }) => table(name).put(`y\0${bundle}`, Buffer.from('null'))),
   ),
-  [`blobs/sha256/${sha256('x').slice(0, 2)}/${sha256('x')}`, 'changed', () => writeFile(blobPath(), 'y')],
   [
-    'blobs/sha256/00/x',
+    `state/blobs/sha256/${sha256('x').slice(0, 2)}/${sha256('x')}`,
+    'changed',
+    () => writeFile(blobPath(), 'y'),
+  ],
+  [
+    'state/blobs/sha256/00/x',
     'added',
     async () => {
       await mkdir(at('blobs/sha256/00'));
       await cp(blobPath(), at('blobs/sha256/00/x'));
     },
   ],
-  ['blobs/sha256/zz', 'a file in place of a folder', () => writeFile(at('blobs/sha256/zz'), 'x')],
+  ['state/blobs/sha256/zz', 'a file in place of a folder', () => writeFile(at('blobs/sha256/zz'), 'x')],
   [
-    'blobs/sha256/00/y',
+    'state/blobs/sha256/00/y',
     'a folder in place of a file',
     () => mkdir(at('blobs/sha256/00/y'), { recursive: true }),
   ],
   [
-    'blobs/sha256/…',
+    'state/blobs/sha256/…',
     'that of a published target removed',
     async () => rm(at(`blobs/sha256/${(await trustedRoot()).slice(0, 2)}`), { recursive: true }),
   ],
-  ['blobs/sha256/…', 'all removed', () => rm(at('blobs/sha256'), { recursive: true })],
+  ['state/blobs/sha256/…', 'all removed', () => rm(at('blobs/sha256'), { recursive: true })],
   [
-    'db',
+    'state/db',
     'a file of the database removed',
     async () => {
       const [name] = (await readdir(at('db'))).filter((file) => file.endsWith('.ldb'));
@@ -277,7 +281,7 @@ const harms: Harm[] = [
     },
   ],
   [
-    'db',
+    'state/db',
     'its files cut short',
     async () => {
       for (const name of (await readdir(at('db'))).filter((file) => file.endsWith('.ldb'))) {
@@ -290,7 +294,7 @@ const harms: Harm[] = [
   database('log2/hello', 'rows of a shard without a key', ({ table }) =>
     (table('log2') as unknown as Level).sublevel('tlog').put('hello', 'x'),
   ),
-  ['tuf', 'a role changed', () => appendFile(at('tuf/1.targets.json'), ' ')],
+  ['state/tuf', 'a role changed', () => appendFile(at('tuf/1.targets.json'), ' ')],
   ['head of log', 'removed', () => rm(at(`heads/${LOG}`))],
   ['head of log', 'changed', () => writeFile(at(`heads/${LOG}`), 'x')],
 ];
@@ -357,8 +361,13 @@ test('the command says so with exit codes, in words and as JSON, and stops at th
   expect(bad.code).toBe(1);
   expect(bad.out).toBe(`bad: log/${rowKey.tile(0, 0n)}: expected this tile, found none\n`);
   expect(bad.err).toMatch(
-    /^waybill: REGISTRY_FSCK_DAMAGED: .*\n {2}at: log\/tile.*\n {2}what to do: Do not serve/,
+    /^waybill: REGISTRY_FSCK_DAMAGED: expected a sound data folder, got one bad place and looked no further; --all names the rest\n {2}what to do: Do not serve/,
   );
+  // Said once, as the result.
+  expect(bad.err).not.toContain('expected this tile');
+  const each = await run('--all');
+  expect(each.out.split('\n')).toHaveLength(3);
+  expect(each.err).toContain('got 2 bad places\n');
   const all = await run('--all', '--json');
   expect(all.code).toBe(1);
   const { ok, findings } = JSON.parse(all.out);
@@ -369,16 +378,51 @@ test('the command says so with exit codes, in words and as JSON, and stops at th
   expect(all.err).toContain('REGISTRY_FSCK_DAMAGED');
 });
 
+test('a folder that was never served is sound, and says so; one that lost its database is not', async () => {
+  const fresh = await makeDataFolder('http://127.0.0.1:1');
+  const said = await say(['fsck', fresh.dataFolder]);
+  expect(said).toMatchObject({ code: 0, err: '' });
+  expect(said.out).toBe(
+    `${fresh.dataFolder} is sound\n` +
+      '  nothing was logged yet: `waybill serve` has not begun the logs of this folder\n' +
+      '  logEntries: 0\n  ctEntries: 0\n  attestations: 0\n  blobs: 3\n',
+  );
+  expect(JSON.parse((await say(['fsck', fresh.dataFolder, '--json'])).out)).toMatchObject({
+    ...{ ok: true, isBegun: false, read: { logEntries: 0, blobs: 3 } },
+  });
+  expect(await readdir(join(fresh.dataFolder, 'state'))).toEqual(['blobs', 'tuf']);
+  // What is there is checked.
+  await appendFile(join(fresh.dataFolder, 'state', 'tuf', '1.targets.json'), ' ');
+  expect((await say(['fsck', fresh.dataFolder])).out).toMatch(/^bad: state\/tuf: /);
+  process.exitCode = undefined;
+  await rm(fresh.home, { recursive: true });
+
+  await rm(at('db'), { recursive: true });
+  const lost = await say(['fsck', folder, '--all', '--json']);
+  process.exitCode = undefined;
+  expect([lost.code, JSON.parse(lost.out).findings]).toEqual([
+    1,
+    [
+      {
+        at: 'state/db',
+        problem: expect.stringContaining(`database of "${LOG}" with the published size ${ENTRIES + 1}`),
+      },
+    ],
+  ]);
+  expect(await readdir(at('.'))).not.toContain('db');
+  await mkdir(at('db'));
+  expect(await check()).toMatchObject([{ at: 'state/db' }]);
+  expect(await readdir(at('db'))).toEqual([]);
+  await restore();
+});
+
 test('a folder that is open, no folder, and an interrupt', async () => {
   const db = new Level(at('db'));
   await db.open();
   expect((await say(['fsck', folder])).code).toBe(75);
   await db.close();
-  await rm(at('db'), { recursive: true });
-  const none = await say(['fsck', folder]);
+  const none = await say(['fsck', home]);
   expect([none.code, none.err]).toEqual([2, expect.stringContaining('REGISTRY_DATA_MISSING')]);
-  expect(await readdir(at('.'))).not.toContain('db');
-  await restore();
   await expect(check(AbortSignal.abort(new RangeError('told to stop')))).rejects.toThrow('told to stop');
   expect(await readFile(blobPath(), 'utf8')).toBe('x');
 });
