@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
 import { type RegistryConfig, readConfig } from '../registry/config.ts';
+import { told } from '../registry/http-errors.ts';
 import { listen } from '../registry/listen.ts';
 import { buildServer, openRegistry, type Registry, reloadTls } from '../registry/server.ts';
 import { STORE } from '../registry/store-faults.ts';
@@ -65,7 +66,7 @@ async function renewTls(app: Server, registry: Registry): Promise<void> {
     app.log.info('certificate and key read again');
   } catch (failure) {
     app.log.error(
-      { err: failure },
+      told(failure),
       'certificate and key could not be read again; the old ones are used further',
     );
   }

@@ -126,15 +126,21 @@ export function handleError(failure: unknown, request: FastifyRequest, reply: Fa
   return sendFault(reply, fault);
 }
 
+/** A failure as a line of the log tells it: one of ours by code, message and the message of its cause, any other with its stack. */
+export function told(failure: unknown): object {
+  if (!(failure instanceof Rejection || failure instanceof Unavailable)) return { err: failure };
+  const { code, message, cause } = failure;
+  return { code, message, ...(cause instanceof Error ? { cause: cause.message } : {}) };
+}
+
 /** Says what an operator must see; a refusal is told by the line of its request. */
 export function logFault(
   request: FastifyRequest,
   fault: Rejection | Unavailable,
-  cause: unknown = fault,
+  failure: unknown = fault,
 ): void {
-  const { code } = fault;
-  if (code === 'REGISTRY_INTERNAL') request.log.error({ err: cause }, 'unforeseen failure');
-  else if (statusOf(fault) === 503) request.log.warn({ code, err: cause }, 'unavailable');
+  if (fault.code === 'REGISTRY_INTERNAL') request.log.error(told(failure), 'unforeseen failure');
+  else if (statusOf(fault) === 503) request.log.warn(told(fault), 'unavailable');
 }
 
 function asFault(failure: unknown, request: FastifyRequest): Rejection | Unavailable {

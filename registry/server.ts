@@ -23,6 +23,7 @@ import { serveOperations } from './http/operations-server.ts';
 import { probeRoutes } from './http/readiness.ts';
 import { logRequests } from './http/request-log.ts';
 import { readTlsFiles, type TlsFiles } from './http/tls-files.ts';
+import { told } from './http-errors.ts';
 import { Ingest } from './ingest.ts';
 import { Cosigning, type WitnessReport } from './log/cosigning.ts';
 import { headFolder, LogHead } from './log/log-head.ts';
@@ -346,7 +347,7 @@ function keepFresh(app: FastifyInstance, { tuf, clock }: Registry): void {
       const signed = await tuf.renew();
       if (signed.length > 0) app.log.info({ signed }, 'online roles signed again');
     } catch (failure) {
-      app.log.error({ err: failure }, 'online roles could not be signed again');
+      app.log.error(told(failure), 'online roles could not be signed again');
     }
   };
   let timer: NodeJS.Timeout | undefined;

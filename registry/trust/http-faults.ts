@@ -3,7 +3,7 @@
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Rejection, Unavailable } from '../../core/faults.ts';
-import { handleError, sendFault } from '../http-errors.ts';
+import { handleError, logFault, sendFault } from '../http-errors.ts';
 import { TRUST } from '../trust-faults.ts';
 
 /** Turns what fastify itself refuses into a fault of the service; `tooLarge` tells the two kinds apart. */
@@ -14,7 +14,7 @@ export function trustErrorHandler(refusal: RefusalOf) {
   return (failure: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     if (failure instanceof Rejection || failure instanceof Unavailable) {
       if (!Object.hasOwn(TRUST.table, failure.code)) return handleError(failure, request, reply);
-      if (failure instanceof Unavailable) request.log.warn({ code: failure.code }, 'unavailable');
+      logFault(request, failure);
       return send(reply, failure);
     }
     const { statusCode, code, validation } = (failure ?? {}) as Partial<FastifyError>;

@@ -174,9 +174,9 @@ test('readiness names each reason for which it lacks', async () => {
 });
 
 /** `waybill serve` over a new data folder; `lines` are those of its log. */
-async function serve(config: Record<string, unknown>) {
+async function serve(config: Record<string, unknown>, witnesses?: string) {
   const issuer = await LoopbackIssuer.start();
-  const made = await makeDataFolder(issuer.url, { logLevel: 'info', ...config });
+  const made = await makeDataFolder(issuer.url, { logLevel: 'info', ...config }, witnesses);
   const child: ChildProcess = spawn(process.execPath, [WAYBILL, 'serve', made.dataFolder], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -199,7 +199,7 @@ async function serve(config: Record<string, unknown>) {
       .split('\n')
       .filter((line) => line.startsWith('{'))
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-  return { url: made.url, lines, text: () => said.err };
+  return { url: made.url, issuer, lines, text: () => said.err };
 }
 
 test('one line a request, without what the client put into it', { timeout: 60_000 }, async () => {
@@ -257,6 +257,42 @@ test('one line a request, without what the client put into it', { timeout: 60_00
   // Nothing else was said, and nothing of it.
   expect(lines().filter(({ msg, level }) => msg !== 'answered' && Number(level) >= 40)).toEqual([]);
   expect(text()).not.toContain(secret);
+});
+
+test('what is unavailable is told by code, message and cause, without a stack', {
+  timeout: 60_000,
+}, async () => {
+  const witness = await witnessFolder([], 'w.example');
+  const policy = join(witness.folder, '..', 'policy');
+  await writeFile(policy, `witness w ${witness.vkey} http://127.0.0.1:${await freePort()}\nquorum w\n`);
+  const { url, issuer, lines, text } = await serve({}, policy);
+  const oidcIdentityToken = await issuer.token();
+  const publicKey = { content: 'looked at only once the token counts' };
+  await issuer.close();
+  expect((await fetch(`${url}/log/checkpoint`)).status).toBe(503);
+  const asked = await fetch(`${url}/ca/api/v2/signingCert`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      credentials: { oidcIdentityToken },
+      publicKeyRequest: { publicKey, proofOfPossession: 'MEQ=' },
+    }),
+  });
+  expect([asked.status, await asked.text()]).toEqual([503, expect.stringContaining('OIDC_ISSUER')]);
+  const told = () => lines().filter(({ msg }) => msg === 'unavailable');
+  await expect.poll(() => told().length).toBe(2);
+  const line = { level: 40, time: expect.any(Number), reqId: expect.any(String), msg: 'unavailable' };
+  expect(told()).toEqual([
+    { ...line, code: 'LOG_QUORUM_PENDING', message: 'expected a checkpoint with the quorum, got none yet' },
+    {
+      ...line,
+      code: 'OIDC_ISSUER_UNREACHABLE',
+      message: 'expected the discovery document of the issuer, could not get it',
+      cause: 'fetch failed',
+    },
+  ]);
+  expect(text()).not.toContain('    at ');
+  expect(text()).not.toContain(oidcIdentityToken);
 });
 
 test('clients are told apart by address, behind a trusted proxy and nowhere else', async () => {
