@@ -57,7 +57,8 @@ export async function issueCertificate(
   identity: Identity,
   { spki, key }: ProvedKey,
 ): Promise<readonly string[]> {
-  const notBeforeMs = Math.floor(clock() / 1000) * 1000;
+  const issuedMs = Math.floor(clock());
+  const notBeforeMs = Math.floor(issuedMs / 1000) * 1000;
   const notAfterMs = notBeforeMs + LEAF_LIFE_MS;
   checkAuthorityTime(authority, notBeforeMs, notAfterMs);
   const { certificate, signer, chain } = authority;
@@ -86,12 +87,13 @@ export async function issueCertificate(
   };
   const tbsWith = (...more: readonly Extension[]): Uint8Array =>
     buildTbs({ ...content, extensions: [...extensions, ...more] });
-  const sct = await ctLog.add({
+  const precertificate = {
     der: await signTbs(tbsWith({ oid: OID.ctPoison, critical: true, value: der.tlv(0x05) }), signer),
     tbs: tbsWith(),
     chain,
     issuerKeyHash: sha256(certificate.spki),
-  });
+  };
+  const sct = await ctLog.add(precertificate, issuedMs);
   const leaf = await signTbs(tbsWith({ oid: OID.ctSctList, value: sctListExtension(sct) }), signer);
   issued?.({ der: leaf, key, chain });
   return [leaf, ...chain].map(formatPem);

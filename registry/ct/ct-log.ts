@@ -82,13 +82,14 @@ export class CtLog {
   }
 
   /**
-   * Logs a precertificate. Unlike in logs that promise to merge later, the entry is in a published tree when this returns.
+   * Logs a precertificate under the time of its issuance, milliseconds since 1970: read from the clock a second time it could lie
+   * outside the certificate. Unlike in logs that promise to merge later, the entry is in a published tree when this returns.
    * @returns a SignedCertificateTimestamp @throws LOG_BUSY, LOG_CLOSED, LOG_STORE_FAILED
    */
-  async add(precertificate: Precertificate): Promise<Uint8Array> {
-    const { signer, clock } = this.options;
-    const timeMs = Math.floor(clock());
+  async add(precertificate: Precertificate, timeMs: number): Promise<Uint8Array> {
+    const { signer } = this.options;
     const { index } = await this.tiles.append({
+      timeMs,
       identity: sha256(precertificate.issuerKeyHash, precertificate.tbs),
       make: (at) => ({
         entry: tileLeaf(precertificate, timeMs, at),

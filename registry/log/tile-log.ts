@@ -66,6 +66,8 @@ export interface LogEntry {
 /** An entry, or what makes one once the index is known; and the 32 bytes by which it is known again. */
 export type AppendRequest = (LogEntry | { readonly make: (index: bigint) => LogEntry }) & {
   readonly identity: Uint8Array;
+  /** The time that the entry says, milliseconds since 1970, if it says one: no checkpoint that covers it is older [RFC6962 §3.5]. */
+  readonly timeMs?: number;
 };
 
 /** What the log did; durable by the time it is told. */
@@ -390,6 +392,7 @@ export class TileLog {
         const index = this.published.size + BigInt(fresh.size);
         const made = this.make(pending, index);
         if (made === undefined) continue;
+        this.lastTimeMs = Math.max(this.lastTimeMs, pending.request.timeMs ?? 0);
         rows.push({ key: rowKey.entry(index), value: made.entry });
         if (!sameBytes(made.leaf, made.entry)) rows.push({ key: rowKey.leaf(index), value: made.leaf });
         rows.push({ key: rowKey.identity(pending.identity), value: bigEndian(index) });

@@ -127,6 +127,31 @@ test.each([true, false])(
   },
 );
 
+test('a clock that jumps while a certificate is made: its SCT lies within it, and the tree that holds it is no older', async () => {
+  const { names, services, clock, open } = await house();
+  const { ctLog, close } = await open();
+  for (const jumpMs of [-HOUR_MS, HOUR_MS, -YEAR_MS, YEAR_MS]) {
+    const issuedMs = START_MS + 2 * YEAR_MS + Number(ctLog.tiles.checkpoint().size) * 1500;
+    clock.ms = issuedMs;
+    const jumping = () => {
+      const nowMs = clock.ms;
+      clock.ms += jumpMs;
+      return nowMs;
+    };
+    const identity = { san: 'https://example.com/x', extensions: [] } as never;
+    await issueCertificate(
+      { authority: services.ca, ctLog, clock: jumping },
+      identity,
+      newSigner().signer.spki,
+    );
+    const { size, note } = ctLog.tiles.checkpoint();
+    const merkleLeaf = Buffer.from((await ctLog.tiles.leafBytes(size - 1n)) ?? []);
+    expect(Number(merkleLeaf.readBigUInt64BE(2))).toBe(issuedMs);
+    expect(verifyTreeHeadNote(note, names.ct, services.ct.spki)).toBeGreaterThanOrEqual(issuedMs);
+  }
+  await close();
+});
+
 test('timestamps say what the clock says, and none is given outside the life of the authority', async () => {
   const { services, clock } = await house();
   const request = { digest: new Uint8Array(32), nonce: undefined, withCertificates: false };
