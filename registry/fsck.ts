@@ -26,6 +26,7 @@ import { Database, type Table } from './store/database.ts';
 import { diskFiles, storeFailure } from './store/durable-files.ts';
 import { type LogService, shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
+import { unbegunPath } from './trust/unbegun.ts';
 import { readState } from './tuf/repository-state.ts';
 import { targetsOf } from './tuf/role-document.ts';
 
@@ -162,19 +163,23 @@ async function* checkLog(
 ): AsyncGenerator<Finding, bigint> {
   const origin = shardOrigin('log', serviceNames(options.config.org).log, shard);
   const keys = [parseVerifierKey(logVerifierKey(origin, publicKey), nodeHasher)];
-  return yield* checkTiles(options, shard, {
-    rows,
-    name: shardName('log', shard),
-    origin,
-    verifyNote: (note) => {
-      verifyCheckpoint(note, { origin, keys }, nodeCrypto);
-      return undefined;
+  return yield* checkTiles(
+    options,
+    { service: 'log', number: shard },
+    {
+      rows,
+      name: shardName('log', shard),
+      origin,
+      verifyNote: (note) => {
+        verifyCheckpoint(note, { origin, keys }, nodeCrypto);
+        return undefined;
+      },
+      readEntry: (entry) => {
+        parseHashedRekord(entry);
+        return { leaf: entry, identity: nodeHasher.sha256(entry) };
+      },
     },
-    readEntry: (entry) => {
-      parseHashedRekord(entry);
-      return { leaf: entry, identity: nodeHasher.sha256(entry) };
-    },
-  });
+  );
 }
 
 async function* checkCtLog(
@@ -184,13 +189,17 @@ async function* checkCtLog(
   { spki, chains }: { readonly spki: Uint8Array; readonly chains: readonly (readonly Uint8Array[])[] },
 ): AsyncGenerator<Finding, bigint> {
   const origin = shardOrigin('ct', serviceNames(options.config.org).ct, shard);
-  return yield* checkTiles(options, shard, {
-    rows,
-    name: shardName('ct', shard),
-    origin,
-    verifyNote: (note) => verifyTreeHeadNote(note, origin, spki),
-    readEntry: (entry, index) => readTileLeafOfAny(entry, index, chains),
-  });
+  return yield* checkTiles(
+    options,
+    { service: 'ct', number: shard },
+    {
+      rows,
+      name: shardName('ct', shard),
+      origin,
+      verifyNote: (note) => verifyTreeHeadNote(note, origin, spki),
+      readEntry: (entry, index) => readTileLeafOfAny(entry, index, chains),
+    },
+  );
 }
 
 /** Reads an entry that one of the folder's authorities issued. @throws what `readTileLeaf` throws of the last of them */
@@ -206,14 +215,15 @@ function readTileLeafOfAny(entry: Uint8Array, index: bigint, chains: readonly (r
   throw failure;
 }
 
-/** False for a shard whose key was made and that no start has begun: there is nothing of it. */
+/** False for a shard that no start has begun, as its mark says: there is nothing of it. */
 async function isBegun(rows: LogRows, head: LogHead): Promise<boolean> {
+  if (!(await head.mayBegin())) return true;
   return (await rows.keys({ limit: 1 }).all()).length > 0 || (await head.isThere());
 }
 
 async function* checkTiles(
   options: FsckOptions,
-  shard: number,
+  shard: { readonly service: LogService; readonly number: number },
   log: Omit<LogCheckOptions, 'progress'>,
 ): AsyncGenerator<Finding, bigint> {
   const { rows, name, origin } = log;
@@ -221,8 +231,9 @@ async function* checkTiles(
     options.signal.throwIfAborted();
     options.progress(`entries of ${origin}`, index);
   };
-  const head = LogHead.in(headFolder(options.dataFolder, options.config.headFolder), origin);
-  if (shard > 1 && !(await isBegun(rows, head))) return 0n;
+  const unbegun = unbegunPath(options.dataFolder, shard.service, shard.number);
+  const head = LogHead.in(headFolder(options.dataFolder, options.config.headFolder), origin, unbegun);
+  if (!(await isBegun(rows, head))) return 0n;
   const size = yield* new LogCheck({ ...log, progress }).run();
   const noteOf = async (of: bigint) => {
     const note = await rows.get(rowKey.checkpoint(of));

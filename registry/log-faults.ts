@@ -17,7 +17,10 @@ export const LOG = faultsOf({
   LOG_STORE_INCONSISTENT: {
     class: 'rejection',
     meaning: 'What is stored does not give the root that the last published checkpoint names.',
-    remedy: 'Do not serve this log: restore the data folder whole, and never publish two trees of one size.',
+    remedy:
+      'Find the bad place with `waybill fsck <folder>`, and restore the data folder whole. If there is no sound copy, retire this log: ' +
+      '`waybill rotate <folder> log` (or `ct`, whichever it is) begins a new shard; then the registry starts, without this one. Never ' +
+      'publish two trees of one size.',
   },
   LOG_STORE_BEHIND: {
     class: 'rejection',
@@ -31,15 +34,19 @@ export const LOG = faultsOf({
   LOG_SHARD_LOST: {
     class: 'unavailable',
     meaning:
-      'This shard of the log lost entries that it had published. It can be read, and takes no entry any more.',
+      'This shard of the log lost entries that it had published, or is damaged. It takes no entry any more, and can be read only where it ' +
+      'fits its last checkpoint.',
     remedy: 'Publish the trust material that `waybill rotate` made: the newer shard takes entries then.',
   },
   LOG_HEAD_MISSING: {
     class: 'rejection',
-    meaning: 'The file that says what a log published last is not there, although the log has entries.',
+    meaning:
+      'The file that says what a log published last is not there, although the log has entries, or had them before its database was lost.',
     remedy:
-      'Put the file back, or correct headFolder in config.yaml. If it is lost, and you know that nothing newer than this database was ' +
-      'published, make an empty file in its place; the next start fills it.',
+      'Put the state back, this file with it, or correct headFolder in config.yaml. If the file alone is lost, and you know that nothing newer ' +
+      'than this database was published, make an empty one in its place; the next start fills it. If the state is lost, retire this log: ' +
+      '`waybill rotate <folder> log` (or `ct`, whichever it is) begins a new shard, and then the registry starts. If the key is with a ' +
+      'signer and was never used, finish `waybill rotate` first.',
     usage: true,
   },
   LOG_HEAD_MALFORMED: {

@@ -21,10 +21,12 @@ import {
   countInstances,
   isThere,
   keyPath,
+  type LogService,
   rootKeyPath,
   type Service,
   shardName,
   shardOrigin,
+  signerPath,
 } from './trust/instances.ts';
 import { issueOnline, issueRoot, type MadeRoot, type Root } from './trust/new-authority.ts';
 import { openAuthority, openServiceKey, serviceNames } from './trust/services.ts';
@@ -42,6 +44,7 @@ import {
   readTrustedRoot,
 } from './trust/trust-changes.ts';
 import { authorityEntry, certificateLogEntry, signatureLogEntry } from './trust/trusted-root.ts';
+import { unbegunMark, unbegunPath } from './trust/unbegun.ts';
 import { TRUST } from './trust-faults.ts';
 import { readPublishedTarget } from './tuf/published-target.ts';
 
@@ -127,6 +130,7 @@ async function rotateAlone(
     (await countInstances(dataFolder, service)) >= instance &&
     (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
   const keys = isMade ? [] : await makeKey(registry, of, instance);
+  if (service === 'ct' || service === 'log') await allowBeginning(dataFolder, service, instance);
   const entry = await entryOf(registry, service, instance);
   const added = addInstance(root, service, entry.json);
   const next = stolenSinceMs === undefined ? added : endOlder(added, service, names, stolenSinceMs);
@@ -210,11 +214,23 @@ async function makeKey(
 ): Promise<readonly string[]> {
   const { dataFolder } = registry;
   const { service } = of;
+  if ('rootKey' in of || 'newRootFolder' in of) return makeAuthority(registry, of, instance);
   const path = keyPath(dataFolder, service, instance);
+  // A mark without its key is a rotation that was broken off.
+  await rm(unbegunPath(dataFolder, of.service, instance), { force: true });
   if (service === 'log') await createLogKey({ folder: dataFolder, instance });
-  else if ('rootKey' in of || 'newRootFolder' in of) return makeAuthority(registry, of, instance);
-  else await writeNewFiles([{ path, text: newSigner().pem, secret: true }]);
+  else {
+    const mark = unbegunMark(dataFolder, of.service, instance);
+    await writeNewFiles([mark, { path, text: newSigner().pem, secret: true }]);
+  }
   return [path];
+}
+
+/** The mark of a shard whose key a signer has, and was not made here. */
+async function allowBeginning(dataFolder: string, service: LogService, instance: number): Promise<void> {
+  const mark = unbegunMark(dataFolder, service, instance);
+  if (!(await isThere(signerPath(dataFolder, service, instance))) || (await isThere(mark.path))) return;
+  await writeNewFiles([mark]);
 }
 
 async function makeAuthority(

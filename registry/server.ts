@@ -42,6 +42,7 @@ import { STORE } from './store-faults.ts';
 import { Tracer } from './trace.ts';
 import { shardName, shardOrigin } from './trust/instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
+import { unbegunPath } from './trust/unbegun.ts';
 import { TrustInForce } from './trust-in-force.ts';
 import { tsaRoutes } from './tsa/routes.ts';
 import { ExpiryWarnings } from './tuf/expiry-warnings.ts';
@@ -100,7 +101,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       const issuers = keys.ca.flatMap(({ chain }) => chain);
       const origin = shardOrigin('ct', names.ct, i + 1);
       const hasSuccessor = i + 1 < keys.ct.length;
-      const head = LogHead.in(heads, origin);
+      const head = LogHead.in(heads, origin, unbegunPath(dataFolder, 'ct', i + 1));
       ct.push(await CtLog.open({ db, head, hasSuccessor, origin, signer, issuers, clock }));
     }
     const blobs = await Blobs.open(join(state, 'blobs'), { reserveBytes: config.limits.diskReserveBytes });
@@ -120,7 +121,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       const db = database.sublevel(shardName('log', i + 1));
       const origin = shardOrigin('log', names.log, i + 1);
       const hasSuccessor = i + 1 < logKeys.length;
-      const head = LogHead.in(heads, origin);
+      const head = LogHead.in(heads, origin, unbegunPath(dataFolder, 'log', i + 1));
       const log = await SignatureLog.open({ db, head, hasSuccessor, origin, key, clock });
       shards.push({
         log,

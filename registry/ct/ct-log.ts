@@ -66,6 +66,7 @@ export class CtLog {
         return formatSignatureLine({ name: origin, keyId, signature });
       },
     });
+    if (!tiles.isReadable) return new CtLog(tiles, options);
     try {
       verifyTreeHeadNote(tiles.checkpoint().note, origin, signer.spki);
     } catch (cause) {

@@ -46,7 +46,9 @@ export class Metrics {
     );
     const { ct, log } = measured.services.held;
     this.#measureLogs(
-      [...ct.map(({ tiles }) => tiles), ...log.map((shard) => shard.log.tiles)],
+      [...ct.map(({ tiles }) => tiles), ...log.map((shard) => shard.log.tiles)].filter(
+        ({ isReadable }) => isReadable,
+      ),
       measured.clock,
     );
     this.#measureWitnesses(measured);

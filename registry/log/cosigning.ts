@@ -87,6 +87,7 @@ export class Cosigning {
   static async open(options: CosigningOptions): Promise<Cosigning> {
     const cosigning = new Cosigning(options);
     const policy = options.policy();
+    if (!options.tiles.isReadable) return cosigning;
     if (policy !== undefined && policy.quorum !== 'none') {
       await cosigning.#compareWitnessed(policy).catch((failure: unknown) => options.tiles.lose(failure));
     }
@@ -130,8 +131,9 @@ export class Cosigning {
     }
   }
 
-  /** Begins to ask. */
+  /** Begins to ask, if there is anything to cosign. */
   start(report: WitnessReport): void {
+    if (!this.#tiles.isReadable) return;
     this.#report = report;
     for (const what of this.#untold.splice(0)) report(what);
     this.#tiles.watch(() => this.#poke());
@@ -146,8 +148,9 @@ export class Cosigning {
     this.#wake();
   }
 
-  /** The newest checkpoint to publish: with the quorum of the policy, or any under `quorum none`. @throws LOG_QUORUM_PENDING */
+  /** The newest checkpoint to publish: with the quorum of the policy, or any under `quorum none`. @throws LOG_QUORUM_PENDING, LOG_SHARD_LOST */
   newest(): PublishedCheckpoint {
+    this.#tiles.checkReadable();
     const policy = this.#policy();
     if (policy === undefined || policy.quorum === 'none') return this.#tiles.checkpoint();
     // A new policy may ask for more than the old one did.
@@ -163,6 +166,7 @@ export class Cosigning {
 
   /** The newest checkpoint to publish that covers an entry of the log; waits for it a while. @throws LOG_QUORUM_PENDING */
   async covering(index: bigint): Promise<PublishedCheckpoint> {
+    this.#tiles.checkReadable();
     const endMs = performance.now() + this.#times.waitMs;
     for (;;) {
       const newest = this.#newestOrNone();

@@ -8,6 +8,7 @@ import { quote } from '../../core/faults.ts';
 import { parseCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
+import { diskFiles } from '../store/durable-files.ts';
 import {
   diskSlots,
   formatSlot,
@@ -36,24 +37,37 @@ export class LogHead {
   readonly #storage: SlotStorage;
   /** For messages. */
   readonly #path: string;
+  readonly #unbegun: string | undefined;
   /** What the slots hold; -1 where nothing has been written by us yet. */
   #current = -1;
   #slots: [string, string] = ['', ''];
 
-  constructor(path: string, storage: SlotStorage = diskSlots(path)) {
+  /** `unbegun`: the mark of a log that never began; without one, any log with an empty database and no head may begin. */
+  constructor(path: string, storage: SlotStorage = diskSlots(path), unbegun?: string) {
     this.#path = path;
     this.#storage = storage;
+    this.#unbegun = unbegun;
   }
 
   /** The head of the log of this origin, a bare DNS name, in a folder of heads. */
-  static in(folder: string, origin: string): LogHead {
-    return new LogHead(join(folder, origin));
+  static in(folder: string, origin: string, unbegun?: string): LogHead {
+    const path = join(folder, origin);
+    return new LogHead(path, diskSlots(path), unbegun);
   }
 
   /** True if there is a file, whatever it holds. @throws LOG_STORE_FAILED */
   async isThere(): Promise<boolean> {
     const found = await this.#slotsFound();
     return found.kind !== 'missing';
+  }
+
+  /** True if the log never published anything, not even an empty tree. @throws LOG_STORE_FAILED */
+  async mayBegin(): Promise<boolean> {
+    if (this.#unbegun === undefined) return true;
+    const mark = await diskFiles.read(this.#unbegun).catch((cause: unknown) => {
+      throw unreadable(cause);
+    });
+    return mark !== undefined;
   }
 
   /**
@@ -63,11 +77,17 @@ export class LogHead {
   async check(stored: StoredHead): Promise<void> {
     const head = await this.#read();
     if (head === 'missing') {
-      if (stored.size === 0n) return;
+      if (stored.size === 0n && (await this.mayBegin())) return;
+      const what =
+        stored.size === 0n
+          ? 'which began before and whose database is empty'
+          : `whose database has ${stored.size} entries`;
       throw LOG.reject(
         'LOG_HEAD_MISSING',
-        `expected the head of ${quote(stored.origin)}, whose database has ${stored.size} entries, found none`,
-        { at: this.#path },
+        `expected the head of ${quote(stored.origin)}, ${what}, found none`,
+        {
+          at: this.#path,
+        },
       );
     }
     if (head === 'empty') return;
@@ -96,6 +116,8 @@ export class LogHead {
       const bytes = new Uint8Array(2 * SLOT_BYTES);
       bytes.set(slot);
       await this.#storage.create(bytes);
+      // Database and head are durable, and nobody has seen them: from here on the log has begun.
+      if (this.#unbegun !== undefined && (await this.mayBegin())) await diskFiles.remove(this.#unbegun);
       this.#slots = [note, ''];
       this.#current = 0;
       return;
@@ -133,7 +155,7 @@ export class LogHead {
 
   #slotsFound(): Promise<SlotsFound> {
     return readSlots(this.#storage).catch((cause: unknown) => {
-      throw LOG.unavailable('LOG_STORE_FAILED', `the head could not be read: ${String(cause)}`, { cause });
+      throw unreadable(cause);
     });
   }
 
@@ -148,6 +170,10 @@ export class LogHead {
   #malformed(message: string): Error {
     return LOG.reject('LOG_HEAD_MALFORMED', message, { at: this.#path });
   }
+}
+
+function unreadable(cause: unknown): Error {
+  return LOG.unavailable('LOG_STORE_FAILED', `the head could not be read: ${String(cause)}`, { cause });
 }
 
 /** The database is older than what was published. */

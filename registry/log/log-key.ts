@@ -9,6 +9,7 @@ import { openSigner } from '../signer/signer-client.ts';
 import { readTrustFile, writeNewFiles } from '../trust/files.ts';
 import { countInstances, keyPath } from '../trust/instances.ts';
 import { signerFromEd25519Pem } from '../trust/signer.ts';
+import { unbegunMark } from '../trust/unbegun.ts';
 import { nodeHasher } from './hash-tiles.ts';
 
 /** Signs checkpoints. */
@@ -26,13 +27,17 @@ interface LogKeyPlace {
 }
 
 /**
- * Makes the key of a new log or shard in `keys/` of the data folder, mode 0600; returns the public key, 32 raw bytes.
+ * Makes the key of a new log or shard in `keys/` of the data folder, mode 0600, and the mark by which it may begin; returns the
+ * public key, 32 raw bytes.
  * @throws CA_FILES_EXIST, CA_FILES_UNWRITABLE
  */
 export async function createLogKey({ folder, instance }: LogKeyPlace): Promise<Uint8Array> {
   const { privateKey } = generateKeyPairSync('ed25519');
   const text = privateKey.export({ type: 'pkcs8', format: 'pem' });
-  await writeNewFiles([{ path: keyPath(folder, 'log', instance), text: String(text), secret: true }]);
+  await writeNewFiles([
+    unbegunMark(folder, 'log', instance),
+    { path: keyPath(folder, 'log', instance), text: String(text), secret: true },
+  ]);
   return rawPublicKey(privateKey);
 }
 

@@ -57,6 +57,7 @@ export class SignatureLog {
         return formatSignatureLine({ name: origin, keyId: verifierKey.keyId, signature });
       },
     });
+    if (!tiles.isReadable) return new SignatureLog(tiles, options);
     try {
       verifyCheckpoint(tiles.checkpoint().note, { origin, keys: [verifierKey] }, portableCrypto);
     } catch (cause) {

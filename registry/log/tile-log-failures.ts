@@ -2,6 +2,8 @@
 // How a log of tiles fails [docs/spec/log.md §Durability].
 
 import { Rejection, Unavailable } from '../../core/faults.ts';
+import { type Checkpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
+import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { MissingTile } from './growing-tree.ts';
 
@@ -23,9 +25,24 @@ export function inconsistent(size: bigint, got: string): Error {
   );
 }
 
+/** The last checkpoint in the database, parsed. @throws LOG_STORE_INCONSISTENT */
+export function parseStored(note: string): Checkpoint {
+  try {
+    return parseCheckpoint(parseNote(note).text);
+  } catch (cause) {
+    throw LOG.reject(
+      'LOG_STORE_INCONSISTENT',
+      `expected a checkpoint as the last one: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+const LOSSES = ['LOG_STORE_BEHIND', 'LOG_HEAD_MISSING', 'LOG_STORE_INCONSISTENT'];
+
 /** What a log says from now on that lost what it published, and has a newer shard in its place. @throws any other failure */
 export function lost(failure: unknown): Unavailable {
-  if (!(failure instanceof Rejection) || failure.code !== 'LOG_STORE_BEHIND') throw failure;
+  if (!(failure instanceof Rejection) || !LOSSES.includes(failure.code)) throw failure;
   return LOG.unavailable('LOG_SHARD_LOST', failure.message, { cause: failure });
 }
 

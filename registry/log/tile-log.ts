@@ -5,16 +5,23 @@
 
 import { quote, Unavailable } from '../../core/faults.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts';
+import { formatCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { formatEntryBundle } from '../../core/tlog/entry-bundle.ts';
 import { checkInclusion, emptyRoot, hashLeaf, sameBytes } from '../../core/tlog/merkle.ts';
-import { parseNote } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import type { LogHead } from './log-head.ts';
-import { failed, inconsistent, isClosed, lost, SignerGone, selfCheckFailed } from './tile-log-failures.ts';
+import {
+  failed,
+  inconsistent,
+  isClosed,
+  lost,
+  parseStored,
+  SignerGone,
+  selfCheckFailed,
+} from './tile-log-failures.ts';
 import { isOfDatabase, type LogDatabase, type Row, rowKey, TileStore, unopened } from './tile-store.ts';
 
 /** A checkpoint as it was published. */
@@ -49,7 +56,7 @@ export interface TileLogOptions {
   readonly clock: () => number;
   /** Where the last published checkpoint is kept besides; closed with the log. Without it an older copy of `db` is not noticed. */
   readonly head?: LogHead | undefined;
-  /** True if a newer shard has a key: behind what was published this one is opened to be read, and takes no entry ever. */
+  /** True if a newer shard has a key: with entries lost this one is opened to be read, as far as that goes, and takes no entry ever. */
   readonly hasSuccessor?: boolean | undefined;
   /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
   readonly waitingCountMax?: number;
@@ -118,6 +125,8 @@ export class TileLog {
   private published: PublishedCheckpoint;
   private lastTimeMs: number;
   private stopped: unknown;
+  /** Why nothing in the store is fit to be read. */
+  private ruin: unknown;
   /** The next checkpoint while its signer cannot be had, with the rows that it covers: it and no other is signed first. */
   private unsigned: Unsigned | undefined;
   private watcher: () => void = () => undefined;
@@ -140,7 +149,7 @@ export class TileLog {
 
   /**
    * Opens the log, or begins one with a checkpoint of size 0. Refuses a store whose right edge does not give the root
-   * of its last checkpoint, and one that is behind what was published.
+   * of its last checkpoint, and one that is behind what was published: with a successor it is opened all the same, and lost.
    * @throws LOG_STORE_LOCKED, LOG_STORE_UNOPENED, LOG_STORE_ORIGIN, LOG_STORE_INCONSISTENT, LOG_STORE_BEHIND, LOG_HEAD_MISSING,
    *   LOG_HEAD_MALFORMED, LOG_STORE_FAILED
    */
@@ -166,11 +175,26 @@ export class TileLog {
   }
 
   private static async read(options: TileLogOptions, store: TileStore): Promise<TileLog> {
+    try {
+      return await TileLog.readWhole(options, store);
+    } catch (failure) {
+      if (options.hasSuccessor !== true) throw failure;
+      const loss = lost(failure);
+      const tree = await GrowingTree.open(0n, async () => undefined);
+      const log = new TileLog(options, store, tree, { size: 0n, rootHash: tree.root(), note: '' }, 0);
+      log.stopped = loss;
+      log.ruin = loss;
+      return log;
+    }
+  }
+
+  /** @throws what `open` throws; with a successor, what leaves nothing that is fit to be read */
+  private static async readWhole(options: TileLogOptions, store: TileStore): Promise<TileLog> {
     const note = await store.lastCheckpoint();
     const { origin, size, rootHash } =
       note === undefined
         ? { origin: options.origin, size: 0n, rootHash: emptyRoot(nodeHasher) }
-        : parseCheckpoint(parseNote(note).text);
+        : parseStored(note);
     if (origin !== options.origin) {
       throw LOG.reject(
         'LOG_STORE_ORIGIN',
@@ -180,7 +204,7 @@ export class TileLog {
     const noteOf = (of: bigint) => store.checkpoint(of);
     let loss: unknown;
     await options.head?.check({ origin, note, size, noteOf }).catch((failure: unknown) => {
-      if (options.hasSuccessor !== true) throw failure;
+      if (options.hasSuccessor !== true || note === undefined) throw failure;
       loss = lost(failure);
     });
     const tree = await GrowingTree.open(size, (level, index, width) => store.tile(level, index, width)).catch(
@@ -228,13 +252,25 @@ export class TileLog {
     this.published = first;
   }
 
-  /** The last published checkpoint. */
+  /** False for a log with a successor that is too damaged to be read. */
+  get isReadable(): boolean {
+    return this.ruin === undefined;
+  }
+
+  /** @throws LOG_SHARD_LOST */
+  checkReadable(): void {
+    if (this.ruin !== undefined) throw this.ruin;
+  }
+
+  /** The last published checkpoint. @throws LOG_SHARD_LOST, as all that reads */
   checkpoint(): PublishedCheckpoint {
+    this.checkReadable();
     return this.published;
   }
 
   /** The note published for a size; undefined if none was. */
   async checkpointNote(size: bigint): Promise<string | undefined> {
+    this.checkReadable();
     return size === this.published.size ? this.published.note : this.store.checkpoint(size);
   }
 
@@ -304,12 +340,14 @@ export class TileLog {
 
   /** The first `width` hashes of a tile; undefined if the published tree has fewer there. */
   async tile(level: number, index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
+    this.checkReadable();
     const isPublished = index * WIDTH + BigInt(width) <= hashesAtLevel(this.published.size, level);
     return isPublished ? this.store.tile(level, index, width) : undefined;
   }
 
   /** The first `width` entries of a bundle, as served; undefined if the published tree has fewer there. */
   async entryBundle(index: bigint, width = TILE_WIDTH): Promise<Uint8Array | undefined> {
+    this.checkReadable();
     const from = index * WIDTH;
     const to = from + BigInt(width);
     if (to > this.published.size) return undefined;
@@ -320,6 +358,7 @@ export class TileLog {
 
   /** The leaf at an index; undefined if the published tree has none there. */
   async leafBytes(index: bigint): Promise<Uint8Array | undefined> {
+    this.checkReadable();
     return index < 0n || index >= this.published.size ? undefined : this.store.leaf(index);
   }
 
@@ -336,6 +375,7 @@ export class TileLog {
   }
 
   private checkPublished(size: bigint): void {
+    this.checkReadable();
     if (size > this.published.size) {
       throw LOG.reject(
         'LOG_SIZE_UNPUBLISHED',

@@ -16,6 +16,7 @@ import {
 } from './instances.ts';
 import { issueOnline, issueRoot } from './new-authority.ts';
 import { type LocalSigner, newSigner, type P256Signer, signerFromPem } from './signer.ts';
+import { unbegunMark } from './unbegun.ts';
 
 /** Bare DNS names of the services; they identify, and need not resolve. */
 export interface ServiceNames {
@@ -76,6 +77,7 @@ export async function createTrustServices(options: {
     { path: rootKeyPath(offlineFolder, 'tsa'), text: seal(tsa.rootPem), secret: true },
     { path: keyPath(folder, 'ca'), text: ca.pem, secret: true },
     { path: keyPath(folder, 'tsa'), text: tsa.pem, secret: true },
+    unbegunMark(folder, 'ct'),
     { path: keyPath(folder, 'ct'), text: ct.pem, secret: true },
     { path: chainPath(folder, 'ca'), text: ca.chain.map(formatPem).join(''), secret: false },
     { path: chainPath(folder, 'tsa'), text: tsa.chain.map(formatPem).join(''), secret: false },

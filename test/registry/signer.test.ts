@@ -167,6 +167,30 @@ describe('a registry without keys of its services', () => {
     });
   });
 
+  test('a shard whose key a signer has begins once `waybill rotate` knows of it, not before', async () => {
+    const { dataFolder, url } = registry;
+    const { privateKey } = generateKeyPairSync('ed25519');
+    const key = signerFromEd25519Pem(String(privateKey.export({ type: 'pkcs8', format: 'pem' }))) as HeldKey;
+    const app = buildSignerServer({
+      purpose: { service: 'log', origin: 'log2.example.example' },
+      key,
+      logLevel: 'silent',
+    });
+    onTestFinished(() => app.close());
+    const path = join(apart, 'log-2.sock');
+    await listenAtSocket(app, path);
+    const early = registry.restart(() => writeFile(signerPath(dataFolder, 'log', 2), `${path}\n`));
+    await expect(early).rejects.toMatchObject({
+      code: 'LOG_HEAD_MISSING',
+      row: { remedy: expect.stringMatching(/finish `waybill rotate` first/) },
+    });
+    const rotated = await rotate({ dataFolder, org: 'example', url, nowMs: Date.now() }, { service: 'log' });
+    expect(rotated).toMatchObject({ instance: 2, keys: [] });
+    await registry.restart();
+    expect(registry.registry.services.held.log[1]?.log.tiles.checkpoint().size).toBe(0n);
+    await registry.restart(() => rm(signerPath(dataFolder, 'log', 2)));
+  });
+
   test('each signs its own kind of data alone', () => {
     for (const service of SERVICES) {
       for (const other of SERVICES) {

@@ -169,6 +169,83 @@ describe('the file', () => {
   });
 });
 
+describe('a log that never began', () => {
+  /** A log with the mark that `waybill init` makes. */
+  async function marked() {
+    const folder = await newFolder();
+    const [db, heads, mark] = [join(folder, 'db'), join(folder, 'heads'), join(folder, 'unbegun', 'log')];
+    const path = join(heads, ORIGIN);
+    await mkdir(join(folder, 'unbegun'));
+    await writeFile(mark, '');
+    const isThere = (at: string) => readFile(at).then(Boolean, () => false);
+    const open = async (storage?: SlotStorage) => {
+      const level = new Level<string, Uint8Array>(db);
+      const head = new LogHead(path, storage, mark);
+      try {
+        return await openTiles(db, { db: level, head });
+      } catch (failure) {
+        await level.close();
+        throw failure;
+      }
+    };
+    return { db, path, mark, isThere, open };
+  }
+
+  test('begins by its mark, once', async () => {
+    const { db, path, mark, isThere, open } = await marked();
+    const { close } = await open();
+    expect(await isThere(mark)).toBe(false);
+    await close();
+    await (await open()).close();
+    // Empty as it was, the head says that it had begun.
+    await rm(path);
+    expect(await codeOfAsync(open())).toBe('LOG_HEAD_MISSING');
+    await rm(db, { recursive: true });
+    expect(await codeOfAsync(open())).toBe('LOG_HEAD_MISSING');
+    await writeFile(path, '');
+    await (await open()).close();
+  });
+
+  test('the mark goes when database and head are durable, and a start that was cut off anywhere before is made again', async () => {
+    const { db, path, mark, isThere, open } = await marked();
+    const disk = diskSlots(path);
+    const seen: unknown[] = [];
+    const cutOff = async (when: 'before' | 'after') => {
+      const create = async (bytes: Uint8Array) => {
+        if (when === 'after') await disk.create(bytes);
+        seen.push([when, await isThere(mark), await isThere(path), await isThere(join(db, 'CURRENT'))]);
+        throw new Error('cut off');
+      };
+      expect(await codeOfAsync(open({ ...disk, create }))).toBe('LOG_STORE_FAILED');
+    };
+    await cutOff('before');
+    await cutOff('after');
+    expect(seen).toEqual([
+      ['before', true, false, true],
+      ['after', true, true, true],
+    ]);
+    const { log, close } = await open();
+    expect(await isThere(mark)).toBe(false);
+    await log.append(entry(1));
+    await close();
+  });
+
+  test('a mark that comes back out of a copy does no harm beside a head', async () => {
+    const { db, mark, open } = await marked();
+    await (await open()).close();
+    await writeFile(mark, '');
+    await rm(db, { recursive: true });
+    expect(await codeOfAsync(open())).toBe('LOG_STORE_BEHIND');
+  });
+
+  test('a mark that cannot be removed: the log does not begin', async () => {
+    const { mark, open } = await marked();
+    await rm(mark);
+    await mkdir(mark);
+    expect(await codeOfAsync(open())).toBe('LOG_STORE_FAILED');
+  });
+});
+
 describe('the order', () => {
   test('in the database, then in the head, then visible', async () => {
     const { path, open } = await newLog();

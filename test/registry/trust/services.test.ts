@@ -35,12 +35,13 @@ describe('what init makes', () => {
       'data/keys/tsa.pem',
       'data/trust/ca-chain.pem',
       'data/trust/tsa-chain.pem',
+      'data/unbegun/ct',
       'offline/ca-root.pem',
       'offline/tsa-root.pem',
     ]);
     for (const file of files) {
       const isSecret = (await readFile(file, 'utf8')).includes('PRIVATE');
-      expect(isSecret).toBe(!file.includes('/trust/'));
+      expect(isSecret).toBe(!/\/(trust|unbegun)\//.test(file));
       if (isSecret) expect((await stat(file)).mode & 0o777).toBe(0o600);
     }
   });
