@@ -7,6 +7,7 @@ import { Level } from 'level';
 import { expect, onTestFinished, test } from 'vitest';
 import { signStatement } from '../../attest/sign.ts';
 import { formatStatement } from '../../core/intoto/statement.ts';
+import { Metrics } from '../../registry/http/metrics.ts';
 import { rowKey, rowsOf } from '../../registry/log/tile-store.ts';
 import { rotate } from '../../registry/rotation.ts';
 import { readPublishedTarget } from '../../registry/tuf/published-target.ts';
@@ -164,6 +165,13 @@ test.each(['log', 'ct'] as const)(
     const before = await readFile(head);
     await registry.restart();
     expect(await readFile(head)).toEqual(before);
+    const { text: figures } = await new Metrics(registry.registry, async () => 0).text();
+    const sizes = [...figures.matchAll(/^waybill_log_size\{log="([a-z0-9]+)/gm)].map(([, name]) => name);
+    expect(sizes.sort()).toEqual(
+      ['ct', 'ct2', 'log', 'log2'].filter((name) =>
+        name.startsWith(service) ? name.endsWith('2') : !name.endsWith('2'),
+      ),
+    );
     expect((await registry.send('GET', `/${service}/checkpoint`)).status).toBe(503);
   },
 );

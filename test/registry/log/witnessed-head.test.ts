@@ -10,8 +10,9 @@ import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { formatSignatureLine } from '../../../core/tlog/note.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { Cosigning } from '../../../registry/log/cosigning.ts';
+import { rowKey, rowsOf } from '../../../registry/log/tile-store.ts';
 import { noteSigner, witnessSigner } from '../../core/tlog/note-signers.ts';
-import { codeOfAsync } from '../../core/tlog/refusal.ts';
+import { codeOf, codeOfAsync } from '../../core/tlog/refusal.ts';
 import { runWitness, witnessFolder } from '../witness/running-witness.ts';
 import { witnessedLog } from '../witness/witnessed-log.ts';
 import { newFolder, openTiles } from './log-folder.ts';
@@ -112,4 +113,27 @@ test('a log with a newer shard in its place starts all the same, and takes no en
   await openWith(log, larger.vkey, larger.url);
   expect(await codeOfAsync(log.append(entry(1)))).toBe('LOG_SHARD_LOST');
   expect(log.checkpoint().size).toBe(1n);
+});
+
+test('a damaged log that has a successor asks nobody, and says why it shows nothing', async () => {
+  const folder = await newFolder();
+  const { log: sound, db, close } = await openTiles(folder);
+  await sound.append(entry(0));
+  await rowsOf(db as never).put(rowKey.tile(0, 0n), new Uint8Array(32));
+  await close();
+  const { log } = await openTiles(folder, { hasSuccessor: true });
+  let askedCount = 0;
+  const url = await pretender((_request, response) => {
+    askedCount++;
+    response.end();
+  });
+  const { vkey } = witnessSigner('w1');
+  const lines = [`log ${signer.vkey}`, `witness w1 ${vkey} ${url}`, 'quorum w1'];
+  const policy = parseLogPolicy(utf8(`${lines.join('\n')}\n`), nodeCrypto);
+  const cosigning = await Cosigning.open({ tiles: log, policy: () => policy, times: TIMES });
+  cosigning.start(() => undefined);
+  expect(codeOf(() => cosigning.newest())).toBe('LOG_SHARD_LOST');
+  expect(await codeOfAsync(cosigning.covering(0n))).toBe('LOG_SHARD_LOST');
+  await cosigning.close();
+  expect(askedCount).toBe(0);
 });
