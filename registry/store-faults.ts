@@ -124,6 +124,14 @@ export const STORE = faultsOf({
     meaning: 'One client sends more requests than the registry takes from one client.',
     remedy: 'Wait as long as Retry-After says; raise limits.requestsPerMinute if the client is yours.',
   },
+  REGISTRY_SIGNATURES_WRONG: {
+    class: 'unavailable',
+    meaning:
+      'One client sent the signature log so many wrong signatures that none of its requests is looked at for now.',
+    remedy:
+      'Wait as long as Retry-After says, and see why the client signs with another key than it shows; ' +
+      'limits.wrongSignaturesPerMinute is how many are let pass.',
+  },
   REGISTRY_STORE_FAILED: {
     class: 'unavailable',
     meaning: 'The registry could not read or write its storage; nothing was acknowledged.',

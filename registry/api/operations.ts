@@ -154,6 +154,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       'LOG_WRITER_UNLISTED',
       'LOG_REQUEST_TOO_LARGE',
       'LOG_SIGNATURE_WRONG',
+      'REGISTRY_SIGNATURES_WRONG',
       ...LOG_BUSY,
     ],
   },

@@ -3,8 +3,9 @@
 
 import type { TLSSocket } from 'node:tls';
 import rateLimit from '@fastify/rate-limit';
-import type { FastifyInstance, RouteOptions } from 'fastify';
+import type { FastifyInstance, onRequestAsyncHookHandler, RouteOptions } from 'fastify';
 import type { RegistryLimits } from '../config-limits.ts';
+import { refusalOf } from '../http-errors.ts';
 import { STORE } from '../store-faults.ts';
 
 const MINUTE_MS = 60_000;
@@ -17,19 +18,58 @@ function isCostly({ method, url }: RouteOptions): boolean {
   return (method !== 'GET' && method !== 'HEAD') || COSTLY_READS.includes(url);
 }
 
+/** Of all addresses of an endpoint the same: the authority has two, the signature log one a shard, and what answers GET answers HEAD. */
+function endpointOf({ method, url }: RouteOptions): string {
+  const path = url.replace(/^\/ca\//, '/').replace(/^\/log[0-9]*\//, '/log/');
+  return `${method === 'HEAD' ? 'GET' : method} ${path}`;
+}
+
 /** Limits requests of one client address (of IPv6 one /64); call it before routes are added. */
 export async function limitRates(app: FastifyInstance, limits: RegistryLimits): Promise<void> {
-  const { requestsPerMinute, costlyPerMinute } = limits;
-  if (costlyPerMinute !== undefined) {
-    app.addHook('onRoute', (route) => {
-      if (isCostly(route)) route.config = { ...route.config, rateLimit: { max: costlyPerMinute } };
-    });
-  }
-  if (requestsPerMinute === undefined && costlyPerMinute === undefined) return;
+  const { requestsPerMinute, costlyPerMinute, wrongSignaturesPerMinute } = limits;
+  if ([requestsPerMinute, costlyPerMinute, wrongSignaturesPerMinute].every((max) => max === undefined))
+    return;
+  if (costlyPerMinute !== undefined) limitCostly(app, costlyPerMinute);
   await app.register(rateLimit, {
     global: requestsPerMinute !== undefined,
     max: requestsPerMinute ?? Number.MAX_SAFE_INTEGER,
     timeWindow: MINUTE_MS,
+  });
+  if (wrongSignaturesPerMinute !== undefined) limitWrongSignatures(app, wrongSignaturesPerMinute);
+}
+
+/** One allowance an endpoint, whatever address of it is asked. */
+function limitCostly(app: FastifyInstance, max: number): void {
+  const checks = new Map<string, onRequestAsyncHookHandler>();
+  app.addHook('onRoute', (route) => {
+    if (!isCostly(route)) return;
+    const endpoint = endpointOf(route);
+    const check = checks.get(endpoint) ?? (app.rateLimit({ max }) as onRequestAsyncHookHandler);
+    checks.set(endpoint, check);
+    // Else the plugin would count it in an allowance of its own.
+    route.config = { ...route.config, rateLimit: false };
+    route.onRequest = [route.onRequest ?? [], check].flat();
+  });
+}
+
+/**
+ * Who sent so many wrong signatures has no more verified for a while. Looked at when the body is there, so that a crowd of requests at once
+ * does not get past; counted by the answer, so that what is accepted never counts.
+ */
+function limitWrongSignatures(app: FastifyInstance, max: number): void {
+  const count = app.createRateLimit({ max, timeWindow: MINUTE_MS });
+  app.addHook('preHandler', async (request, reply) => {
+    if (!/^\/log[0-9]*\/api\/v2\/log\/entries$/.test(request.routeOptions.url ?? '')) return;
+    const found = await count(request, { increment: false });
+    if (found.isAllowed || found.remaining > 0) return;
+    reply.header('retry-after', found.ttlInSeconds);
+    throw STORE.unavailable(
+      'REGISTRY_SIGNATURES_WRONG',
+      `expected at most ${max} wrong signatures a minute from one client`,
+    );
+  });
+  app.addHook('onSend', async (request) => {
+    if (refusalOf(request) === 'LOG_SIGNATURE_WRONG') await count(request);
   });
 }
 

@@ -42,6 +42,7 @@ describe('config.yaml', () => {
       diskReserveBytes: 0,
       requestsPerMinute: undefined,
       costlyPerMinute: undefined,
+      wrongSignaturesPerMinute: undefined,
     });
   });
 
@@ -78,6 +79,7 @@ describe('config.yaml', () => {
     [`${BASE}limits: {diskReserveBytes: -1}\n`, 'whole number'],
     [`${BASE}limits: {requestsPerMinute: 0}\n`, 'whole number'],
     [`${BASE}limits: {costlyPerMinute: 0}\n`, 'whole number'],
+    [`${BASE}limits: {wrongSignaturesPerMinute: 0}\n`, 'whole number'],
     [`${BASE}limits: {connections: 0}\n`, 'whole number'],
     [`${BASE}limits: {trustedProxies: []}\n`, 'at least one'],
     [`${BASE}limits: {trustedProxies: [proxy.example]}\n`, 'IP address'],

@@ -2,17 +2,19 @@
 // What an operator sees of a registry: figures, readiness and why it lacks, one line a request; and what clients see of its limits.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { readConfigFile } from '../../../cli/serve.ts';
+import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
 import { listen } from '../../../registry/listen.ts';
 import { buildServer, openRegistry } from '../../../registry/server.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { WitnessFolder } from '../../../registry/witness/witness-folder.ts';
-import { dsseRequest, keyed } from '../log/log-server.ts';
+import { dsseRequest, hashedRequest, keyed, TYPE } from '../log/log-server.ts';
 import { freePort, makeDataFolder, RunningRegistry, refusal } from '../running-registry.ts';
 import { LoopbackIssuer } from '../trust/loopback-issuer.ts';
 import { sha256 } from '../tuf-house.ts';
@@ -341,6 +343,62 @@ test('what costs is limited at each endpoint that checks, signs or writes', asyn
     expect([path, refusal(second)]).toEqual([path, { status: 429, code: 'REGISTRY_REQUEST_RATE' }]);
     expect(second.headers.get('retry-after')).toMatch(/^\d+$/);
   }
+});
+
+test('the addresses of one endpoint share one allowance', async () => {
+  for (const [first, second] of [
+    [
+      ['POST', '/ca/api/v2/signingCert'],
+      ['POST', '/api/v2/signingCert'],
+    ],
+    [
+      ['GET', '/api/v1/devices'],
+      ['HEAD', '/api/v1/devices'],
+    ],
+  ] as const) {
+    const running = await start({ limits: { costlyPerMinute: 2 } });
+    const ask = async ([method, path]: readonly [string, string]) =>
+      (await running.send(method, path)).status;
+    expect([await ask(first), await ask(second)]).not.toContain(429);
+    expect([await ask(first), await ask(second)]).toEqual([429, 429]);
+  }
+});
+
+test('who sends wrong signatures to the log is soon not listened to any more, and nobody else is hindered', async () => {
+  const { signer } = newSigner();
+  const keys = [{ name: 'test', publicKey: Buffer.from(signer.spki).toString('base64') }];
+  const limits = { wrongSignaturesPerMinute: 3, trustedProxies: ['127.0.0.1'] };
+  const running = await start({ keys, limits });
+  let count = 0;
+  const post = async (client: string, by = signer) => {
+    const payload = `statement ${count++}`;
+    const { signature } = dsseRequest(payload, by, keyed(signer.spki));
+    const digest = createHash('sha256')
+      .update(preAuthEncoding(TYPE, Buffer.from(payload)))
+      .digest();
+    const body = hashedRequest(digest, signature, keyed(signer.spki));
+    const headers = { 'content-type': 'application/json', 'x-forwarded-for': client };
+    return running.send('POST', '/log/api/v2/log/entries', JSON.stringify(body), headers);
+  };
+  const wrong = async (client: string) => refusal(await post(client, newSigner().signer));
+  const refused = { status: 422, code: 'LOG_SIGNATURE_WRONG' };
+  // What is accepted does not count, however much it is.
+  for (let i = 0; i < 5; i++) expect((await post('192.0.2.1')).status).toBe(201);
+  expect([await wrong('192.0.2.1'), await wrong('192.0.2.1')]).toEqual([refused, refused]);
+  expect((await post('192.0.2.1')).status).toBe(201);
+  expect(await wrong('192.0.2.1')).toEqual(refused);
+  const late = await post('192.0.2.1', newSigner().signer);
+  expect(refusal(late)).toEqual({ status: 429, code: 'REGISTRY_SIGNATURES_WRONG' });
+  expect(Number(late.headers.get('retry-after'))).toBeGreaterThan(0);
+  expect(Number(late.headers.get('retry-after'))).toBeLessThanOrEqual(60);
+  // Nothing of the client is verified now, and all else goes on.
+  expect(refusal(await post('192.0.2.1')).status).toBe(429);
+  expect((await post('192.0.2.2')).status).toBe(201);
+  const read = await running.send('GET', '/log/checkpoint', undefined, { 'x-forwarded-for': '192.0.2.1' });
+  expect(read.status).toBe(200);
+  // A crowd that comes at once is counted, too.
+  const crowd = await Promise.all(Array.from({ length: 20 }, () => wrong('192.0.2.3')));
+  expect(crowd.filter(({ status }) => status === 422).length).toBeLessThan(8);
 });
 
 function closeAll(sockets: readonly ReturnType<typeof open>[]): void {
