@@ -70,6 +70,7 @@ export interface Registry extends ApiDeps {
   /** What signs now, and all that it was before. */
   readonly services: ServicesInForce;
   readonly tokens: TokenVerifier;
+  readonly usedTokens: TokenMemory;
   /** Finishes what was promised and frees the folder. */
   close(): Promise<void>;
 }
@@ -162,6 +163,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       trust,
       services,
       tokens: tokenVerifier(config.issuers, clock),
+      usedTokens: await TokenMemory.open(database, clock),
       async close() {
         for (const { cosigning, log } of shards) {
           await cosigning.close();
@@ -278,7 +280,7 @@ async function mountServices(app: FastifyInstance, registry: Registry): Promise<
     clock,
     issuers: config.issuers,
     tokens,
-    used: new TokenMemory(clock),
+    used: registry.usedTokens,
     issued: (certificate: IssuedCertificate) => writers.issued(certificate),
   };
   await app.register(async (scope) => caRoutes(scope, ca), { prefix: '/ca' });

@@ -76,6 +76,7 @@ export const caRoutes: FastifyPluginAsyncTypebox<CaDeps> = async (app, deps) => 
               },
               String(claims[issuer.kind.challenge]),
             );
+      // Durable with the write of the certificate's entry, which issuing waits for.
       if (issuer.reuse === 'same-key') deps.used.bind(token, proved.spki);
       const certificates = await issueCertificate(deps, identity, proved);
       // Clients of the original accept no other status.

@@ -3,26 +3,53 @@
 // comes second [docs/spec/trust-services.md §Replayed tokens].
 
 import { createHash } from 'node:crypto';
+import type { Database, Removal } from '../store/database.ts';
+import { STORE } from '../store-faults.ts';
 import { TRUST } from '../trust-faults.ts';
 import type { VerifiedToken } from './token.ts';
 
 /** At some 150 octets each. */
 const TOKENS_MAX = 131_072;
 const BUCKET_S = 60;
+const TABLE = 'token';
+/** Expired rows that go with each new one: twice as many as come, so they never pile up, and no write is large because of them. */
+const REMOVED_WITH_EACH = 2;
 
-/** The tokens of one authority. Not kept across a restart. */
+/** The tokens of one authority: in memory for reading, in the registry's database for the next start. */
 export class TokenMemory {
-  /** From the minute in which tokens expire to digests of their keys, by the token's id. */
+  /** From the minute in which tokens expire to digests of their keys, by the token's id; one character an octet, both. */
   readonly #buckets = new Map<number, Map<string, string>>();
+  /** Rows of tokens that have expired. */
+  readonly #expired: Removal[] = [];
+  readonly #database: Database;
   readonly #nowMs: () => number;
   readonly #tokensMax: number;
   #size = 0;
   #sweptBucket = 0;
 
-  /** @param nowMs the clock, milliseconds since 1970 */
-  constructor(nowMs: () => number, tokensMax = TOKENS_MAX) {
+  private constructor(database: Database, nowMs: () => number, tokensMax: number) {
+    this.#database = database;
     this.#nowMs = nowMs;
     this.#tokensMax = tokensMax;
+  }
+
+  /**
+   * Takes up what was remembered before the last stop.
+   * @param nowMs the clock, milliseconds since 1970 @throws REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED
+   */
+  static async open(database: Database, nowMs: () => number, tokensMax = TOKENS_MAX): Promise<TokenMemory> {
+    const memory = new TokenMemory(database, nowMs, tokensMax);
+    for await (const [[minute = '', id = ''], key] of database.rowsOf(TABLE)) {
+      if (!/^[0-9]{1,12}$/.test(minute) || !/^([0-9a-f]{2})+$/.test(id) || key.length !== 32) {
+        throw STORE.reject('REGISTRY_DATA_DAMAGED', 'database: expected used tokens, got another row');
+      }
+      memory.#put(
+        Number(minute),
+        Buffer.from(id, 'hex').toString('latin1'),
+        Buffer.from(key).toString('latin1'),
+      );
+    }
+    return memory;
   }
 
   /** How many tokens are remembered. */
@@ -31,15 +58,16 @@ export class TokenMemory {
   }
 
   /**
-   * Ties a token to the key that it is used for first; that key may come again, no other may.
+   * Ties a token to the key that it is used for first; that key may come again, no other may. It is durable with the next write to the database, so
+   * whoever answers waits for one that began later: that of the certificate's entry.
    * @param spki DER SubjectPublicKeyInfo @throws OIDC_TOKEN_REPLAYED, OIDC_TOKENS_TOO_MANY
    */
   bind({ id, expiresS }: Pick<VerifiedToken, 'id' | 'expiresS'>, spki: Uint8Array): void {
     this.#sweep();
-    const key = createHash('sha256').update(spki).digest().toString('latin1');
-    const number = Math.floor(expiresS / BUCKET_S);
-    const bucket = this.#buckets.get(number) ?? new Map<string, string>();
-    const known = bucket.get(id);
+    const digest = createHash('sha256').update(spki).digest();
+    const key = digest.toString('latin1');
+    const minute = Math.floor(expiresS / BUCKET_S);
+    const known = this.#buckets.get(minute)?.get(id);
     if (known === key) return;
     if (known !== undefined) {
       throw TRUST.reject(
@@ -54,8 +82,15 @@ export class TokenMemory {
         `expected fewer than ${this.#tokensMax} unexpired tokens, got one more`,
       );
     }
+    this.#put(minute, id, key);
+    const expired = this.#expired.splice(-REMOVED_WITH_EACH);
+    this.#database.leaveToNext([{ ...rowOf(minute, id), value: new Uint8Array(digest) }], expired);
+  }
+
+  #put(minute: number, id: string, key: string): void {
+    const bucket = this.#buckets.get(minute) ?? new Map<string, string>();
+    this.#buckets.set(minute, bucket);
     bucket.set(id, key);
-    this.#buckets.set(number, bucket);
     this.#size++;
   }
 
@@ -64,10 +99,15 @@ export class TokenMemory {
     const current = Math.floor(this.#nowMs() / 1000 / BUCKET_S);
     if (current === this.#sweptBucket) return;
     this.#sweptBucket = current;
-    for (const [number, bucket] of this.#buckets) {
-      if (number >= current) continue;
-      this.#buckets.delete(number);
+    for (const [minute, bucket] of this.#buckets) {
+      if (minute >= current) continue;
+      this.#buckets.delete(minute);
       this.#size -= bucket.size;
+      for (const id of bucket.keys()) this.#expired.push(rowOf(minute, id));
     }
   }
+}
+
+function rowOf(minute: number, id: string): Removal {
+  return { table: TABLE, key: [String(minute), Buffer.from(id, 'latin1').toString('hex')] };
 }

@@ -8,7 +8,7 @@ import { type Json, parseStrictJson } from '../../core/encoding/strict-json.ts';
 import { quote, Unavailable } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { storeFailure } from './durable-files.ts';
-import { type PutRow, SyncedWrites } from './synced-writes.ts';
+import { type DelRow, type PutRow, SyncedWrites } from './synced-writes.ts';
 
 /** A table of the registry; docs/spec/registry-api.md §Storage says what each holds. */
 export type Table =
@@ -26,14 +26,18 @@ export type Table =
   | 'device'
   | 'report'
   | 'byImage'
-  | 'release';
+  | 'release'
+  | 'token';
 
-/** One change: a value, or removal where the value is undefined. */
+/** A row to be written. */
 export interface Change {
   readonly table: Table;
   readonly key: readonly string[];
   readonly value: Uint8Array | Json;
 }
+
+/** A row to be removed. */
+export type Removal = Pick<Change, 'table' | 'key'>;
 
 const SEPARATOR = '\u0000';
 const AFTER_SEPARATOR = '\u0001';
@@ -91,20 +95,33 @@ export class Database {
 
   /** Makes all changes or none; durable when it resolves. @throws REGISTRY_STORE_FAILED, REGISTRY_STORE_STOPPED */
   async write(changes: readonly Change[]): Promise<void> {
-    const rows = changes.map(
-      ({ table, key, value }): PutRow => ({
-        type: 'put',
-        sublevel: this.#table(table),
-        key: joinKey(key),
-        value: value instanceof Uint8Array ? value : canonicalJsonBytes(value as Json),
-      }),
-    );
+    const rows = changes.map((change) => this.#put(change));
     try {
       await SyncedWrites.of(this.#level).write(rows);
     } catch (cause) {
       if (cause instanceof Unavailable) throw cause;
       throw storeFailure('could not write to the database', cause);
     }
+  }
+
+  /**
+   * Leaves changes to the next write, whoever makes it, a log too: they cost no write of their own, and are durable no later than whatever is
+   * written from now on.
+   */
+  leaveToNext(changes: readonly Change[], removals: readonly Removal[]): void {
+    const removed = removals.map(
+      ({ table, key }): DelRow => ({ type: 'del', sublevel: this.#table(table), key: joinKey(key) }),
+    );
+    SyncedWrites.of(this.#level).leaveToNext([...changes.map((change) => this.#put(change)), ...removed]);
+  }
+
+  #put({ table, key, value }: Change): PutRow {
+    return {
+      type: 'put',
+      sublevel: this.#table(table),
+      key: joinKey(key),
+      value: value instanceof Uint8Array ? value : canonicalJsonBytes(value as Json),
+    };
   }
 
   /** The bytes under a key, or undefined. @throws REGISTRY_STORE_FAILED */

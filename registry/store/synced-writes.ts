@@ -13,6 +13,13 @@ export interface PutRow {
   readonly value: Uint8Array;
 }
 
+/** A row that goes. */
+export interface DelRow {
+  readonly type: 'del';
+  readonly sublevel: object;
+  readonly key: string;
+}
+
 interface Waiting {
   readonly rows: readonly PutRow[];
   readonly resolve: () => void;
@@ -21,7 +28,7 @@ interface Waiting {
 
 /** What is needed of a LevelDB database; its types fix the encodings of sublevels, which play no part here. */
 interface Root {
-  batch(rows: readonly PutRow[], options: { readonly sync: true }): Promise<void>;
+  batch(rows: readonly (PutRow | DelRow)[], options: { readonly sync: true }): Promise<void>;
 }
 
 const writers = new WeakMap<object, SyncedWrites>();
@@ -29,6 +36,7 @@ const writers = new WeakMap<object, SyncedWrites>();
 export class SyncedWrites {
   readonly #root: Root;
   #waiting: Waiting[] = [];
+  #along: (PutRow | DelRow)[] = [];
   #isWriting = false;
   #failure: unknown;
 
@@ -60,6 +68,11 @@ export class SyncedWrites {
     });
   }
 
+  /** Leaves rows to the next write, whoever makes it: they are durable no later than what is given to `write` from now on. */
+  leaveToNext(rows: readonly (PutRow | DelRow)[]): void {
+    this.#along.push(...rows);
+  }
+
   /** Whoever comes while a batch is written waits for the next one, and shares it. */
   async #writeWaiting(): Promise<void> {
     this.#isWriting = true;
@@ -67,10 +80,9 @@ export class SyncedWrites {
       const together = this.#waiting.splice(0);
       try {
         this.check();
-        await this.#root.batch(
-          together.flatMap(({ rows }) => rows),
-          { sync: true },
-        );
+        await this.#root.batch([...this.#along.splice(0), ...together.flatMap(({ rows }) => rows)], {
+          sync: true,
+        });
         for (const { resolve } of together) resolve();
       } catch (failure) {
         this.#failure ??= failure;

@@ -5,7 +5,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
-import { Level } from 'level';
 import { parseDocument } from '../../../core/encoding/document.ts';
 import type { Json } from '../../../core/encoding/strict-json.ts';
 import { utf8 } from '../../../core/encoding/utf8.ts';
@@ -15,6 +14,7 @@ import { tokenVerifier } from '../../../registry/ca/token.ts';
 import { TokenMemory } from '../../../registry/ca/token-memory.ts';
 import { CtLog } from '../../../registry/ct/ct-log.ts';
 import { ctRoutes } from '../../../registry/ct/routes.ts';
+import { Database } from '../../../registry/store/database.ts';
 import type { Authority } from '../../../registry/trust/authority.ts';
 import {
   createTrustServices,
@@ -83,9 +83,9 @@ export async function startTrustServer(
   const issuers = issuersOf(entriesOf(issuer.url));
   const time = { skewMs: 0 };
   const clock = (): number => Date.now() + time.skewMs;
-  const db = new Level(join(home, 'state'));
+  const database = await Database.open(join(home, 'state'));
   const ctLog = await CtLog.open({
-    db,
+    db: database.sublevel('ct'),
     origin: material.names.ct,
     signer: services.ct,
     issuers: services.ca.chain,
@@ -102,7 +102,7 @@ export async function startTrustServer(
     clock,
     issuers,
     tokens: tokenVerifier(issuers, clock),
-    used: new TokenMemory(clock),
+    used: await TokenMemory.open(database, clock),
   });
   await app.register(ctRoutes, { prefix: '/ct', ctLog });
   await app.register(tsaRoutes, { prefix: '/tsa', authority: () => services.tsa, clock });
@@ -118,7 +118,7 @@ export async function startTrustServer(
     async close() {
       await app.close();
       await ctLog.close();
-      await db.close();
+      await database.close();
       await issuer.close();
       await rm(home, { recursive: true });
     },
