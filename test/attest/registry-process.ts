@@ -26,7 +26,8 @@ export async function startRegistry(
   stockClients = false,
 ): Promise<RegistryProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'waybill-registry-'));
-  const cli = new CommandLine({ PATH: process.env.PATH ?? '', XDG_STATE_HOME: join(folder, 'state') });
+  const { PATH = '', NODE_COMPILE_CACHE = '' } = process.env;
+  const cli = new CommandLine({ PATH, NODE_COMPILE_CACHE, XDG_STATE_HOME: join(folder, 'state') });
   const url = `http://127.0.0.1:${await freePort()}`;
   const dataFolder = join(folder, 'data');
   const offline = join(folder, 'offline');
