@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The comparison of core with @sigstore/verify on changed bundles, fifty times as long as in `npm test`.
+// The comparison of core with @sigstore/verify on changed bundles, a hundred times as long as in `npm test`.
 
 import { expect, test } from 'vitest';
 import { compare } from '../peers/differential.ts';

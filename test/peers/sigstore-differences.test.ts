@@ -71,13 +71,13 @@ test('on the cases of the field both agree, but for what is listed', () => {
   }
 });
 
-test('2,000 changed bundles: nothing passes core that the library refuses', { timeout: 300_000 }, () => {
-  const { looser, stricter, agreed } = compare(2000, 1);
+test('1,000 changed bundles: nothing passes core that the library refuses', { timeout: 300_000 }, () => {
+  const { looser, stricter, agreed } = compare(1000, 1);
   expect(looser).toEqual([]);
   const codes = listed.map(({ code }) => code);
   expect(Object.keys(stricter).filter((code) => !codes.includes(code))).toEqual([]);
   // The changes reach both verdicts, and the differences.
-  expect(agreed.refused).toBeGreaterThan(500);
-  expect(agreed.accepted).toBeGreaterThan(50);
+  expect(agreed.refused).toBeGreaterThan(250);
+  expect(agreed.accepted).toBeGreaterThan(25);
   expect(Object.keys(stricter).length).toBeGreaterThan(2);
 });
