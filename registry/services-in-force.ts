@@ -3,7 +3,6 @@
 // for now. A key that clients cannot verify yet, or any more, signs nothing; which one it is follows each publication.
 
 import type { TrustedRoot } from '../core/sigstore/trusted-root.ts';
-import { sameBytes } from '../core/tlog/merkle.ts';
 import type { Certificate } from '../core/x509/certificate.ts';
 import { isWithin, type Validity } from '../core/x509/path.ts';
 import type { CtLog } from './ct/ct-log.ts';
@@ -128,10 +127,13 @@ function logPeriod({ log }: LogShard, root: TrustedRoot): Validity | undefined {
   return periodOf(root.signatureLogs, log.logId);
 }
 
+/** Natively: it is asked for each request. */
+const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+
 function isChain(chain: readonly Uint8Array[], certificates: readonly Certificate[]): boolean {
   return (
     chain.length === certificates.length &&
-    certificates.every(({ der }, i) => sameBytes(der, chain[i] as Uint8Array))
+    certificates.every(({ der }, i) => isSame(der, chain[i] as Uint8Array))
   );
 }
 
@@ -139,7 +141,7 @@ function periodOf(
   logs: readonly { readonly logId: Uint8Array; readonly validFor: Validity }[],
   logId: Uint8Array,
 ): Validity | undefined {
-  return logs.find((log) => sameBytes(log.logId, logId))?.validFor;
+  return logs.find((log) => isSame(log.logId, logId))?.validFor;
 }
 
 /**

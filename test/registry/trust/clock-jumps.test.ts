@@ -67,6 +67,11 @@ async function house() {
   return { names, services, clock, open };
 }
 
+function newKey() {
+  const { spki } = newSigner().signer;
+  return { spki, key: createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }) };
+}
+
 /** When a certificate or timestamp may be given. */
 const isWithin = (nowMs: number, lifeMs: number) =>
   nowMs >= START_MS && Math.floor(nowMs / 1000) * 1000 + lifeMs <= START_MS + 10 * YEAR_MS;
@@ -88,9 +93,7 @@ test.each([true, false])(
       const before = ctLog.tiles.checkpoint();
       const issuance = { authority: services.ca, ctLog, clock: () => clock.ms };
       const identity = { san: 'https://example.com/x', extensions: [] } as never;
-      const { spki } = newSigner().signer;
-      const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
-      const issued = await issueCertificate(issuance, identity, { spki, key }).catch((failure) => {
+      const issued = await issueCertificate(issuance, identity, newKey()).catch((failure) => {
         expect(failure).toMatchObject({ code: 'CA_CHAIN_NOT_VALID' });
       });
       given.push(issued !== undefined);
@@ -139,11 +142,7 @@ test('a clock that jumps while a certificate is made: its SCT lies within it, an
       return nowMs;
     };
     const identity = { san: 'https://example.com/x', extensions: [] } as never;
-    await issueCertificate(
-      { authority: services.ca, ctLog, clock: jumping },
-      identity,
-      newSigner().signer.spki,
-    );
+    await issueCertificate({ authority: services.ca, ctLog, clock: jumping }, identity, newKey());
     const { size, note } = ctLog.tiles.checkpoint();
     const merkleLeaf = Buffer.from((await ctLog.tiles.leafBytes(size - 1n)) ?? []);
     expect(Number(merkleLeaf.readBigUInt64BE(2))).toBe(issuedMs);
