@@ -3,10 +3,11 @@
 // stand or fall together.
 
 import { join } from 'node:path';
-import { Level } from 'level';
+import type { Level } from 'level';
 import { quote } from '../../core/faults.ts';
 import { MONITOR } from '../monitor-faults.ts';
 import { storeFailure } from '../store/durable-files.ts';
+import { openLevelFolder } from '../store/level-folder.ts';
 
 /** A row to write, or to remove where the value is undefined. */
 export interface StateRow {
@@ -34,11 +35,7 @@ export class MonitorStore {
 
   /** Opens or makes the state below a folder; no second process has it until `close`. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED */
   static async open(folder: string): Promise<MonitorStore> {
-    const level = new Level<string, Uint8Array>(join(folder, 'state'), {
-      keyEncoding: 'utf8',
-      valueEncoding: 'view',
-    });
-    await level.open().catch((cause: Error) => {
+    const level = await openLevelFolder(join(folder, 'state')).catch((cause: Error) => {
       const inner = cause.cause as NodeJS.ErrnoException | undefined;
       if (inner?.code === 'LEVEL_LOCKED') {
         throw MONITOR.unavailable('MONITOR_STATE_LOCKED', `expected ${quote(folder)} to be free, got a lock`);

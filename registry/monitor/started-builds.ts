@@ -61,8 +61,9 @@ export class BuildsFile implements StartedBuilds {
         },
       );
     try {
-      // A pipe would be waited for.
-      if ((await stat(this.#path)).isFile()) return await open(this.#path);
+      const found = await stat(this.#path);
+      // A pipe would be waited for; /dev/null is how one says that there are none.
+      if (found.isFile() || found.isCharacterDevice()) return await open(this.#path);
     } catch (cause) {
       throw missing((cause as NodeJS.ErrnoException).code ?? 'unknown', cause);
     }

@@ -2,12 +2,13 @@
 // LevelDB behind the registry [docs/spec/registry-api.md §Storage]. A change is one synced batch: all of it outlives a power
 // cut or none of it. Keys are parts joined by a zero byte, so that no part can be the prefix of another by accident.
 
-import { Level } from 'level';
+import type { Level } from 'level';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { type Json, parseStrictJson } from '../../core/encoding/strict-json.ts';
-import { quote, Unavailable } from '../../core/faults.ts';
+import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { storeFailure } from './durable-files.ts';
+import { openLevelFolder } from './level-folder.ts';
 import { type DelRow, type PutRow, SyncedWrites } from './synced-writes.ts';
 
 /** A table of the registry; docs/spec/registry-api.md §Storage says what each holds. */
@@ -51,12 +52,12 @@ export class Database {
     this.#level = level;
   }
 
-  /** Opens or makes the database. @throws REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED */
+  /** Opens or makes the database. @throws REGISTRY_DATA_LOCKED, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED */
   static async open(folder: string): Promise<Database> {
-    const level = new Level<string, Uint8Array>(folder, { keyEncoding: 'utf8', valueEncoding: 'view' });
     try {
-      await level.open();
+      return new Database(await openLevelFolder(folder));
     } catch (cause) {
+      if (cause instanceof Rejection) throw cause;
       const inner = (cause as Error).cause as NodeJS.ErrnoException | undefined;
       if (inner?.code === 'LEVEL_LOCKED') {
         throw STORE.unavailable('REGISTRY_DATA_LOCKED', `expected ${quote(folder)} to be free, got a lock`, {
@@ -65,7 +66,6 @@ export class Database {
       }
       throw storeFailure(`could not open ${quote(folder)}`, inner ?? cause);
     }
-    return new Database(level);
   }
 
   /** Closes it; what was acknowledged is on disk already. */

@@ -11,7 +11,7 @@ import {
 } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { Level } from 'level';
+import type { Level } from 'level';
 import { hexEncode } from '../../core/encoding/hex.ts';
 import { utf8, utf8Decode } from '../../core/encoding/utf8.ts';
 import { quote, type Rejection } from '../../core/faults.ts';
@@ -29,6 +29,7 @@ import {
 } from '../../core/tlog/note.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { type DurableFiles, diskFiles, removeLeftovers, syncFolder } from '../store/durable-files.ts';
+import { openLevelFolder } from '../store/level-folder.ts';
 import { WITNESS } from '../witness-faults.ts';
 import { verifyLogNote, type WitnessedLog, type WitnessedTree } from './decision.ts';
 
@@ -93,11 +94,11 @@ function rawPublicKey(privateKey: KeyObject): Uint8Array {
 /** One process's hold on the folder of a witness. */
 export class WitnessFolder {
   readonly #folder: string;
-  readonly #lock: Level;
+  readonly #lock: Level<string, Uint8Array>;
   readonly #files: DurableFiles;
   readonly key: WitnessKey;
 
-  private constructor(folder: string, lock: Level, files: DurableFiles, key: WitnessKey) {
+  private constructor(folder: string, lock: Level<string, Uint8Array>, files: DurableFiles, key: WitnessKey) {
     this.#folder = folder;
     this.#lock = lock;
     this.#files = files;
@@ -118,8 +119,7 @@ export class WitnessFolder {
       throw WITNESS.reject('WITNESS_DATA_MISSING', `expected the file ${quote(missing)}, found none`);
     }
     const key = readKey(folder, pem, vkey);
-    const lock = new Level(join(folder, 'lock'));
-    await lock.open().catch((cause: Error) => {
+    const lock = await openLevelFolder(join(folder, 'lock')).catch((cause: Error) => {
       const inner = cause.cause as NodeJS.ErrnoException | undefined;
       if (inner?.code === 'LEVEL_LOCKED') {
         throw WITNESS.unavailable('WITNESS_DATA_LOCKED', `expected ${quote(folder)} to be free, got a lock`);

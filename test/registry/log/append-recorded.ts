@@ -4,15 +4,16 @@
 
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { Level } from 'level';
 import { LogHead } from '../../../registry/log/log-head.ts';
 import { TileLog } from '../../../registry/log/tile-log.ts';
+import { openLevelFolder } from '../../../registry/store/level-folder.ts';
 import { entry, ORIGIN } from './numbered-entry.ts';
 
 const [folder = '', count = '0'] = process.argv.slice(2);
-const db = new Level(join(folder, 'db'), { writeBufferSize: 65_536, maxFileSize: 1_048_576 } as object);
+const small = { writeBufferSize: 65_536, maxFileSize: 1_048_576 } as object;
+const db = await openLevelFolder(join(folder, 'db'), small);
 const log = await TileLog.open({
-  db,
+  db: db as never,
   head: LogHead.in(join(folder, 'heads'), ORIGIN),
   origin: ORIGIN,
   signCheckpoint: () => `— ${ORIGIN} AAAAAAAA\n`,

@@ -101,10 +101,10 @@ class TraceReader {
 
   #opened(path: string, args: string, fd: number): void {
     if (!path.startsWith(this.#folder)) return;
-    if (args.includes('O_DIRECTORY') || !/\.\w+$|\/[A-Z]+(-\d+)?$/.test(path)) {
-      if (!/O_WRONLY|O_RDWR/.test(args)) return void this.#open.set(fd, 'folder');
+    if (!/O_WRONLY|O_RDWR/.test(args)) {
+      if (!this.#files.has(path)) this.#open.set(fd, 'folder');
+      return;
     }
-    if (!/O_WRONLY|O_RDWR/.test(args)) return;
     let file = this.#files.get(path);
     if (file === undefined) {
       file = this.#made++;
@@ -131,8 +131,16 @@ class TraceReader {
 
   #renamed(path: string, to: string): void {
     this.operations.push({ kind: 'rename', path, to });
-    this.#files.set(to, this.#files.get(path) as number);
-    this.#files.delete(path);
+    rename(this.#files, path, to);
+  }
+}
+
+/** Gives a file another name, or all files of a folder. */
+function rename(names: Map<string, number>, path: string, to: string): void {
+  for (const [name, file] of [...names]) {
+    if (name !== path && !name.startsWith(`${path}/`)) continue;
+    names.delete(name);
+    names.set(`${to}${name.slice(path.length)}`, file);
   }
 }
 
@@ -159,10 +167,7 @@ export function diskAfter(
       files.get(operation.file)?.push({ offset, bytes, isDurable: synced });
     }
     if (operation.kind === 'remove') names.delete(operation.path);
-    if (operation.kind === 'rename') {
-      names.set(operation.to, names.get(operation.path) as number);
-      names.delete(operation.path);
-    }
+    if (operation.kind === 'rename') rename(names, operation.path, operation.to);
     if (operation.kind === 'sync' || operation.kind === 'folder sync') durableNames = new Map(names);
     if (operation.kind === 'sync')
       for (const write of files.get(operation.file) ?? []) write.isDurable = true;
@@ -195,7 +200,7 @@ function bytesOf(writes: readonly Write[], treatment: Treatment): Buffer {
 
 /** Lays the files into another folder in place of the one they were recorded in. */
 export async function layDisk(files: ReadonlyMap<string, Buffer>, from: string, to: string): Promise<void> {
-  await mkdir(join(to, 'db'), { recursive: true });
+  await mkdir(to, { recursive: true });
   for (const [path, bytes] of files) {
     const target = join(to, path.slice(from.length));
     await mkdir(dirname(target), { recursive: true });

@@ -13,6 +13,10 @@ test('whatever was not synced may be lost, torn or out of order: nothing acknowl
   expect(tried).toBeGreaterThan(50);
 });
 
+test('a power cut at any operation of the beginning', { timeout: 120_000 }, async () => {
+  expect(await cutPower(await newFolder(), 1)).toBeGreaterThan(100);
+});
+
 test('the disk that is pretended loses what was not synced, and nothing else', () => {
   const bytes = (text: string) => Buffer.from(text);
   const run = [

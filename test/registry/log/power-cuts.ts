@@ -4,12 +4,12 @@
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Level } from 'level';
 import { expect } from 'vitest';
 import { type Finding, LogCheck } from '../../../registry/log/log-check.ts';
 import { LogHead } from '../../../registry/log/log-head.ts';
 import { TileLog } from '../../../registry/log/tile-log.ts';
 import { type LogDatabase, rowsOf } from '../../../registry/log/tile-store.ts';
+import { openLevelFolder } from '../../../registry/store/level-folder.ts';
 import { diskAfter, layDisk, recordRun, saidBefore, TREATMENTS } from './crash-disk.ts';
 import { entry, ORIGIN, sha256 } from './numbered-entry.ts';
 
@@ -62,7 +62,7 @@ async function tryDisk(
   acknowledged: readonly string[],
   notes: Map<bigint, string>,
 ): Promise<void> {
-  const db = new Level<string, Uint8Array>(join(folder, 'db'));
+  const db = await openLevelFolder(join(folder, 'db'));
   try {
     const log = await TileLog.open({
       db: db as never,
