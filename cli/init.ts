@@ -6,17 +6,15 @@ import { createPrivateKey, randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
 import { portableCrypto } from '../core/crypto.ts';
-import type { DocumentNode } from '../core/encoding/document.ts';
 import { quote } from '../core/faults.ts';
 import { formatLogPolicy, type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { parseVerifierKey } from '../core/tlog/note.ts';
-import { readIssuers } from '../registry/ca/issuers.ts';
+import { isLoopback } from '../registry/ca/issuers.ts';
 import { createLogKey, logVerifierKey } from '../registry/log/log-key.ts';
 import { Blobs } from '../registry/store/blobs.ts';
 import { STORE } from '../registry/store-faults.ts';
-import { createTrustServices } from '../registry/trust/services.ts';
+import { createTrustServices, serviceNames } from '../registry/trust/services.ts';
 import { buildSigningConfig, buildTrustedRoot } from '../registry/trust/trusted-root.ts';
 import { createTufOnlineKeys } from '../registry/tuf/online-keys.ts';
 import { createTufRepository } from '../registry/tuf/repository.ts';
@@ -25,8 +23,9 @@ import { formatPrivateKey } from '../release/key-file.ts';
 import { canSign, openSigningKey, readRolePublicKey } from '../release/open-key.ts';
 import type { Passphrases } from '../release/passphrase.ts';
 import { CLI } from './faults.ts';
-import { openYaml, readInput, writeOutput } from './files.ts';
+import { readInput, writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
+import { BEHIND_TLS, formatConfig } from './new-config.ts';
 import { newPassphrase, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
 
@@ -66,6 +65,9 @@ export interface InitResult {
   readonly rootPath: string;
   /** The log's verifier key, which its witnesses must be told. */
   readonly logKey: string;
+  /** Names of signature log and certificate log, fixed for good. */
+  readonly logs: { readonly log: string; readonly ct: string };
+  /** Private keys. */
   readonly offlineKeys: readonly string[];
 }
 
@@ -90,9 +92,12 @@ export async function init(inputs: InitInputs): Promise<InitResult> {
   try {
     const logKey = await build({ ...inputs, ...made }, config, witnesses);
     inputs.signal?.throwIfAborted();
-    const offlineKeys = (await readdir(made.offline)).sort().map((name) => join(offline, name));
+    const names = (await readdir(made.offline)).filter((name) => name.endsWith('.pem')).sort();
     await moveBoth(made, { folder, offline });
-    return { folder, offline, url: inputs.url, rootPath: join(folder, 'root.json'), logKey, offlineKeys };
+    const { log, ct } = serviceNames(inputs.org);
+    const offlineKeys = names.map((name) => join(offline, name));
+    const rootPath = join(folder, 'root.json');
+    return { folder, offline, url: inputs.url, rootPath, logKey, logs: { log, ct }, offlineKeys };
   } finally {
     await rm(made.folder, { recursive: true, force: true });
     await rm(made.offline, { recursive: true, force: true });
@@ -233,39 +238,8 @@ async function moveBoth(
   }
 }
 
-/** config.yaml: what init was told, and what most people change next. */
-async function formatConfig(inputs: InitInputs): Promise<string> {
-  const url = new URL(inputs.url);
-  const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
-  // Behind TLS of another server, ours listens on loopback.
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  const listen = url.protocol === 'https:' ? { host: '127.0.0.1', port: 8410 } : { host, port };
-  const issuers = inputs.issuers === undefined ? undefined : await openIssuers(inputs.issuers);
-  return [
-    '# `waybill serve` reads this file when it starts; docs/spec/registry-api.md says what each member means.',
-    stringify({ listen, url: inputs.url, org: inputs.org }).trimEnd(),
-    issuers === undefined ? ISSUERS_EXAMPLE : stringify({ issuers: issuers.value }).trimEnd(),
-    '',
-  ].join('\n');
-}
-
-const ISSUERS_EXAMPLE = [
-  '# Whose identity tokens the certificate authority accepts; nobody gets a certificate until an issuer is listed.',
-  '# GitLab, Buildkite and any other OpenID Connect issuer: docs/spec/trust-services.md, Issuers.',
-  '# issuers:',
-  '#   - url: https://token.actions.githubusercontent.com',
-  '#     kind: github-actions',
-  '#     audience: waybill',
-  '#     require:',
-  '#       repository_owner_id: "<id of your organisation>"',
-  '#       repository_id: "<id of the repository>"',
-].join('\n');
-
-async function openIssuers(path: string): Promise<DocumentNode> {
-  const list = openYaml(path, await readInput(path));
-  readIssuers(list);
-  return list;
-}
+/** For a registry that nobody else can reach. */
+const TRIAL_ORG = 'waybill.example';
 
 export function initVerb(program: Command): void {
   program
@@ -285,8 +259,8 @@ export function initVerb(program: Command): void {
     .requiredOption('--url <url>', 'base address of the registry, as clients will use it')
     .option(
       '--org <name>',
-      'your organisation or its domain; names certificates and logs for good',
-      'waybill.example',
+      'your organisation or its domain; names certificates and logs for good. Needed unless the address is of this ' +
+        `machine alone (then ${TRIAL_ORG})`,
     )
     .option('--root-keys <n>', 'number of TUF root keys', wholeNumber, 3)
     .option('--root-threshold <k>', 'signatures of them that a new root needs', wholeNumber, 2)
@@ -311,13 +285,14 @@ export function initVerb(program: Command): void {
         '  waybill init registry --offline /media/usb/waybill \\\n' +
         '    --url http://127.0.0.1:8410 --org acme.example\n' +
         '  waybill init registry --offline /media/usb/waybill \\\n' +
-        '    --url https://waybill.acme.example --witnesses witnesses\n' +
-        '  waybill init registry --offline /media/usb/waybill --url https://waybill.acme.example \\\n' +
+        '    --url https://waybill.acme.example --org acme.example --witnesses witnesses\n' +
+        '  waybill init registry --offline /media/usb/waybill \\\n' +
+        '    --url https://waybill.acme.example --org acme.example \\\n' +
         "    --root-key 'pkcs11:token=alice;object=root?module-path=/usr/lib/softhsm/libsofthsm2.so' bob.pub",
     )
     .action(async (folder: string, options: Options) => {
       const url = baseUrl(options.url);
-      const org = organization(options.org);
+      const org = organization(options.org, url);
       const { encrypt, passphraseFile, ...inputs } = options;
       const passphrases = passphrasesFrom(options);
       const isSealed = encrypt === true || passphraseFile !== undefined;
@@ -330,7 +305,8 @@ export function initVerb(program: Command): void {
     });
 }
 
-interface Options extends Omit<InitInputs, 'folder' | 'signal' | 'passphrase' | 'passphrases'> {
+interface Options extends Omit<InitInputs, 'folder' | 'org' | 'signal' | 'passphrase' | 'passphrases'> {
+  readonly org?: string;
   readonly encrypt?: true;
   readonly passphraseFile?: string;
   readonly json?: true;
@@ -344,7 +320,14 @@ function wholeNumber(text: string): number {
 }
 
 /** Names certificates for good, which hold 64 characters of it [RFC5280 §A.1 ub-organization-name]. */
-function organization(text: string): string {
+function organization(text: string | undefined, url: string): string {
+  if (text === undefined) {
+    if (isLoopback(new URL(url))) return TRIAL_ORG;
+    throw CLI.reject(
+      'CLI_USAGE',
+      'expected --org, such as acme.example: it names logs and certificates, and cannot be changed later',
+    );
+  }
   if (/^[^\p{C}\p{Z}](?:[^\p{C}]{0,62}[^\p{C}\p{Z}])?$/u.test(text)) return text;
   throw CLI.reject(
     'CLI_USAGE',
@@ -361,7 +344,7 @@ function baseUrl(text: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-function print(done: InitResult, { issuers, witnesses }: Options): void {
+function print(done: InitResult, { issuers, org, url, witnesses }: Options): void {
   printLine(`Registry made in ${done.folder}`);
   printLine('  config.yaml   where to listen, whose tokens count; read at start');
   printLine('  keys/         online keys, mode 0600, and enrolment.token for devices');
@@ -369,15 +352,29 @@ function print(done: InitResult, { issuers, witnesses }: Options): void {
   printLine('  state/        log, attestations, blobs, TUF repository');
   printLine(`  root.json     give it to everyone who must trust this registry: ${done.rootPath}`);
   printLine();
+  printLine(`Its logs are ${done.logs.log} and ${done.logs.ct}; these names cannot be changed later.`);
+  if (org === undefined)
+    printLine(
+      '  They came from no --org: good for trying out. Make the registry for others anew, with --org.',
+    );
+  printLine();
   printLine(`Offline keys in ${done.offline}`);
   for (const path of done.offlineKeys) printLine(`  ${path}`);
   printLine(
     '  Move them off this machine now, to separate places. The server never needs them; whoever has enough',
   );
-  printLine('  of them can replace every other key.');
+  printLine(
+    '  of them can replace every other key. Keep the .pub files at hand: they show whose key is whose.',
+  );
   printLine();
   if (witnesses !== undefined) {
     printLine(`Each witness must be told of the log: waybill witness add <its folder> ${done.logKey}`);
+  }
+  if (new URL(url).protocol === 'https:') {
+    printLine(
+      `\`waybill serve\` speaks plain HTTP at ${BEHIND_TLS.host}:${BEHIND_TLS.port}. For ${done.url}, put a proxy with TLS before it, or`,
+    );
+    printLine('  give it a certificate of its own: listen in config.yaml; docs/operating.md shows both.');
   }
   const first = issuers === undefined ? "list your CI's token issuer in config.yaml, then " : '';
   printLine(`Next: ${first}run: waybill serve ${done.folder}`);

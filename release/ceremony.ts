@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Json } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { RELEASE } from './faults.ts';
-import { algorithmOf, generateKey, writePrivateKey } from './key-file.ts';
+import { algorithmOf, generateKey, publicKeyPath, writeKeyPair } from './key-file.ts';
 import {
   expiryAfter,
   formatMetadata,
@@ -29,7 +29,7 @@ export interface OfficerKey {
 
 /** What a ceremony needs. Times are the caller's. */
 export interface Ceremony {
-  /** Where the private keys are written: `root-1.pem` …, `targets-1.pem` …. */
+  /** Where the keys are written: `root-1.pem` …, `targets-1.pem` …, and beside each its public half, `root-1.pub` …. */
   readonly offlineFolder: string;
   readonly org: string;
   /** Number of root keys that are made, or the keys that there are. */
@@ -52,7 +52,7 @@ export interface Ceremony {
 export const OFFLINE_LIFETIME_DAYS = 365;
 
 /**
- * Holds the ceremony: writes the private keys that it makes (mode 0600) and returns the signed bytes of `1.root.json` and
+ * Holds the ceremony: writes the keys that it makes (private halves with mode 0600) and returns the signed bytes of `1.root.json` and
  * `1.targets.json`. If it fails, the keys that it wrote are removed.
  * @throws CEREMONY_THRESHOLD_INVALID, CEREMONY_SIGNERS_MISSING, CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE,
  * CEREMONY_KEY_UNSUITABLE, and what officers' keys throw
@@ -139,8 +139,9 @@ async function writeAll({ offlineFolder, passphrase }: Ceremony, files: readonly
   const written: string[] = [];
   try {
     for (const { name, key } of files) {
-      await writePrivateKey(join(offlineFolder, name), key, passphrase);
-      written.push(join(offlineFolder, name));
+      const path = join(offlineFolder, name);
+      await writeKeyPair(path, key, passphrase);
+      written.push(path, publicKeyPath(path));
     }
   } catch (failure) {
     await Promise.all(written.map((path) => rm(path, { force: true })));

@@ -183,10 +183,13 @@ function readIssuerUrl(node: DocumentNode, allowLoopbackHttp: boolean): IssuerUr
 /** True for https, and for http to this very machine where that is allowed. */
 export function isSafeUrl(url: URL, allowLoopbackHttp: boolean): boolean {
   if (url.protocol === 'https:') return true;
+  return url.protocol === 'http:' && isLoopback(url) && allowLoopbackHttp;
+}
+
+/** True for an address that only this very machine reaches. */
+export function isLoopback({ hostname }: URL): boolean {
   // The URL parser has already turned 0x7f.1 and its like into dotted form.
-  const loopback =
-    url.hostname === 'localhost' ||
-    url.hostname === '[::1]' ||
-    (isIPv4(url.hostname) && url.hostname.startsWith('127.'));
-  return url.protocol === 'http:' && loopback && allowLoopbackHttp;
+  return (
+    hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
+  );
 }

@@ -10,7 +10,10 @@ import { main } from '../../cli/main.ts';
 import { readConfigFile } from '../../cli/serve.ts';
 import { portableCrypto } from '../../core/crypto.ts';
 import { parseLogPolicy } from '../../core/tlog/log-policy.ts';
+import { readRolePublicKey } from '../../release/open-key.ts';
+import { roleKey } from '../../release/role-metadata.ts';
 import { noteSigner, witnessSigner } from '../core/tlog/note-signers.ts';
+import { say } from './command-line.ts';
 
 const homes: string[] = [];
 let home: string;
@@ -58,6 +61,11 @@ describe('init', () => {
     expect([await modeOf('data'), await modeOf('offline')]).toEqual([0o700, 0o700]);
     const root = JSON.parse(await readFile(done.rootPath, 'utf8')).signed;
     expect([root.version, root.roles.root.keyids.length, root.roles.root.threshold]).toEqual([1, 3, 2]);
+    // The public half beside each names its key to the officers.
+    const idOf = async (name: string) => roleKey(await readRolePublicKey(join(home, 'offline', name))).keyId;
+    const ids = [await idOf('root-1.pub'), await idOf('root-2.pub'), await idOf('root-3.pub')];
+    expect(ids).toEqual(root.roles.root.keyids);
+    expect([await idOf('targets-1.pub')]).toEqual(root.roles.targets.keyids);
     const policy = parseLogPolicy(
       new Uint8Array(await readFile(join(home, 'data', 'trust', 'tlog-policy'))),
       portableCrypto,
@@ -154,6 +162,38 @@ describe('init', () => {
       code: expect.stringMatching(/FOLDER_NOT_EMPTY|UNWRITABLE/),
     });
     expect(await readdir(home)).toEqual(['plain']);
+  });
+
+  it('asks who it is for, unless it is for this machine alone, and says what follows', async () => {
+    const run = (url: string, ...more: string[]) =>
+      say(['init', join(home, 'd'), '--offline', join(home, 'o'), '--url', url, ...more]);
+    for (const url of ['https://waybill.acme.example', 'http://registry:8410', 'http://192.0.2.1']) {
+      const refused = await run(url);
+      expect(refused).toMatchObject({ code: 2, out: '' });
+      expect(refused.err).toContain('CLI_USAGE: expected --org, such as acme.example: it names logs');
+    }
+    expect(await readdir(home)).toEqual([]);
+    const made = await run('https://waybill.acme.example', '--org', 'acme.example');
+    expect(made.code).toBe(0);
+    expect(made.out).toContain(
+      'Its logs are log.acme.example and ct.acme.example; these names cannot be changed later.\n',
+    );
+    expect(made.out).toContain(
+      '`waybill serve` speaks plain HTTP at 127.0.0.1:8410. For https://waybill.acme.example, put a proxy with TLS before it',
+    );
+    expect(made.out).not.toContain('no --org');
+    for (const url of ['http://localhost:8410', 'http://[::1]:8410', 'http://127.8.8.8']) {
+      await rm(home, { recursive: true });
+      const trial = await run(url);
+      expect(trial.out).toContain('Its logs are log.waybill.example and ct.waybill.example');
+      expect(trial.out).toContain('They came from no --org: good for trying out.');
+      expect(trial.out).not.toContain('plain HTTP');
+    }
+    await rm(home, { recursive: true });
+    const { out } = await run('http://127.0.0.1:1', '--org', 'Acme Ltd', '--json');
+    expect(JSON.parse(out)).toMatchObject({
+      logs: { log: 'log.acme-ltd.example', ct: 'ct.acme-ltd.example' },
+    });
   });
 
   it('says on the command line what is wrong with its options', async () => {
