@@ -81,16 +81,14 @@ test('a client refuses a root with fewer signatures than the threshold', async (
   await expect(fetchTrustedRoot(Buffer.from(JSON.stringify(json)))).rejects.toThrow('1/2 keys');
 });
 
-test('the keys lie in the offline folder, readable by their owner alone', async () => {
+test('the keys lie in the offline folder, the private halves readable by their owner alone', async () => {
   await holdCeremony(ceremony());
   const offline = join(folder, 'offline');
   expect((await readdir(offline)).sort()).toEqual([
-    'root-1.pem',
-    'root-2.pem',
-    'root-3.pem',
-    'targets-1.pem',
+    ...['root-1.pem', 'root-1.pub', 'root-2.pem', 'root-2.pub', 'root-3.pem', 'root-3.pub'],
+    ...['targets-1.pem', 'targets-1.pub'],
   ]);
-  for (const name of await readdir(offline)) {
+  for (const name of (await readdir(offline)).filter((each) => each.endsWith('.pem'))) {
     expect((await stat(join(offline, name))).mode & 0o777).toBe(0o600);
     expect(await readFile(join(offline, name), 'utf8')).toContain('-----BEGIN PRIVATE KEY-----');
   }
