@@ -29,7 +29,7 @@ import {
 import { openRoleKeys, readRolePublicKey } from '../release/open-key.ts';
 import type { Passphrases } from '../release/passphrase.ts';
 import { Registry } from '../release/registry.ts';
-import { shortId } from '../release/role-metadata.ts';
+import { roleKey, shortId } from '../release/role-metadata.ts';
 import { publishRole } from '../release/roles.ts';
 import { changeRoot, checkTargetsSurvive } from '../release/root-change.ts';
 import { CLI } from './faults.ts';
@@ -135,9 +135,10 @@ export async function renewRole(
   return finish(inputs, client, nextVersion(current, new Date(), portableCrypto), { newKeys });
 }
 
-/** Public keys by path or `pkcs11:` URI, and key ids. */
+/** Public keys by path or `pkcs11:` URI. */
 export interface RotateInputs extends TufInputs {
   readonly addRoot?: readonly string[] | undefined;
+  /** By key id, too. */
   readonly removeRoot?: readonly string[] | undefined;
   readonly rootThreshold?: number | undefined;
   readonly targetsKey?: readonly string[] | undefined;
@@ -152,7 +153,7 @@ export interface RotateInputs extends TufInputs {
  * @throws OFFLINE_*, RELEASE_*, CEREMONY_*, TUF_*, CLI_*
  */
 export async function rotateKeys(inputs: RotateInputs): Promise<TufResult> {
-  const { addRoot = [], removeRoot, rootThreshold, targetsKey, addTargets = [] } = inputs;
+  const { addRoot = [], removeRoot = [], rootThreshold, targetsKey, addTargets = [] } = inputs;
   const { targetsThreshold, snapshotKey, timestampKey } = inputs;
   const read = (places: readonly string[]) => Promise.all(places.map(readRolePublicKey));
   const change = {
@@ -161,13 +162,20 @@ export async function rotateKeys(inputs: RotateInputs): Promise<TufResult> {
     addTargets: await read(addTargets),
     snapshot: snapshotKey === undefined ? undefined : await readRolePublicKey(snapshotKey),
     timestamp: timestampKey === undefined ? undefined : await readRolePublicKey(timestampKey),
-    ...{ removeRoot, rootThreshold, targetsThreshold },
+    removeRoot: await Promise.all(removeRoot.map(keyIdOf)),
+    ...{ rootThreshold, targetsThreshold },
   };
   inputs.progress(`reading root from ${inputs.registry}`);
   const client = await openOfflineRoles(inputs);
   const next = changeRoot(client.root, change, new Date(), portableCrypto);
   checkTargetsSurvive(next, client.role('targets'));
   return finish(inputs, client, next, {});
+}
+
+/** A key id as it stands, or that of the public key at a place. @throws as `readRolePublicKey` */
+async function keyIdOf(idOrPlace: string): Promise<string> {
+  if (/^[0-9a-f]+$/.test(idOrPlace)) return idOrPlace;
+  return roleKey(await readRolePublicKey(idOrPlace)).keyId;
 }
 
 /** Signs with the keys that are here; then writes the file for others, or publishes it. */

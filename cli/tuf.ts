@@ -88,25 +88,33 @@ function withTrustFiles(command: Command): Command {
 
 function statusCommand(tuf: Command): void {
   withRoot(tuf.command('status'))
+    .option(
+      '--public-key <key...>',
+      'public keys, files or pkcs11: URIs: each is named in the list of those that must sign',
+    )
     .description(
       'Show each role: version, expiry, keys, threshold. Exit code 1 if people must sign one of them soon: ' +
         'root and targets within 30 days, releases within 14.',
     )
-    .addHelpText('after', `\nExample:\n  waybill tuf status ${WHERE}`)
-    .action(async (registry: string, options: Options) => {
-      const { root } = options;
-      const status = await interruptible(() => readStatus({ registry, root }, Date.now()));
+    .addHelpText('after', `\nExample:\n  waybill tuf status ${WHERE} --public-key offline/*.pub`)
+    .action(async (registry: string, options: Options & { publicKey?: readonly string[] }) => {
+      const { root, publicKey: publicKeys } = options;
+      const status = await interruptible(() => readStatus({ registry, root, publicKeys }, Date.now()));
       if (options.json === true) printJson(status);
       else for (const role of status) printStatus(role);
       if (status.some(({ isDue }) => isDue)) process.exitCode = EXIT.refused;
     });
 }
 
-function printStatus({ role, version, expires, daysLeft, threshold, keyIds, isDue }: RoleStatus): void {
+function printStatus(status: RoleStatus): void {
+  const { role, version, expires, daysLeft, threshold, keyIds, places, isDue } = status;
   const left = daysLeft < 0 ? 'has expired' : daysLeft < 1 ? 'less than a day left' : `${daysLeft} days left`;
   printLine(`${role} version ${version}, expires ${expires}: ${left}${isDue ? ', sign it again' : ''}`);
   printLine(`  ${threshold} of ${keyIds.length} keys must sign:`);
-  for (const id of keyIds) printLine(`    ${id}`);
+  keyIds.forEach((id, i) => {
+    const place = places[id] === undefined ? '' : `  ${places[id]}`;
+    printLine(`    ${role} key ${i + 1} of ${keyIds.length}  ${id}${place}`);
+  });
 }
 
 function updateCommand(tuf: Command): void {
@@ -149,7 +157,10 @@ function rotateCommand(tuf: Command): void {
         'New targets keys must have signed targets first: `waybill tuf renew --role targets --new-key`.',
     )
     .option('--add-root <key...>', 'public root key to add: a file or a pkcs11: URI')
-    .option('--remove-root <id...>', 'root key to remove, by its key id')
+    .option(
+      '--remove-root <key...>',
+      'root key to remove: its public half, a file or a pkcs11: URI, or its id as `waybill tuf status` shows it',
+    )
     .option('--root-threshold <k>', 'signatures that a new root needs', wholeNumber)
     .option('--targets-key <key...>', 'all public targets keys there are to be')
     .option('--add-targets <key...>', 'public targets key to add')
@@ -158,7 +169,7 @@ function rotateCommand(tuf: Command): void {
     .option('--timestamp-key <file>', 'public key of `waybill tuf online-keys`')
     .addHelpText(
       'after',
-      `\nExample:\n  waybill tuf rotate ${WHERE} \\\n    --add-root root-4.pub --remove-root <key id> \\\n` +
+      `\nExample:\n  waybill tuf rotate ${WHERE} \\\n    --add-root root-4.pub --remove-root root-3.pub \\\n` +
         '    --key offline/root-1.pem offline/root-2.pem',
     )
     .action(async (registry: string, options: RotateOptions) => {

@@ -114,7 +114,7 @@ export const RELEASE = faultsOf({
   OFFLINE_KEY_UNKNOWN: {
     class: 'rejection',
     meaning: 'A key that was to be removed is not one of the role.',
-    remedy: 'Give a key id in full, as `waybill tuf status` prints it.',
+    remedy: 'Give the public half of the key, or its id in full, as `waybill tuf status` prints it.',
     usage: true,
   },
   OFFLINE_TARGETS_FIRST: {

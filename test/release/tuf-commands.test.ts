@@ -20,8 +20,17 @@ test('status shows each role with days, keys and threshold', async () => {
   const shown = await tuf('status');
   expect(shown.code).toBe(0);
   expect(shown.out).toMatch(
-    /^root version 1, expires \S+: 36[45] days left\n {2}2 of 3 keys must sign:\n( {4}[0-9a-f]{64}\n){3}/,
+    /^root version 1, expires \S+: 36[45] days left\n {2}2 of 3 keys must sign:\n( {4}root key [123] of 3 {2}[0-9a-f]{64}\n){3}/,
   );
+  const [one, two] = [house.path('offline', 'root-1.pub'), house.path('releases.pub')];
+  const named = await tuf('status', '--public-key', one, two);
+  expect(named.out).toMatch(
+    new RegExp(`root key 1 of 3 {2}[0-9a-f]{64} {2}${one}\\n {4}root key 2 of 3 {2}\\S+\\n`),
+  );
+  const { places, keyIds } = JSON.parse((await tuf('status', '--json', '--public-key', one)).out)[0];
+  expect(places).toEqual({ [keyIds[0]]: one });
+  const none = await tuf('status', '--public-key', house.path('offline', 'root-1.pem'));
+  expect(none).toMatchObject({ code: 2, err: expect.stringContaining('got a private one; the public half') });
   expect(shown.out).toMatch(/^timestamp version \d+, expires \S+: less than a day left$/m);
   const { out } = await tuf('status', '--json');
   expect(JSON.parse(out)).toContainEqual(

@@ -277,6 +277,10 @@ describe('rotate', () => {
       rotateKeys({ ...base(), ...change });
     await expect(rotate({})).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_UNCHANGED'));
     await expect(rotate({ rootThreshold: 4 })).rejects.toMatchObject(refusedAs('CEREMONY_THRESHOLD_INVALID'));
+    await expect(rotate({ removeRoot: [house.path('offline', 'targets-1.pub')] })).rejects.toMatchObject(
+      refusedAs('OFFLINE_KEY_UNKNOWN'),
+    );
+    await expect(rotate({ removeRoot: ['ab'] })).rejects.toMatchObject(refusedAs('OFFLINE_KEY_UNKNOWN'));
     await expect(rotate({ removeRoot: ['ab'.repeat(32)] })).rejects.toMatchObject(
       refusedAs('OFFLINE_KEY_UNKNOWN'),
     );
