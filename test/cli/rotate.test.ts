@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every `waybill rotate` that docs/rotation.md tells people to type is typed here, in its order, against a running `waybill serve`; what
-// was signed before and after is verified by core and the field's verifier against the trusted root that TUF publishes.
+// What docs/rotation.md tells people to type about the keys of the services is typed here, in its order: rotation, `waybill serve` anew,
+// publication. What was signed before and after is verified by core and the field's verifier against the trusted root that TUF publishes.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -12,26 +12,32 @@ import { signStatement } from '../../attest/sign.ts';
 import { openTrust } from '../../cli/trust.ts';
 import { formatStatement } from '../../core/intoto/statement.ts';
 import { bothVerifiers } from '../../peers/both-verifiers.ts';
-import { goodsOf } from '../../release/goods.ts';
-import { readPrivateKey } from '../../release/key-file.ts';
-import { Registry } from '../../release/registry.ts';
-import { draftNext, nameFile, publishRole, signDraft } from '../../release/roles.ts';
-import { localKey } from '../../release/signing-key.ts';
 import { codeOf } from '../core/tlog/refusal.ts';
 import { makeDataFolder } from '../registry/running-registry.ts';
 import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
 import { shellLinesOf } from '../tidy/markdown.ts';
 import { say, waybill } from './command-line.ts';
+import { typeOnTerminal } from './on-a-terminal.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 const PAGE = new URL('../../docs/rotation.md', import.meta.url);
 
-/** The documented commands of each key. */
-const COMMANDS = new Map<string, string[]>();
-for (const line of shellLinesOf(await readFile(PAGE, 'utf8'))) {
-  const [, service = ''] = /^waybill rotate registry ([a-z]+)/.exec(line) ?? [];
-  if (service !== '') COMMANDS.set(service, [...(COMMANDS.get(service) ?? []), line]);
-}
+/** The lines of each section from the one about all services on. */
+const LINES = new Map(
+  (await readFile(PAGE, 'utf8'))
+    .split(/^## /m)
+    .map((text) => [text.split('\n', 1)[0] ?? '', shellLinesOf(text)]),
+);
+const TITLES = [...LINES.keys()];
+const BY_TITLE = [...LINES].slice(TITLES.indexOf('Keys of the services'));
+/** What comes after each rotation. */
+const [SERVE = '', PUBLISH = '', ...MORE] = BY_TITLE.shift()?.[1] ?? [];
+const SERVICES = BY_TITLE.map(([title, lines]) => {
+  const [, service = ''] = /^waybill rotate registry ([a-z]+)/.exec(lines[0] ?? '') ?? [];
+  const [publish = PUBLISH] = lines.filter((line) => line.startsWith('waybill tuf update '));
+  return { title, service, publish, lines: lines.filter((line) => line !== publish) };
+});
+const PASSPHRASE = 'correct horse battery staple';
 
 let issuer: LoopbackIssuer;
 let made: Awaited<ReturnType<typeof makeDataFolder>>;
@@ -41,16 +47,23 @@ let n = 0;
 beforeAll(async () => {
   issuer = await LoopbackIssuer.start();
   made = await makeDataFolder(issuer.url);
+  // The page's names for what is there.
+  await symlink('data', join(made.home, 'registry'));
+  await symlink('data/root.json', join(made.home, 'root.json'));
+  process.env.XDG_STATE_HOME = join(made.home, '.state');
+  process.chdir(made.home);
   server = await serve();
 }, 60_000);
+const checkout = process.cwd();
 afterAll(async () => {
+  process.chdir(checkout);
   server.kill('SIGKILL');
   await issuer.close();
   await rm(made.home, { recursive: true });
 });
 
 async function serve(): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [WAYBILL, 'serve', made.dataFolder], {
+  const child = spawn(process.execPath, [WAYBILL, ...SERVE.split(' ').slice(1)], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   await new Promise<void>((resolve, reject) => {
@@ -93,39 +106,30 @@ async function verdict(bundle: Uint8Array): Promise<string> {
   return codeOf(() => bothVerifiers({ trustedRoot, keys: [] }).verify(bundle));
 }
 
-/** What `waybill tuf update` does with the files that a rotation changed. */
-async function publish(changed: readonly string[]): Promise<void> {
-  const { client } = await trust();
-  const draft = draftNext(client.role('targets'));
-  const files = [];
-  for (const name of changed) {
-    const file = goodsOf(name, new Uint8Array(await readFile(join(made.dataFolder, 'trust', name))));
-    nameFile(draft, file);
-    files.push(file);
+/** Types a line of the page; where an offline key may be under a passphrase, at a terminal. */
+async function type(line: string): Promise<void> {
+  const here = line.replace('http://127.0.0.1:8410', made.url);
+  if (here.includes(' --offline ')) {
+    const { code, shown } = await typeOnTerminal(here, made.home, PASSPHRASE);
+    expect({ line, code }, shown).toEqual({ line, code: 0 });
+    return;
   }
-  const key = await readPrivateKey(join(made.offline, 'targets-1.pem'), 'ed25519');
-  const expiry = { now: new Date(), days: 90 };
-  const metadata = await signDraft('targets', draft, [localKey(key)], client.signersOf('targets'), expiry);
-  await publishRole(new Registry(made.url), 'targets', metadata, files);
+  const { code, err } = await say(here.split(' ').slice(1));
+  expect({ line, code }, err).toEqual({ line, code: 0 });
 }
 
-/** Types a documented line, with the folders of this test in it. */
-async function type(line: string) {
-  const words = line.split(' ').slice(1);
-  const at: Readonly<Record<string, string>> = {
-    registry: made.dataFolder,
-    offline: made.offline,
-  };
-  return say([...words.map((word) => at[word] ?? word), '--json']);
-}
-
-test('the page has every rotation that there is', () => {
-  expect([...COMMANDS.keys()].sort()).toEqual(['ca', 'ct', 'log', 'tsa']);
-  for (const [service, lines] of COMMANDS) {
+test('the page has every rotation that there is, and no line that is not typed', () => {
+  expect([SERVE, MORE]).toEqual(['waybill serve registry', []]);
+  expect(PUBLISH).toMatch(/^waybill tuf update /);
+  expect(SERVICES.map(({ service }) => service)).toEqual(['ca', 'ct', 'log', 'tsa']);
+  for (const { service, lines } of SERVICES) {
+    expect(lines.filter((line) => !line.startsWith(`waybill rotate registry ${service}`))).toEqual([]);
     const text = lines.join('\n');
     expect(text).toContain(' --retire');
     expect(text).toContain(' --stolen-since ');
-    if (service === 'ca' || service === 'tsa') expect(text).toContain(` ${service}-root --offline`);
+    if (service === 'ca' || service === 'tsa') {
+      expect(text).toContain(` ${service}-root --offline offline --encrypt`);
+    }
   }
 });
 
@@ -136,15 +140,13 @@ const REFUSED: Readonly<Record<string, string>> = {
   tsa: 'TIMESTAMP_AUTHORITY_UNKNOWN',
 };
 
-describe.each([...COMMANDS])('%s', (service, lines) => {
+describe.each(SERVICES)('$title', ({ service, lines, publish }) => {
   test(lines.join('; '), { timeout: 180_000 }, async () => {
     const bundles = [await sign()];
     for (const line of lines) {
-      const { code, out, err } = await type(line);
-      expect({ line, code, err }).toEqual({ line, code: 0, err: '' });
-      const { changed } = JSON.parse(out) as { changed: string[] };
+      await type(line);
       if (!line.includes('--retire')) await restart();
-      await publish(changed);
+      await type(publish);
       const after = await sign();
       expect(await verdict(after)).toBe('accepted');
       const isStolen = line.includes('--stolen-since');

@@ -44,6 +44,14 @@ async function blocksOf(section: string): Promise<readonly string[]> {
   return [...here.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string);
 }
 
+test('no section of the page is left out', async () => {
+  const page = await readFile(join(CHECKOUT, 'docs/rotation.md'), 'utf8');
+  // The rest is typed in test/cli/rotate.test.ts.
+  const [mine = ''] = page.split('\n## Keys of the services\n');
+  const sections = mine.split(/^## /m).filter((text) => text.includes('```'));
+  expect(sections.map((text) => text.split('\n', 1)[0])).toEqual(SECTIONS);
+});
+
 test('every key is exchanged as the page says, and the road goes on', { timeout: 180_000 }, async () => {
   const status = () => readStatus({ registry: house.url, root: house.root }, Date.now());
   const idsOf = (roles: Awaited<ReturnType<typeof status>>, name: string) =>
