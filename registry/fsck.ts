@@ -19,13 +19,15 @@ import { type AttestationFacts, indexRows } from './facts.ts';
 import { nodeHasher } from './log/hash-tiles.ts';
 import { type Finding, LogCheck, type LogCheckOptions } from './log/log-check.ts';
 import { headFolder, LogHead } from './log/log-head.ts';
-import { logVerifierKey, openLogKeys } from './log/log-key.ts';
+import { logVerifierKey } from './log/log-key.ts';
 import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
 import { blobPath } from './store/blobs.ts';
 import { Database, type Table } from './store/database.ts';
 import { diskFiles, storeFailure } from './store/durable-files.ts';
-import { type LogService, shardName, shardOrigin } from './trust/instances.ts';
-import { openTrustServices, serviceNames } from './trust/services.ts';
+import { STORE } from './store-faults.ts';
+import { countInstances, type LogService, shardName, shardOrigin } from './trust/instances.ts';
+import { publicKeysOf } from './trust/public-keys.ts';
+import { readChain, serviceNames } from './trust/services.ts';
 import { unbegunPath } from './trust/unbegun.ts';
 import { readState } from './tuf/repository-state.ts';
 import { targetsOf } from './tuf/role-document.ts';
@@ -62,9 +64,9 @@ export interface FsckResult {
 }
 
 /**
- * Tells what is wrong, in the order of reading; nothing if all is well.
- * @throws REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE, CA_KEY_MISMATCH,
- *   LOG_KEY_UNREADABLE, and the signal's reason
+ * Tells what is wrong, in the order of reading; nothing if all is well. The result says how much was read.
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
+ *   SIGSTORE_TRUSTED_ROOT_MALFORMED, and the signal's reason
  */
 export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckResult> {
   const { dataFolder } = options;
@@ -132,27 +134,37 @@ async function* checkDatabase(
 ): AsyncGenerator<Finding> {
   const { dataFolder } = options;
   const shards: LogRows[] = [];
-  for (const [i, { publicKey }] of (await openLogKeys(dataFolder)).entries()) {
+  const names = serviceNames(options.config.org);
+  for (const [i, key] of (await publicKeysOf(dataFolder, 'log', names)).entries()) {
     const rows = rowsOf(database.sublevel(shardName('log', i + 1)));
-    read.logEntries += yield* checkLog(options, rows, i + 1, publicKey);
+    if (key === undefined) yield* checkUnkeyed(rows, 'log', i + 1);
+    else read.logEntries += yield* checkLog(options, rows, i + 1, key.subarray(-32));
     shards.push(rows);
   }
   yield* checkNoMore(database, 'log', shards.length);
-  const { ca, ct } = await openTrustServices(dataFolder);
-  for (const [i, { spki }] of ct.entries()) {
+  const chains: (readonly Uint8Array[])[] = [];
+  const authorities = await countInstances(dataFolder, 'ca');
+  for (let i = 1; i <= authorities; i++) chains.push(await readChain(dataFolder, 'ca', i));
+  const ctKeys = await publicKeysOf(dataFolder, 'ct', names);
+  for (const [i, spki] of ctKeys.entries()) {
     const rows = rowsOf(database.sublevel(shardName('ct', i + 1)));
-    read.ctEntries += yield* checkCtLog(options, rows, i + 1, { spki, chains: ca.map(({ chain }) => chain) });
+    if (spki === undefined) yield* checkUnkeyed(rows, 'ct', i + 1);
+    else read.ctEntries += yield* checkCtLog(options, rows, i + 1, { spki, chains });
   }
-  yield* checkNoMore(database, 'ct', ct.length);
+  yield* checkNoMore(database, 'ct', ctKeys.length);
   read.attestations = yield* checkAttestations(options, database, shards);
 }
 
 /** Rows of a shard whose key is gone: nothing of it would be served, nor looked at. */
-async function* checkNoMore(database: Database, service: LogService, count: number): AsyncGenerator<Finding> {
-  const name = shardName(service, count + 1);
-  const [key] = await rowsOf(database.sublevel(name)).keys({ limit: 1 }).all();
+function checkNoMore(database: Database, service: LogService, count: number): AsyncGenerator<Finding> {
+  return checkUnkeyed(rowsOf(database.sublevel(shardName(service, count + 1))), service, count + 1);
+}
+
+async function* checkUnkeyed(rows: LogRows, service: LogService, shard: number): AsyncGenerator<Finding> {
+  const [key] = await rows.keys({ limit: 1 }).all();
   if (key === undefined) return;
-  yield { at: `${name}/${key}`, problem: 'expected no such row: the data folder has no key of this shard' };
+  const at = `${shardName(service, shard)}/${key}`;
+  yield { at, problem: 'expected no such row: the data folder has no key of this shard' };
 }
 
 async function* checkLog(

@@ -18,7 +18,7 @@ import {
   authorityName,
   type CertifiedService,
   chainPath,
-  countInstances,
+  hasKey,
   isThere,
   keyPath,
   type LogService,
@@ -29,7 +29,7 @@ import {
   signerPath,
 } from './trust/instances.ts';
 import { issueOnline, issueRoot, type MadeRoot, type Root } from './trust/new-authority.ts';
-import { openAuthority, openServiceKey, serviceNames } from './trust/services.ts';
+import { openAuthority, openServiceKey, readChain, serviceNames } from './trust/services.ts';
 import { newSigner, type P256Signer } from './trust/signer.ts';
 import {
   addInstance,
@@ -127,7 +127,7 @@ async function rotateAlone(
   const root = await openTrustedRoot(dataFolder);
   const instance = instancesOf(root, service, names).length + 1;
   const isMade =
-    (await countInstances(dataFolder, service)) >= instance &&
+    (await hasKey(dataFolder, service, instance)) &&
     (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
   const keys = isMade ? [] : await makeKey(registry, of, instance);
   if (service === 'ct' || service === 'log') await allowBeginning(dataFolder, service, instance);
@@ -274,7 +274,7 @@ async function currentRoot(
   instance: number,
   signer: P256Signer,
 ): Promise<Root & Pick<MadeRoot, 'der'>> {
-  const { chain } = await openAuthority(dataFolder, service, instance);
+  const chain = await readChain(dataFolder, service, instance);
   const der = chain.at(-1) as Uint8Array;
   const certificate = readCertificate(der) as AuthorityCertificate;
   if (Buffer.compare(certificate.spki, signer.spki) !== 0) {

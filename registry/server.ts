@@ -41,11 +41,14 @@ import { diskFiles } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
 import { Tracer } from './trace.ts';
 import { shardName, shardOrigin } from './trust/instances.ts';
+import { NamedInstances } from './trust/named-instances.ts';
+import type { KeyGone, KeylessRule } from './trust/open-instances.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { unbegunPath } from './trust/unbegun.ts';
 import { TrustInForce } from './trust-in-force.ts';
 import { tsaRoutes } from './tsa/routes.ts';
 import { ExpiryWarnings } from './tuf/expiry-warnings.ts';
+import { readPublishedTarget } from './tuf/published-target.ts';
 import { type ChangeObserver, TufRepository } from './tuf/repository.ts';
 import { tufReadRoutes, tufWriteRoutes } from './tuf/routes.ts';
 
@@ -69,6 +72,8 @@ export interface Registry extends ApiDeps {
   readonly trust: TrustInForce;
   /** What signs now, and all that it was before. */
   readonly services: ServicesInForce;
+  /** Instances that are read without their keys. */
+  readonly keysGone: readonly KeyGone[];
   readonly tokens: TokenVerifier;
   readonly usedTokens: TokenMemory;
   /** Finishes what was promised and frees the folder. */
@@ -88,13 +93,15 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   await checkFolder(dataFolder);
   const { tls } = config.listen;
   const tlsFiles = tls === undefined ? undefined : await readTlsFiles(dataFolder, tls);
-  const keys = await openTrustServices(dataFolder);
-  const logKeys = await openLogKeys(dataFolder);
+  const names = serviceNames(config.org);
+  const named = new NamedInstances(await readPublishedTarget(dataFolder, 'trusted_root.json'), names);
+  const rule: KeylessRule = { named, nowMs: clock(), gone: [] };
+  const keys = await openTrustServices(dataFolder, rule);
+  const logKeys = await openLogKeys(dataFolder, rule);
   const token = await readToken(join(dataFolder, 'keys', 'enrolment.token'));
   const state = join(dataFolder, 'state');
   const database = await Database.open(join(state, 'db'));
   try {
-    const names = serviceNames(config.org);
     const heads = headFolder(dataFolder, config.headFolder);
     const ct: CtLog[] = [];
     for (const [i, signer] of keys.ct.entries()) {
@@ -162,6 +169,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       }),
       trust,
       services,
+      keysGone: rule.gone,
       tokens: tokenVerifier(config.issuers, clock),
       usedTokens: await TokenMemory.open(database, clock),
       async close() {
@@ -243,6 +251,8 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
   keepFresh(app, registry);
   app.addHook('onReady', async () => {
     reportLost(app, registry);
+    for (const gone of registry.keysGone)
+      app.log.warn(gone, 'a key that signs no more is not here: read only');
     for (const { cosigning } of registry.services.held.log)
       cosigning.start((what) => reportWitness(app, what));
   });

@@ -71,6 +71,13 @@ export const TRUST = faultsOf({
     remedy:
       'Publish trust/trusted_root.json of the data folder with `waybill tuf update`; see docs/rotation.md.',
   },
+  TRUST_KEY_GONE: {
+    class: 'unavailable',
+    meaning:
+      'A key of this service that was followed by a newer one was not there when the server started, and is asked to sign.',
+    remedy:
+      'Check the clock of the server: by it, the newer key is not in force. If the older key shall sign again, put it back and restart.',
+  },
   TRUST_KEY_UNREAD: {
     class: 'rejection',
     meaning:

@@ -7,7 +7,8 @@ import { ED25519_NOTE, formatVerifierKey, noteKeyHash, noteKeyId } from '../../c
 import { LOG } from '../log-faults.ts';
 import { openSigner } from '../signer/signer-client.ts';
 import { readTrustFile, writeNewFiles } from '../trust/files.ts';
-import { countInstances, keyPath } from '../trust/instances.ts';
+import { keyPath } from '../trust/instances.ts';
+import { type KeylessRule, openInstances } from '../trust/open-instances.ts';
 import { signerFromEd25519Pem } from '../trust/signer.ts';
 import { unbegunMark } from '../trust/unbegun.ts';
 import { nodeHasher } from './hash-tiles.ts';
@@ -41,12 +42,21 @@ export async function createLogKey({ folder, instance }: LogKeyPlace): Promise<U
   return rawPublicKey(privateKey);
 }
 
-/** Opens the keys of all shards, oldest first. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE */
-export async function openLogKeys(folder: string): Promise<readonly LogSigner[]> {
-  const keys: LogSigner[] = [];
-  const count = await countInstances(folder, 'log');
-  for (let instance = 1; instance <= count; instance++) keys.push(await openLogKey({ folder, instance }));
-  return keys;
+/**
+ * Opens the keys of all shards, oldest first.
+ * @param rule which shards may be opened without their keys @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE, SIGNER_*
+ */
+export function openLogKeys(folder: string, rule: KeylessRule): Promise<readonly LogSigner[]> {
+  return openInstances(
+    folder,
+    'log',
+    (instance) => openLogKey({ folder, instance }),
+    rule,
+    async (instance, sign) => {
+      const spki = rule.named.logKey('log', instance);
+      return spki && { publicKey: spki.subarray(-32), sign };
+    },
+  );
 }
 
 /** Opens a key of a data folder, here or in a signer of its own. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE, SIGNER_* */

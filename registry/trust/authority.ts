@@ -34,11 +34,7 @@ export interface Authority {
  * @throws CA_FILES_UNREADABLE if the chain is empty or not made of certificates, CA_KEY_MISMATCH if the first is another key's
  */
 export function joinAuthority(signer: P256Signer, chain: readonly Uint8Array[], at: string): Authority {
-  const [own] = chain;
-  const certificate = own === undefined ? undefined : readCertificate(own);
-  if (certificate === undefined || chain.some((der) => readCertificate(der) === undefined)) {
-    throw TRUST.reject('CA_FILES_UNREADABLE', 'expected a chain of X.509 certificates in PEM', { at });
-  }
+  const certificate = checkChain(chain, at);
   if (Buffer.compare(certificate.spki, signer.spki) !== 0) {
     throw TRUST.reject(
       'CA_KEY_MISMATCH',
@@ -49,6 +45,15 @@ export function joinAuthority(signer: P256Signer, chain: readonly Uint8Array[], 
     );
   }
   return { signer, certificate, chain };
+}
+
+/** The first certificate of a chain. @throws CA_FILES_UNREADABLE if the chain is empty or not made of certificates */
+export function checkChain(chain: readonly Uint8Array[], at: string): AuthorityCertificate {
+  const [certificate] = chain.map(readCertificate);
+  if (certificate === undefined || chain.some((der) => readCertificate(der) === undefined)) {
+    throw TRUST.reject('CA_FILES_UNREADABLE', 'expected a chain of X.509 certificates in PEM', { at });
+  }
+  return certificate;
 }
 
 /** Reads a certificate; nothing about it is verified. @returns undefined for anything that is not one */

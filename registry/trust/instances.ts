@@ -2,7 +2,7 @@
 // Instances of the services [docs/spec/trust-services.md §Rotation]: each rotation adds one, numbered from 1, with files and, for a
 // log, a name of its own. The first has the bare names, so a data folder without rotations looks as if there were none.
 
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { TRUST } from '../trust-faults.ts';
@@ -67,12 +67,19 @@ export function authorityName(name: string, instance: number): string {
 }
 
 /**
- * How many instances of a service a data folder has keys for, or names signers for; numbers have no gaps.
+ * How many instances of a service a data folder has had keys for, or named signers for: the largest number of those that are there.
+ * Keys of older instances may have been destroyed.
  * @throws CA_FILES_UNREADABLE if there is none
  */
 export async function countInstances(folder: string, service: Service): Promise<number> {
-  let count = 0;
-  while (await hasKey(folder, service, count + 1)) count++;
+  const form = new RegExp(`^${KEY_NAME[service]}(?:-([2-9]|[1-9][0-9]{1,3}))?\\.(?:pem|signer)$`);
+  const names = await readdir(join(folder, 'keys')).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    const got = `expected a folder of keys in ${quote(folder)}, got ${cause.code}`;
+    throw TRUST.reject('CA_FILES_UNREADABLE', got, { cause });
+  });
+  const numbers = names.map((name) => form.exec(name)).filter((match) => match !== null);
+  const count = Math.max(0, ...numbers.map(([, number = '1']) => Number(number)));
   if (count === 0) {
     const path = keyPath(folder, service);
     throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, found none`, {

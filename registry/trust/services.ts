@@ -4,17 +4,18 @@
 import { quote } from '../../core/faults.ts';
 import { openSigner } from '../signer/signer-client.ts';
 import { TRUST } from '../trust-faults.ts';
-import { type Authority, formatPem, joinAuthority, parsePemChain } from './authority.ts';
-import { type NewFile, readTrustFile, writeNewFiles } from './files.ts';
 import {
-  type CertifiedService,
-  chainPath,
-  countInstances,
-  keyPath,
-  rootKeyPath,
-  type Service,
-} from './instances.ts';
+  type Authority,
+  checkChain,
+  formatPem,
+  joinAuthority,
+  parsePemChain,
+  readCertificate,
+} from './authority.ts';
+import { type NewFile, readTrustFile, writeNewFiles } from './files.ts';
+import { type CertifiedService, chainPath, keyPath, rootKeyPath, type Service } from './instances.ts';
 import { issueOnline, issueRoot } from './new-authority.ts';
+import { type KeylessRule, openInstances } from './open-instances.ts';
 import { type LocalSigner, newSigner, type P256Signer, signerFromPem } from './signer.ts';
 import { unbegunMark } from './unbegun.ts';
 
@@ -103,25 +104,48 @@ export interface TrustServices {
 
 /**
  * Opens the online keys and chains of a data folder, those of all instances. Reads nothing outside it.
- * @throws CA_FILES_UNREADABLE, CA_KEY_MISMATCH
+ * @param rule which instances may be opened without their keys; none by default
+ * @throws CA_FILES_UNREADABLE, CA_KEY_MISMATCH, SIGNER_*
  */
-export async function openTrustServices(folder: string): Promise<TrustServices> {
+export async function openTrustServices(folder: string, rule?: KeylessRule): Promise<TrustServices> {
+  const openAuthorities = (service: CertifiedService) =>
+    openInstances(
+      folder,
+      service,
+      (instance) => openAuthority(folder, service, instance),
+      rule,
+      async (instance, sign) => {
+        const chain = await readChain(folder, service, instance);
+        const spki = readCertificate(chain[0] as Uint8Array)?.spki as Uint8Array;
+        return joinAuthority({ spki, sign }, chain, chainPath(folder, service, instance));
+      },
+    );
   return {
-    ca: await openEach(folder, 'ca', (instance) => openAuthority(folder, 'ca', instance)),
-    tsa: await openEach(folder, 'tsa', (instance) => openAuthority(folder, 'tsa', instance)),
-    ct: await openEach(folder, 'ct', (instance) => openServiceKey(folder, 'ct', instance)),
+    ca: await openAuthorities('ca'),
+    tsa: await openAuthorities('tsa'),
+    ct: await openInstances(
+      folder,
+      'ct',
+      (instance) => openServiceKey(folder, 'ct', instance),
+      rule,
+      async (instance, sign) => {
+        const spki = rule?.named.logKey('ct', instance);
+        return spki && { spki, sign };
+      },
+    ),
   };
 }
 
-async function openEach<T>(
+/** The certificates of an instance, its own first, in DER; nothing about them is verified. @throws CA_FILES_UNREADABLE */
+export async function readChain(
   folder: string,
-  service: Service,
-  open: (instance: number) => Promise<T>,
-): Promise<readonly T[]> {
-  const opened: T[] = [];
-  const count = await countInstances(folder, service);
-  for (let instance = 1; instance <= count; instance++) opened.push(await open(instance));
-  return opened;
+  service: CertifiedService,
+  instance: number,
+): Promise<readonly Uint8Array[]> {
+  const path = chainPath(folder, service, instance);
+  const chain = parsePemChain(await readTrustFile(path));
+  checkChain(chain, path);
+  return chain;
 }
 
 /** Opens one instance of an authority. @throws CA_FILES_UNREADABLE, CA_KEY_MISMATCH */
@@ -130,9 +154,12 @@ export async function openAuthority(
   service: CertifiedService,
   instance: number,
 ): Promise<Authority> {
-  const path = chainPath(folder, service, instance);
   const signer = await openServiceKey(folder, service, instance);
-  return joinAuthority(signer, parsePemChain(await readTrustFile(path)), path);
+  return joinAuthority(
+    signer,
+    await readChain(folder, service, instance),
+    chainPath(folder, service, instance),
+  );
 }
 
 /** Opens the P-256 key of an instance, here or in a signer of its own. @throws CA_FILES_UNREADABLE, SIGNER_* */
