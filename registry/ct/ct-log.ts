@@ -38,14 +38,14 @@ export interface CtLogOptions {
 
 export class CtLog {
   readonly tiles: TileLog;
-  private readonly options: CtLogOptions;
+  readonly signer: P256Signer;
   /** SHA-256 of the key, 32 bytes. */
   readonly logId: Uint8Array;
   private readonly issuers: ReadonlyMap<string, Uint8Array>;
 
   private constructor(tiles: TileLog, options: CtLogOptions) {
     this.tiles = tiles;
-    this.options = options;
+    this.signer = options.signer;
     this.logId = ctLogId(options.signer.spki);
     this.issuers = new Map(options.issuers.map((der) => [hexEncode(sha256(der)), der]));
   }
@@ -88,7 +88,6 @@ export class CtLog {
    * @returns a SignedCertificateTimestamp @throws LOG_BUSY, LOG_CLOSED, LOG_STORE_FAILED
    */
   async add(precertificate: Precertificate, timeMs: number): Promise<Uint8Array> {
-    const { signer } = this.options;
     const { index } = await this.tiles.append({
       timeMs,
       identity: sha256(precertificate.issuerKeyHash, precertificate.tbs),
@@ -98,7 +97,7 @@ export class CtLog {
       }),
     });
     // The serial is random, so the entry is never a duplicate with another time.
-    const signature = await signer.sign(merkleTreeLeaf(precertificate, timeMs, index));
+    const signature = await this.signer.sign(merkleTreeLeaf(precertificate, timeMs, index));
     return signedCertificateTimestamp({ logId: this.logId, timeMs, index, signature });
   }
 

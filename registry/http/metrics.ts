@@ -41,8 +41,8 @@ export class Metrics {
     this.#gauge('waybill_http_connections', 'Open connections.', [], async (gauge) =>
       gauge.set(await connectionCount()),
     );
-    this.#gauge('waybill_ready', '1 if /readyz says so.', [], (gauge) =>
-      gauge.set(unreadiness(measured).length === 0 ? 1 : 0),
+    this.#gauge('waybill_ready', '1 if /readyz says so.', [], async (gauge) =>
+      gauge.set((await unreadiness(measured)).length === 0 ? 1 : 0),
     );
     const { ct, log } = measured.services.held;
     this.#measureLogs(

@@ -4,10 +4,12 @@
 import type { FastifyInstance } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { LEAF_LIFE_MS } from '../ca/certificate-authority.ts';
+import type { TileLog } from '../log/tile-log.ts';
 import type { ServicesInForce } from '../services-in-force.ts';
 import type { Database } from '../store/database.ts';
 import { STORE } from '../store-faults.ts';
-import { checkAuthorityTime } from '../trust/authority.ts';
+import { type Authority, checkAuthorityTime } from '../trust/authority.ts';
+import type { P256Signer } from '../trust/signer.ts';
 import type { TufRepository } from '../tuf/repository.ts';
 
 /** What is looked at. */
@@ -26,22 +28,35 @@ export interface Unready {
 }
 
 /** Everything that keeps the registry from its work now; nothing if it is ready. */
-export function unreadiness(deps: ReadinessDeps): readonly Unready[] {
+export async function unreadiness(deps: ReadinessDeps): Promise<readonly Unready[]> {
   const { services } = deps;
   const nowMs = deps.clock();
-  const checks: readonly (() => void)[] = [
+  const checks: readonly (() => void | Promise<void>)[] = [
     () => deps.database.checkWritable(),
-    () => services.log().log.tiles.checkAccepting(),
-    () => services.ctLog().tiles.checkAccepting(),
-    () => checkAuthorityTime(services.ca(), nowMs, nowMs + LEAF_LIFE_MS),
-    () => checkAuthorityTime(services.tsa(), nowMs),
+    () => checkLog(services.log().log.tiles, services.log().log.key),
+    () => checkLog(services.ctLog().tiles, services.ctLog().signer),
+    () => checkAuthority(services.ca(), nowMs, nowMs + LEAF_LIFE_MS),
+    () => checkAuthority(services.tsa(), nowMs, nowMs),
     ...Object.entries(deps.tuf.onlineExpiriesMs()).map(
       ([role, expiresMs]) =>
         () =>
           checkRole(role, expiresMs, nowMs),
     ),
   ];
-  return checks.flatMap(reasonOf);
+  return (await Promise.all(checks.map(reasonOf))).flat();
+}
+
+async function checkLog(
+  tiles: TileLog,
+  { checkReachable }: Pick<P256Signer, 'checkReachable'>,
+): Promise<void> {
+  tiles.checkAccepting();
+  await checkReachable?.();
+}
+
+async function checkAuthority(authority: Authority, nowMs: number, untilMs: number): Promise<void> {
+  checkAuthorityTime(authority, nowMs, untilMs);
+  await authority.signer.checkReachable?.();
 }
 
 function checkRole(role: string, expiresMs: number, nowMs: number): void {
@@ -53,9 +68,9 @@ function checkRole(role: string, expiresMs: number, nowMs: number): void {
   );
 }
 
-function reasonOf(check: () => void): Unready[] {
+async function reasonOf(check: () => void | Promise<void>): Promise<Unready[]> {
   try {
-    check();
+    await check();
     return [];
   } catch (failure) {
     if (!(failure instanceof Rejection || failure instanceof Unavailable)) throw failure;
@@ -70,7 +85,7 @@ export function probeRoutes(app: FastifyInstance, deps: ReadinessDeps): void {
     return { status: 'ok' };
   });
   app.get('/readyz', async (_request, reply) => {
-    const reasons = unreadiness(deps);
+    const reasons = await unreadiness(deps);
     return reasons.length === 0 ? { status: 'ready' } : reply.code(503).send({ status: 'unready', reasons });
   });
 }

@@ -19,6 +19,8 @@ export interface LogSigner {
   readonly publicKey: Uint8Array;
   /** 64 bytes over the text [RFC8032 §5.1.6]. @throws SIGNER_* if the key is elsewhere */
   sign(text: Uint8Array): Uint8Array | Promise<Uint8Array>;
+  /** As of `P256Signer`. */
+  readonly checkReachable?: () => Promise<void>;
 }
 
 /** Which key: the first of the data folder unless told otherwise. */
@@ -52,9 +54,9 @@ export function openLogKeys(folder: string, rule: KeylessRule): Promise<readonly
     'log',
     (instance) => openLogKey({ folder, instance }),
     rule,
-    async (instance, sign) => {
+    async (instance, refusing) => {
       const spki = rule.named.logKey('log', instance);
-      return spki && { publicKey: spki.subarray(-32), sign };
+      return spki && { publicKey: spki.subarray(-32), ...refusing };
     },
   );
 }
@@ -62,7 +64,7 @@ export function openLogKeys(folder: string, rule: KeylessRule): Promise<readonly
 /** Opens a key of a data folder, here or in a signer of its own. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE, SIGNER_* */
 export async function openLogKey({ folder, instance = 1 }: LogKeyPlace): Promise<LogSigner> {
   const elsewhere = await openSigner(folder, 'log', instance);
-  if (elsewhere !== undefined) return { publicKey: elsewhere.spki.subarray(-32), sign: elsewhere.sign };
+  if (elsewhere !== undefined) return { ...elsewhere, publicKey: elsewhere.spki.subarray(-32) };
   const path = keyPath(folder, 'log', instance);
   // The parser's own words could repeat parts of the file.
   const key = signerFromEd25519Pem(await readTrustFile(path));

@@ -34,9 +34,11 @@ export class SignatureLog {
   /** 32 bytes. */
   readonly logId: Uint8Array;
   readonly verifierKey: string;
+  readonly key: LogSigner;
 
   private constructor(tiles: TileLog, options: SignatureLogOptions) {
     this.tiles = tiles;
+    this.key = options.key;
     this.logId = logId(options.origin, options.key.publicKey);
     this.verifierKey = logVerifierKey(options.origin, options.key.publicKey);
   }

@@ -4,6 +4,7 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { quote, Unavailable } from '../../core/faults.ts';
+import { sameBytes } from '../../core/tlog/merkle.ts';
 import { readTrustFile } from '../trust/files.ts';
 import { isThere, keyPath, type Service, signerPath } from '../trust/instances.ts';
 import { TRUST } from '../trust-faults.ts';
@@ -14,10 +15,15 @@ export interface DistantSigner {
   readonly spki: Uint8Array;
   /** DER ECDSA with SHA-256, or 64 octets of Ed25519. @throws SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG */
   readonly sign: (data: Uint8Array) => Promise<Uint8Array>;
+  /** Asks for the key anew, once a second at most. @throws SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG */
+  readonly checkReachable: () => Promise<void>;
 }
 
 /** How long a signature may take. Clients of the services give up after five seconds. */
 const TIMEOUT_MS = 4000;
+/** Who asks whether the server is ready waits for a second or so. */
+const CHECK_TIMEOUT_MS = 1000;
+const CHECK_AGE_MS = 1000;
 const ANSWER_BYTES_MAX = 4096;
 
 /**
@@ -51,12 +57,24 @@ export async function openSigner(
 /** Learns the key of the signer at a socket. @throws SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG */
 export async function connectSigner(socket: string, service: Service): Promise<DistantSigner> {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
-  const ask = (method: string, path: string, body?: Uint8Array) =>
-    exchange({ agent, socket, method, path, body });
+  const ask = (method: string, path: string, body?: Uint8Array, timeoutMs = TIMEOUT_MS) =>
+    exchange({ agent, socket, method, path, body, timeoutMs });
   const spki = await ask('GET', `/${service}/key`);
   const key = readKey(spki, service, socket);
+  const check = async () => {
+    const now = await ask('GET', `/${service}/key`, undefined, CHECK_TIMEOUT_MS);
+    if (!sameBytes(now, spki)) throw wrong(socket, 'another key');
+  };
+  let checked: { readonly sinceMs: number; readonly result: Promise<void> } | undefined;
   return {
     spki,
+    checkReachable() {
+      // Whoever asks for readiness, and however often, asks the signer once.
+      if (checked === undefined || performance.now() - checked.sinceMs > CHECK_AGE_MS) {
+        checked = { sinceMs: performance.now(), result: check() };
+      }
+      return checked.result;
+    },
     async sign(data) {
       const signature = await ask('POST', `/${service}/sign`, data);
       // A signer that was started anew with another key would make evidence that nobody accepts.
@@ -87,9 +105,10 @@ interface Exchange {
   readonly method: string;
   readonly path: string;
   readonly body: Uint8Array | undefined;
+  readonly timeoutMs: number;
 }
 
-function exchange({ agent, socket, method, path, body }: Exchange): Promise<Uint8Array> {
+function exchange({ agent, socket, method, path, body, timeoutMs }: Exchange): Promise<Uint8Array> {
   const headers =
     body === undefined ? {} : { 'content-type': 'application/octet-stream', 'content-length': body.length };
   return new Promise((resolve, reject) => {
@@ -97,7 +116,7 @@ function exchange({ agent, socket, method, path, body }: Exchange): Promise<Uint
       reject(
         cause instanceof Unavailable ? cause : unreachable(socket, (cause as NodeJS.ErrnoException).code),
       );
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const signal = AbortSignal.timeout(timeoutMs);
     const asked = request({ agent, socketPath: socket, method, path, headers, signal }, (response) => {
       const parts: Buffer[] = [];
       let size = 0;

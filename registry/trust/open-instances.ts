@@ -34,7 +34,7 @@ export async function openInstances<T>(
   service: Service,
   open: (instance: number) => Promise<T>,
   rule: KeylessRule | undefined,
-  openPublic: (instance: number, sign: () => never) => Promise<T | undefined>,
+  openPublic: (instance: number, refusing: RefusingSigner) => Promise<T | undefined>,
 ): Promise<readonly T[]> {
   const count = Math.max(await countInstances(folder, service), rule?.named.count(service) ?? 0);
   const inForce = rule?.named.inForce(service, rule.nowMs) ?? 0;
@@ -45,7 +45,7 @@ export async function openInstances<T>(
     } catch (failure) {
       const isFault = failure instanceof Rejection || failure instanceof Unavailable;
       if (rule === undefined || !isFault || instance >= inForce) throw failure;
-      const found = await openPublic(instance, () => refuseToSign(service, instance));
+      const found = await openPublic(instance, refusingSigner(service, instance));
       if (found === undefined) throw failure;
       rule.gone.push({ service, instance, reason: failure.message });
       opened.push(found);
@@ -54,10 +54,18 @@ export async function openInstances<T>(
   return opened;
 }
 
-/** @throws TRUST_KEY_GONE */
-function refuseToSign(service: Service, instance: number): never {
-  throw TRUST.unavailable(
-    'TRUST_KEY_GONE',
-    `expected the key of ${JSON.stringify(service)}, instance ${instance}, which was there no more at the start`,
-  );
+/** Throws TRUST_KEY_GONE for all that it is asked. */
+interface RefusingSigner {
+  readonly sign: () => never;
+  readonly checkReachable: () => Promise<void>;
+}
+
+function refusingSigner(service: Service, instance: number): RefusingSigner {
+  const sign = () => {
+    throw TRUST.unavailable(
+      'TRUST_KEY_GONE',
+      `expected the key of ${JSON.stringify(service)}, instance ${instance}, which was there no more at the start`,
+    );
+  };
+  return { sign, checkReachable: async () => sign() };
 }

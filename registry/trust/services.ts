@@ -114,10 +114,10 @@ export async function openTrustServices(folder: string, rule?: KeylessRule): Pro
       service,
       (instance) => openAuthority(folder, service, instance),
       rule,
-      async (instance, sign) => {
+      async (instance, refusing) => {
         const chain = await readChain(folder, service, instance);
         const spki = readCertificate(chain[0] as Uint8Array)?.spki as Uint8Array;
-        return joinAuthority({ spki, sign }, chain, chainPath(folder, service, instance));
+        return joinAuthority({ spki, ...refusing }, chain, chainPath(folder, service, instance));
       },
     );
   return {
@@ -128,9 +128,9 @@ export async function openTrustServices(folder: string, rule?: KeylessRule): Pro
       'ct',
       (instance) => openServiceKey(folder, 'ct', instance),
       rule,
-      async (instance, sign) => {
+      async (instance, refusing) => {
         const spki = rule?.named.logKey('ct', instance);
-        return spki && { spki, sign };
+        return spki && { spki, ...refusing };
       },
     ),
   };

@@ -8,6 +8,8 @@ export interface P256Signer {
   /** DER SubjectPublicKeyInfo. */
   readonly spki: Uint8Array;
   sign(data: Uint8Array): Uint8Array | Promise<Uint8Array>;
+  /** Of a key that is not in this process: throws why it could not sign now. */
+  readonly checkReachable?: () => Promise<void>;
 }
 
 /** A signer whose key is in this process. */

@@ -14,6 +14,7 @@ import { utf8 } from '../../core/encoding/utf8.ts';
 import { formatStatement } from '../../core/intoto/statement.ts';
 import { bothVerifiers } from '../../peers/both-verifiers.ts';
 import { treeHead } from '../../registry/ct/structures.ts';
+import { Metrics } from '../../registry/http/metrics.ts';
 import { rotate } from '../../registry/rotation.ts';
 import { guardOf, type Purpose } from '../../registry/signer/purpose.ts';
 import { connectSigner, openSigner } from '../../registry/signer/signer-client.ts';
@@ -49,6 +50,11 @@ async function startSigner(service: Service, key: HeldKey, socket: string): Prom
 async function heldKey(service: Service, path: string): Promise<HeldKey> {
   const pem = await readFile(path, 'utf8');
   return (service === 'log' ? signerFromEd25519Pem(pem) : signerFromPem(pem)) as HeldKey;
+}
+
+function newEd25519(): HeldKey {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  return signerFromEd25519Pem(String(privateKey.export({ type: 'pkcs8', format: 'pem' }))) as HeldKey;
 }
 
 describe('a registry without keys of its services', () => {
@@ -114,6 +120,29 @@ describe('a registry without keys of its services', () => {
     expect((await ask()).status).toBe(201);
   });
 
+  test.each(SERVICES)('%s: without its signer the registry is not ready', async (service) => {
+    const ready = async () => {
+      // A signer is asked once a second.
+      await new Promise((resolve) => setTimeout(resolve, 1100));
+      const { status, json } = await registry.send('GET', '/readyz');
+      return { status, ...(json as { readonly reasons?: unknown }) };
+    };
+    expect(await ready()).toMatchObject({ status: 'ready' });
+    const key = signers.get(service);
+    await key?.close();
+    const away = [{ code: 'SIGNER_UNREACHABLE', message: expect.stringContaining(`${service}.sock`) }];
+    expect(await ready()).toEqual({ status: 'unready', reasons: away });
+    const { text } = await new Metrics(registry.registry, async () => 0).text();
+    expect(text).toContain('waybill_ready 0\n');
+    const other = service === 'log' ? newEd25519() : (signerFromPem(newSigner().pem) as HeldKey);
+    signers.set(service, await startSigner(service, other, socket(service)));
+    const wrong = [{ code: 'SIGNER_ANSWER_WRONG', message: expect.stringContaining('got another key') }];
+    expect(await ready()).toEqual({ status: 'unready', reasons: wrong });
+    await signers.get(service)?.close();
+    await start(service);
+    expect(await ready()).toMatchObject({ status: 'ready' });
+  });
+
   test.each(['ca', 'ct', 'log'] as const)('%s: nothing is logged in part', async (service) => {
     const sizes = async () => {
       const { ct, log } = registry.registry.services.held;
@@ -169,8 +198,7 @@ describe('a registry without keys of its services', () => {
 
   test('a shard whose key a signer has begins once `waybill rotate` knows of it, not before', async () => {
     const { dataFolder, url } = registry;
-    const { privateKey } = generateKeyPairSync('ed25519');
-    const key = signerFromEd25519Pem(String(privateKey.export({ type: 'pkcs8', format: 'pem' }))) as HeldKey;
+    const key = newEd25519();
     const app = buildSignerServer({
       purpose: { service: 'log', origin: 'log2.example.example' },
       key,
