@@ -5,9 +5,11 @@ import { type Command, Option } from 'commander';
 import { quote } from '../core/faults.ts';
 import type { Purpose } from '../registry/signer/purpose.ts';
 import { buildSignerServer, type HeldKey, listenAtSocket } from '../registry/signer/signer-server.ts';
+import { checkKeyMode } from '../registry/trust/files.ts';
 import { TRUST } from '../registry/trust-faults.ts';
 import { algorithmOf, publicKeyDer } from '../release/key-file.ts';
 import { openSigningKey } from '../release/open-key.ts';
+import { isTokenKey } from '../release/token-key.ts';
 import { CLI } from './faults.ts';
 import { PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { serveUntilStopped } from './serving.ts';
@@ -85,11 +87,12 @@ function purposeOf({ for: service, origin, socket }: Options): Purpose {
   return { service, origin };
 }
 
-/** The key of a file or a token. @throws CEREMONY_*, SIGNER_KEY_UNSUITABLE */
+/** The key of a file or a token. @throws CA_KEY_EXPOSED, CEREMONY_*, SIGNER_KEY_UNSUITABLE */
 async function openHeldKey(options: Options, { service }: Purpose): Promise<HeldKey> {
   const { key: place, passphraseFile } = options;
   const algorithm = service === 'log' ? 'ed25519' : 'p256';
   const passphrases = passphrasesFrom(passphraseFile === undefined ? {} : { passphraseFile });
+  if (!isTokenKey(place)) await checkKeyMode(place);
   const { publicKey, sign } = await openSigningKey(place, algorithm, passphrases);
   if (algorithmOf(publicKey) === algorithm) return { spki: publicKeyDer(publicKey), sign };
   throw TRUST.reject(

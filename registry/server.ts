@@ -86,7 +86,7 @@ const RENEWAL_CHECK_MS = 10 * 60_000;
 /**
  * Opens a data folder; nothing listens yet. Reads no offline key.
  * @throws REGISTRY_DATA_MISSING, REGISTRY_TLS_*, REGISTRY_DATA_LOCKED, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
- * CA_KEY_MISMATCH, LOG_STORE_*, LOG_HEAD_*, LOG_KEY_UNREADABLE, and the codes of the trust material
+ * CA_KEY_EXPOSED, CA_KEY_MISMATCH, LOG_STORE_*, LOG_HEAD_*, LOG_KEY_UNREADABLE, and the codes of the trust material
  */
 export async function openRegistry(options: RegistryOptions): Promise<Registry> {
   const { dataFolder, config, clock } = options;

@@ -53,6 +53,13 @@ export const TRUST = faultsOf({
     remedy: 'Point at the data folder that `waybill init` made, or restore the file from its backup.',
     usage: true,
   },
+  CA_KEY_EXPOSED: {
+    class: 'rejection',
+    meaning: 'A private key can be read or changed by others than its owner.',
+    remedy:
+      'Run `chmod 600` on it, and rotate the key if others could have read it. A key that a group must read belongs to root, with mode 0640 or 0440.',
+    usage: true,
+  },
   CA_KEY_MISMATCH: {
     class: 'rejection',
     meaning: 'A private key of the trust services does not belong to its certificate.',

@@ -6,7 +6,7 @@ import { quote } from '../../core/faults.ts';
 import { ED25519_NOTE, formatVerifierKey, noteKeyHash, noteKeyId } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { openSigner } from '../signer/signer-client.ts';
-import { readTrustFile, writeNewFiles } from '../trust/files.ts';
+import { readKeyFile, writeNewFiles } from '../trust/files.ts';
 import { keyPath } from '../trust/instances.ts';
 import { type KeylessRule, openInstances } from '../trust/open-instances.ts';
 import { signerFromEd25519Pem } from '../trust/signer.ts';
@@ -61,13 +61,13 @@ export function openLogKeys(folder: string, rule: KeylessRule): Promise<readonly
   );
 }
 
-/** Opens a key of a data folder, here or in a signer of its own. @throws CA_FILES_UNREADABLE, LOG_KEY_UNREADABLE, SIGNER_* */
+/** Opens a key of a data folder, here or in a signer of its own. @throws CA_FILES_UNREADABLE, CA_KEY_EXPOSED, LOG_KEY_UNREADABLE, SIGNER_* */
 export async function openLogKey({ folder, instance = 1 }: LogKeyPlace): Promise<LogSigner> {
   const elsewhere = await openSigner(folder, 'log', instance);
   if (elsewhere !== undefined) return { ...elsewhere, publicKey: elsewhere.spki.subarray(-32) };
   const path = keyPath(folder, 'log', instance);
   // The parser's own words could repeat parts of the file.
-  const key = signerFromEd25519Pem(await readTrustFile(path));
+  const key = signerFromEd25519Pem(await readKeyFile(path));
   if (key === undefined) {
     throw LOG.reject('LOG_KEY_UNREADABLE', `expected an Ed25519 private key in ${quote(path)}`, { at: path });
   }

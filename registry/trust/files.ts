@@ -2,7 +2,7 @@
 // Keys and certificates on disk: written once, whole or not at all, never over another.
 
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { syncFolder } from '../store/durable-files.ts';
@@ -56,6 +56,31 @@ async function writeNewFile({ path, text, secret }: NewFile): Promise<void> {
   } finally {
     await rm(beside, { force: true }).catch(() => undefined);
   }
+}
+
+/**
+ * Refuses a file of a private key that others than its owner may read or change [docs/operating.md §Keys]. Its group may read what
+ * belongs to root: so are secrets given to a service that is not root. @throws CA_KEY_EXPOSED
+ */
+export async function checkKeyMode(path: string): Promise<void> {
+  // Whoever reads it says what else is wrong. Windows has no modes.
+  const found = process.platform === 'win32' ? undefined : await stat(path).catch(() => undefined);
+  if (found === undefined || (found.mode & 0o777 & ~(found.uid === 0 ? 0o740 : 0o700)) === 0) return;
+  const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
+  const expected = found.uid === 0 ? '0600, or 0640 for a group,' : '0600';
+  throw TRUST.reject(
+    'CA_KEY_EXPOSED',
+    `expected a private key of mode ${expected} in ${quote(path)}, got ${mode}`,
+    {
+      at: path,
+    },
+  );
+}
+
+/** Reads a file that holds a private key. @throws CA_FILES_UNREADABLE, CA_KEY_EXPOSED */
+export async function readKeyFile(path: string): Promise<string> {
+  await checkKeyMode(path);
+  return readTrustFile(path);
 }
 
 /** Reads a key or certificate file. @throws CA_FILES_UNREADABLE */

@@ -12,7 +12,7 @@ import {
   parsePemChain,
   readCertificate,
 } from './authority.ts';
-import { type NewFile, readTrustFile, writeNewFiles } from './files.ts';
+import { type NewFile, readKeyFile, readTrustFile, writeNewFiles } from './files.ts';
 import { type CertifiedService, chainPath, keyPath, rootKeyPath, type Service } from './instances.ts';
 import { issueOnline, issueRoot } from './new-authority.ts';
 import { type KeylessRule, openInstances } from './open-instances.ts';
@@ -162,7 +162,7 @@ export async function openAuthority(
   );
 }
 
-/** Opens the P-256 key of an instance, here or in a signer of its own. @throws CA_FILES_UNREADABLE, SIGNER_* */
+/** Opens the P-256 key of an instance, here or in a signer of its own. @throws CA_FILES_UNREADABLE, CA_KEY_EXPOSED, SIGNER_* */
 export async function openServiceKey(
   folder: string,
   service: Exclude<Service, 'log'>,
@@ -172,9 +172,9 @@ export async function openServiceKey(
   return elsewhere ?? openKey(keyPath(folder, service, instance));
 }
 
-/** Opens a P-256 key. @throws CA_FILES_UNREADABLE */
+/** Opens a P-256 key. @throws CA_FILES_UNREADABLE, CA_KEY_EXPOSED */
 export async function openKey(path: string): Promise<LocalSigner> {
-  const signer = signerFromPem(await readTrustFile(path));
+  const signer = signerFromPem(await readKeyFile(path));
   if (signer === undefined) {
     throw TRUST.reject('CA_FILES_UNREADABLE', `expected a P-256 private key in ${quote(path)}`, {
       at: path,

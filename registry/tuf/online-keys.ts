@@ -9,7 +9,7 @@ import { utf8 } from '../../core/encoding/utf8.ts';
 import { quote } from '../../core/faults.ts';
 import { diskFiles } from '../store/durable-files.ts';
 import { STORE } from '../store-faults.ts';
-import { type NewFile, writeNewFiles } from '../trust/files.ts';
+import { checkKeyMode, type NewFile, writeNewFiles } from '../trust/files.ts';
 import { ed25519KeyId } from './role-document.ts';
 
 /** A key of one online role. */
@@ -73,7 +73,7 @@ async function keyFiles(folder: string, role: OnlineRole) {
     .sort((a, b) => b.number - a.number);
 }
 
-/** Reads all keys of both roles. @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED */
+/** Reads all keys of both roles. @throws CA_KEY_EXPOSED, REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED */
 export async function openTufOnlineKeys(folder: string): Promise<HeldKeys> {
   const read = async (role: OnlineRole): Promise<readonly OnlineKey[]> => {
     const files = await keyFiles(folder, role);
@@ -95,6 +95,7 @@ export function keysNamedBy(root: Root, held: HeldKeys): OnlineKeys | undefined 
 }
 
 async function openKey(path: string): Promise<OnlineKey> {
+  await checkKeyMode(path);
   const pem = await diskFiles.read(path);
   if (pem === undefined)
     throw STORE.reject('REGISTRY_DATA_MISSING', `expected a key file ${quote(path)}, found none`);

@@ -24,8 +24,9 @@ const at = (name: string): string => join(folder, name);
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'waybill-signer-cli-'));
   const { privateKey } = generateKeyPairSync('ed25519');
-  await writeFile(at('log.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }));
-  await writeFile(at('tsa.pem'), newSigner().pem);
+  await writeFile(at('log.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  await writeFile(at('tsa.pem'), newSigner().pem, { mode: 0o600 });
+  await writeFile(at('open.pem'), newSigner().pem, { mode: 0o644 });
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -100,6 +101,7 @@ describe('refused', () => {
     [['--for', 'log', '--origin', 'x', '--key', 'tsa.pem'], 'CEREMONY_KEY_UNSUITABLE', 'Ed25519'],
     [['--for', 'log', '--key', 'log.pem'], 'CLI_USAGE', 'expected --origin with --for log'],
     [['--for', 'tsa', '--origin', 'x', '--key', 'tsa.pem'], 'CLI_USAGE', 'with --for log alone'],
+    [['--for', 'tsa', '--key', 'open.pem'], 'CA_KEY_EXPOSED', 'open.pem'],
     [['--for', 'tsa', '--key', 'none.pem'], 'CEREMONY_KEY_UNREADABLE', 'none.pem'],
   ])('%j', async (words, code, message) => {
     const argv = words.map((word) => (word.endsWith('.pem') ? at(word) : word));

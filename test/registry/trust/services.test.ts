@@ -2,16 +2,19 @@
 // Keys and certificates on disk, the documents built from them, and the encodings below.
 
 import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TrustedRoot } from '@sigstore/protobuf-specs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { joinAuthority } from '../../../registry/trust/authority.ts';
 import * as der from '../../../registry/trust/der.ts';
 import { createTrustServices, openTrustServices, serviceNames } from '../../../registry/trust/services.ts';
 import { type P256Signer, signerFromPem } from '../../../registry/trust/signer.ts';
 import { buildTrustedRoot } from '../../../registry/trust/trusted-root.ts';
+import { createTufOnlineKeys, openTufOnlineKeys } from '../../../registry/tuf/online-keys.ts';
+import { codeOfAsync } from '../../core/tlog/refusal.ts';
 
 let home: string;
 beforeEach(async () => {
@@ -120,6 +123,41 @@ describe('what serve opens', () => {
     await chmod(at('keys', 'ct.pem'), 0o600);
     await rm(at('keys', 'ct.pem'));
     await expect(open()).rejects.toMatchObject({ code: 'CA_FILES_UNREADABLE' });
+  });
+
+  test('a private key that others may read is refused; a group may read what belongs to root', async () => {
+    await create();
+    const folder = join(home, 'data');
+    await createLogKey({ folder });
+    await createTufOnlineKeys({ folder: join(folder, 'keys') });
+    const openers = {
+      ct: () => openTrustServices(folder),
+      tsa: () => openTrustServices(folder),
+      'ca-intermediate': () => openTrustServices(folder),
+      log: () => openLogKey({ folder }),
+      'tuf-timestamp': () => openTufOnlineKeys(join(folder, 'keys')),
+    };
+    const isRoot = process.getuid?.() === 0;
+    for (const [name, open] of Object.entries(openers)) {
+      const path = join(folder, 'keys', `${name}.pem`);
+      const codeWith = async (mode: number) => {
+        await chmod(path, mode);
+        return codeOfAsync(open());
+      };
+      for (const mode of [0o604, 0o602, 0o601, 0o620, 0o610, 0o660]) {
+        expect([name, mode, await codeWith(mode)]).toEqual([name, mode, 'CA_KEY_EXPOSED']);
+      }
+      for (const mode of [0o600, 0o400, 0o700]) expect(await codeWith(mode)).toBe('accepted');
+      // A test that is not root owns the file, and so could a service.
+      for (const mode of [0o640, 0o440]) {
+        expect(await codeWith(mode)).toBe(isRoot ? 'accepted' : 'CA_KEY_EXPOSED');
+      }
+      if (isRoot) {
+        await chown(path, 12_345, 12_345);
+        for (const mode of [0o640, 0o440]) expect(await codeWith(mode)).toBe('CA_KEY_EXPOSED');
+      }
+      expect(await codeWith(0o600)).toBe('accepted');
+    }
   });
 
   test('a private key is never part of a fault', () => {
