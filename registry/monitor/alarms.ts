@@ -15,7 +15,7 @@ import type { Sighting } from './sightings.ts';
 export interface Alarm {
   /** The same cause has the same id, over restarts too. */
   readonly id: string;
-  readonly kind: 'signature' | 'certificate' | 'forked' | 'shrunk' | 'vanished' | 'stale';
+  readonly kind: 'signature' | 'certificate' | 'unanswered' | 'forked' | 'shrunk' | 'vanished' | 'stale';
   /** Neither, if it is about the trust material. */
   readonly log?: LogName;
   readonly origin?: string;

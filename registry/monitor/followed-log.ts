@@ -15,8 +15,11 @@ import { type ForkProof, type Head, prefixParts, prefixRoots } from './fork-proo
 import { type LogReader, unreadable } from './log-reader.ts';
 import { jsonRow, type MonitorStore, type StateRow, wide } from './monitor-store.ts';
 
-/** Bundles that are read, and written down, at once. */
-const BUNDLES_AT_ONCE = 16;
+/**
+ * Bundles of usual size that are read, and written down, at once; as many are fetched meanwhile. A larger one is fetched, read and written down alone. So whatever
+ * a log serves, some 64 MB are held at once at most, copies that are on their way into the state among them.
+ */
+const BUNDLES_AT_ONCE = 8;
 /** Whoever has the log's key can sign a size that nobody reads to its end: nothing else would be asked meanwhile, and nobody be told. */
 const READ_MS = 300_000;
 const WIDTH = BigInt(FULL_WIDTH);
@@ -170,16 +173,22 @@ export class FollowedLog {
     coming.catch(() => undefined);
     while (this.#tree.size < head.size) {
       const from = this.#tree.size;
-      const bundles = await coming;
+      const usual = await coming;
+      const isLarge = usual.length === 0;
+      const bundles = isLarge
+        ? [await reader.bundle(from / WIDTH, widthAt(from / WIDTH, head.size), signal)]
+        : usual;
       const next = (from / WIDTH + BigInt(bundles.length)) * WIDTH;
-      if (next < head.size) {
+      const fetchNext = () => {
+        if (next >= head.size) return;
         coming = fetchFrom(next);
         coming.catch(() => undefined);
-      }
+      };
+      if (!isLarge) fetchNext();
       const fresh = bundles.flatMap((bundle, i) => {
         const read = entries.parse(bundle);
         const first = (from / WIDTH + BigInt(i)) * WIDTH;
-        const width = head.size - first < WIDTH ? Number(head.size - first) : FULL_WIDTH;
+        const width = widthAt(first / WIDTH, head.size);
         if (read === undefined || read.length < width) {
           throw unreadable(`expected ${width} entries from ${first}, got ${read?.length ?? 'none'}`);
         }
@@ -208,17 +217,37 @@ export class FollowedLog {
           `read ${this.#tree.size} of ${head.size} entries in the time of a round; the next goes on there`,
         );
       }
+      if (isLarge) fetchNext();
     }
   }
 
-  #fetchBundles(from: bigint, to: bigint, reader: LogReader, signal?: AbortSignal): Promise<Uint8Array[]> {
+  /** The bundles from an entry on, up to the first that is large; none if that is the one with this entry. */
+  async #fetchBundles(
+    from: bigint,
+    to: bigint,
+    reader: LogReader,
+    signal?: AbortSignal,
+  ): Promise<readonly Uint8Array[]> {
     const first = from / WIDTH;
-    const bundles: Promise<Uint8Array>[] = [];
+    const enough = new AbortController();
+    const until = signal === undefined ? enough.signal : AbortSignal.any([signal, enough.signal]);
+    const asked: Promise<Uint8Array | undefined>[] = [];
     for (let index = first; index < first + BigInt(BUNDLES_AT_ONCE) && index * WIDTH < to; index++) {
-      const left = to - index * WIDTH;
-      bundles.push(reader.bundle(index, left < WIDTH ? Number(left) : FULL_WIDTH, signal));
+      asked.push(reader.usualBundle(index, widthAt(index, to), until));
     }
-    return Promise.all(bundles);
+    // Whoever is not waited for any more fails, and it is nobody's failure.
+    for (const each of asked) each.catch(() => undefined);
+    const bundles: Uint8Array[] = [];
+    try {
+      for (const each of asked) {
+        const bundle = await each;
+        if (bundle === undefined) break;
+        bundles.push(bundle);
+      }
+    } finally {
+      enough.abort();
+    }
+    return bundles;
   }
 
   /** Forgets what was read past the last verified checkpoint. */
@@ -245,6 +274,12 @@ export class FollowedLog {
       ? proof
       : [await this.rootAt(oldSize), ...proof];
   }
+}
+
+/** How many entries of a tree of `size` the bundle at an index has. */
+function widthAt(index: bigint, size: bigint): number {
+  const left = size - index * WIDTH;
+  return left < WIDTH ? Number(left) : FULL_WIDTH;
 }
 
 const tileKey = (prefix: string, level: number, index: bigint) => `${prefix}tile/${level}/${wide(index)}`;

@@ -16,16 +16,26 @@ const RETRIES_MS = [250, 1000];
 /** A full bundle of the largest entries, with their lengths. */
 const BUNDLE_SIZE_BYTES_MAX = FULL_WIDTH * (2 + LIMITS.logEntrySizeBytes);
 
+/** Which a bundle of signatures, or of certificates, rarely is: 4 KiB an entry. */
+const USUAL_BUNDLE_SIZE_BYTES = 1024 * 1024;
+
+/** What a document is asked for with. */
+interface Asking {
+  readonly sizeBytesMax: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly headers?: Record<string, string>;
+  readonly redirect?: 'follow';
+}
+
 /** Asks for a document; undefined if there is none (404). @throws MONITOR_LOG_UNREACHABLE, MONITOR_LOG_UNREADABLE, the signal's reason */
-export async function get(
-  url: string,
-  options: {
-    readonly sizeBytesMax: number;
-    readonly signal?: AbortSignal | undefined;
-    readonly headers?: Record<string, string>;
-    readonly redirect?: 'follow';
-  },
-): Promise<Uint8Array | undefined> {
+export async function get(url: string, options: Asking): Promise<Uint8Array | undefined> {
+  const answer = await getIfSmall(url, options);
+  if (answer !== 'too large') return answer;
+  throw unreadable(`expected at most ${options.sizeBytesMax} bytes at ${quote(url)}`);
+}
+
+/** The same, where a document that is too large is no failure. */
+async function getIfSmall(url: string, options: Asking): Promise<Uint8Array | undefined | 'too large'> {
   for (let tries = 0; ; tries++) {
     try {
       return await getOnce(url, options);
@@ -40,8 +50,8 @@ export async function get(
 
 async function getOnce(
   url: string,
-  { sizeBytesMax, signal, headers = {}, redirect }: Parameters<typeof get>[1],
-): Promise<Uint8Array | undefined> {
+  { sizeBytesMax, signal, headers = {}, redirect }: Asking,
+): Promise<Uint8Array | undefined | 'too large'> {
   const timeout = AbortSignal.timeout(REQUEST_MS);
   const unreachable = (why: string, cause?: unknown) =>
     MONITOR.unavailable('MONITOR_LOG_UNREACHABLE', `expected an answer at ${quote(url)}, got ${why}`, {
@@ -67,13 +77,14 @@ async function getOnce(
   }
   if (response.status === 404) return undefined;
   if (response.status !== 200) throw unreachable(`status ${response.status}`);
-  if (sizeBytes > sizeBytesMax) {
-    throw MONITOR.unavailable(
-      'MONITOR_LOG_UNREADABLE',
-      `expected at most ${sizeBytesMax} bytes at ${quote(url)}`,
-    );
+  if (sizeBytes > sizeBytesMax) return 'too large';
+  const whole = new Uint8Array(sizeBytes);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
   }
-  return new Uint8Array(Buffer.concat(chunks));
+  return whole;
 }
 
 export class LogReader {
@@ -95,8 +106,16 @@ export class LogReader {
   }
 
   /** The bundle of entries at an index, at least `width` of them: the full one where there is one. */
-  bundle(index: bigint, width: number, signal?: AbortSignal): Promise<Uint8Array> {
-    return this.#tile({ level: this.#entries, index, width }, BUNDLE_SIZE_BYTES_MAX, signal);
+  async bundle(index: bigint, width: number, signal?: AbortSignal): Promise<Uint8Array> {
+    const path = { level: this.#entries, index, width };
+    return small(await this.#tile(path, BUNDLE_SIZE_BYTES_MAX, signal), path);
+  }
+
+  /** The same if it is of a usual size, as several may be held at once; undefined if it is larger. */
+  async usualBundle(index: bigint, width: number, signal?: AbortSignal): Promise<Uint8Array | undefined> {
+    const path = { level: this.#entries, index, width };
+    const found = await this.#tile(path, USUAL_BUNDLE_SIZE_BYTES, signal);
+    return found === 'too large' ? undefined : found;
   }
 
   /** Hashes of parts of the tree of `size` leaves, from its tiles. */
@@ -108,7 +127,8 @@ export class LogReader {
       const { level, tile: index } = tileOf(node);
       const count = hashesAtLevel(size, level) - index * BigInt(FULL_WIDTH);
       const width = count < FULL_WIDTH ? Number(count) : FULL_WIDTH;
-      const bytes = await this.#tile({ level, index, width }, FULL_WIDTH * HASH_BYTES, signal);
+      const path = { level, index, width };
+      const bytes = small(await this.#tile(path, FULL_WIDTH * HASH_BYTES, signal), path);
       if (bytes.length < width * HASH_BYTES)
         throw unreadable(`expected ${width} hashes in a tile, got fewer`);
       tiles.set(keyOf(node), HashTile.of(bytes.slice(0, width * HASH_BYTES)));
@@ -121,13 +141,18 @@ export class LogReader {
   }
 
   /** A partial tile may go once the full one is there [C2SP-tlog-tiles-v0.1.0 §Merkle Tree]. */
-  async #tile(path: TilePath, sizeBytesMax: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async #tile(path: TilePath, sizeBytesMax: number, signal?: AbortSignal): Promise<Uint8Array | 'too large'> {
     const ask = (width: number) =>
-      get(`${this.#base}/${formatTilePath({ ...path, width })}`, { sizeBytesMax, signal });
+      getIfSmall(`${this.#base}/${formatTilePath({ ...path, width })}`, { sizeBytesMax, signal });
     const found = (await ask(path.width)) ?? (path.width < FULL_WIDTH ? await ask(FULL_WIDTH) : undefined);
     if (found === undefined) throw unreadable(`expected ${formatTilePath(path)}, got none`);
     return found;
   }
+}
+
+function small(tile: Uint8Array | 'too large', path: TilePath): Uint8Array {
+  if (tile !== 'too large') return tile;
+  throw unreadable(`expected ${formatTilePath(path)} of a size that entries can have, got a larger one`);
 }
 
 /** The fault for what a log serves and did not sign. */

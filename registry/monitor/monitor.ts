@@ -20,7 +20,7 @@ export interface MonitorOptions extends Omit<FollowingOptions, 'list' | 'report'
   readonly folder: string;
   readonly trust: () => Promise<MonitorTrust>;
   readonly evidence: Evidence;
-  /** How long an entry may stay unexplained. */
+  /** How long an entry may stay unexplained; for `staleMs` more if somebody does not answer. */
   readonly graceMs: number;
   readonly webhook?: string | undefined;
   readonly report: (event: MonitorEvent) => void;
@@ -42,8 +42,8 @@ export interface RoundResult {
   readonly failures: Readonly<Record<string, string>>;
 }
 
-/** Sightings that are explained side by side. */
-const AT_ONCE = 16;
+/** Sightings that are explained side by side; the store may answer each with megabytes. */
+const AT_ONCE = 4;
 
 export class Monitor {
   readonly #options: MonitorOptions;
@@ -155,19 +155,32 @@ export class Monitor {
     certificates: LoggedCertificates | undefined,
     signal?: AbortSignal,
   ): Promise<{ readonly rows: readonly StateRow[]; readonly alarm?: Alarm }> {
-    const { evidence, clock, graceMs } = this.#options;
-    const asked = () => missingFor(sighting, evidence, certificates, signal);
+    const { evidence, clock, graceMs, staleMs } = this.#options;
+    let unanswered = '';
+    const asked = () =>
+      missingFor(sighting, evidence, certificates, signal).catch((failure: Error) => {
+        unanswered = failure.message;
+        throw failure;
+      });
     const reasons = await this.#attempts.at('explanations', asked, signal);
-    if (reasons === undefined) return { rows: [] };
     const settled = [{ key, value: undefined }];
-    if (reasons.length === 0) return { rows: settled };
-    if (clock() < sighting.sinceMs + graceMs) return { rows: [] };
+    if (reasons?.length === 0) return { rows: settled };
+    // Who never answers would hide an entry of a thief behind one question.
+    const ageMs = clock() - sighting.sinceMs;
+    if (ageMs < graceMs + (reasons === undefined ? staleMs : 0)) return { rows: [] };
     if (!isMade(sighting, root)) return { rows: settled };
     const { log, origin, index, maker, leafHash } = sighting;
-    const kind = log === 'signatures' ? 'signature' : 'certificate';
+    const what = log === 'signatures' ? 'signature' : 'certificate';
     const who = maker.kind === 'certificate' ? maker.identity : `the key ${maker.name}`;
-    const message = `${kind} of ${who} at index ${index} of ${origin}: ${reasons.join('; ')}`;
-    const common = alarmOf(kind, sighting, [index, leafHash], clock());
+    const entry = `${what} of ${who} at index ${index} of ${origin}`;
+    if (reasons === undefined) {
+      const message = `${entry} cannot be explained: ${unanswered}`;
+      const common = alarmOf('unanswered', sighting, [index, leafHash], clock());
+      // It is asked about on: the answer may be worse.
+      return { rows: [], alarm: { ...common, message, sighting } };
+    }
+    const message = `${entry}: ${reasons.join('; ')}`;
+    const common = alarmOf(what, sighting, [index, leafHash], clock());
     return { rows: settled, alarm: { ...common, message, reasons, sighting } };
   }
 }

@@ -313,9 +313,11 @@ test('a log that takes longer than a round to be read is read on in the next, an
     const options = { progress: () => undefined, readMs: 0 };
     return followed.advance({ origin: ORIGIN, note, size, rootHash }, reader, entries, options);
   };
-  await expect(advance()).rejects.toMatchObject({
-    code: 'MONITOR_LOG_UNREADABLE',
-    message: expect.stringContaining('read 4096 of 5000 entries'),
-  });
+  for (const read of [2048, 4096]) {
+    await expect(advance()).rejects.toMatchObject({
+      code: 'MONITOR_LOG_UNREADABLE',
+      message: expect.stringContaining(`read ${read} of 5000 entries`),
+    });
+  }
   expect(await advance()).toEqual({ kind: 'grown' });
 }, 60_000);

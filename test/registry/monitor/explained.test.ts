@@ -14,7 +14,7 @@ import { RegistryDocuments } from '../../../registry/monitor/documents.ts';
 import { buildServer, openRegistry } from '../../../registry/server.ts';
 import { freePort, RunningRegistry } from '../running-registry.ts';
 import { temporaryFolder } from '../witness/running-witness.ts';
-import { GRACE_MS, IDENTITY, newStatement, runOf, signInRun, watch } from './watching.ts';
+import { GRACE_MS, IDENTITY, newStatement, runOf, STALE_MS, signInRun, watch } from './watching.ts';
 
 let registry: RunningRegistry;
 beforeAll(async () => {
@@ -244,6 +244,51 @@ describe('what is not told yet', () => {
       pending: 1,
     });
   });
+
+  test('a question that stays unanswered: an alarm of its own for that entry, which is asked about on', async () => {
+    const hidden = { index: '', status: 503, body: '' };
+    const server = createServer(async (request, response) => {
+      const [, index = ''] = /by-leaf\/(\d+)$/.exec(request.url ?? '') ?? [];
+      if (index === hidden.index) response.writeHead(hidden.status).end(hidden.body);
+      else response.end(await (await fetch(`${registry.url}${request.url}`)).text());
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      server.close();
+      server.closeAllConnections();
+    });
+    const documents = new RegistryDocuments(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const watching = await calm({ documents });
+    const run = newRun();
+    await watching.start(runOf(run));
+    await registry.submit(await signInRun(registry, { run_id: run }));
+    const thief = await signInRun(registry, { run_id: run });
+    const [entry] = JSON.parse(Buffer.from(thief).toString()).verificationMaterial.tlogEntries;
+    hidden.index = String(entry.logIndex);
+    // Nothing is known to be missing yet: no alarm after the pause alone.
+    watching.time.skewMs = GRACE_MS + 60_000;
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 1 });
+    watching.time.skewMs = GRACE_MS + STALE_MS + 60_000;
+    expect(await watching.round()).toMatchObject({
+      alarms: [
+        {
+          kind: 'unanswered',
+          message: expect.stringMatching(
+            /^signature of .* at index \d+ .* cannot be explained: .*status 503/,
+          ),
+          sighting: { index: hidden.index },
+        },
+      ],
+      pending: 1,
+    });
+    // Once, and it is not forgotten for it.
+    expect(await watching.round()).toMatchObject({ alarms: [], pending: 1 });
+    Object.assign(hidden, { status: 200, body: '{"attestations":[]}' });
+    expect(await watching.round()).toMatchObject({
+      alarms: [{ kind: 'signature', reasons: ['the store holds no document of this entry'] }],
+      pending: 0,
+    });
+  }, 60_000);
 
   test.each<[string, number, string]>([
     ['nothing', 200, ''],
