@@ -133,7 +133,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       const log = await SignatureLog.open({ db, head, hasSuccessor, origin, key, clock });
       shards.push({
         log,
-        cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy }),
+        cosigning: await Cosigning.open({ tiles: log.tiles, policy: () => trust.logPolicy, clock }),
       });
     }
     const held = { ca: keys.ca, tsa: keys.tsa, ct, log: shards };
@@ -341,8 +341,8 @@ function reportLost(app: FastifyInstance, { services }: Registry): void {
 }
 
 function reportWitness(app: FastifyInstance, what: Parameters<WitnessReport>[0]): void {
-  if (what.failure === undefined) app.log.info(what, 'cosigned again');
-  else app.log.warn(what, 'not cosigned');
+  if (what.failure === undefined) app.log.info(what, 'cosigning goes well again');
+  else app.log.warn(what, 'cosigning is disturbed');
 }
 
 /** Signs the online TUF roles again in time, and says early when people must sign the offline ones. */

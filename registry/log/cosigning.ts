@@ -3,6 +3,7 @@
 // last round ends; what has the quorum of the log policy behind it is published.
 
 import { quote } from '../../core/faults.ts';
+import { LIMITS } from '../../core/limits.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { parseCosignature } from '../../core/tlog/cosignature.ts';
 import type { LogPolicy } from '../../core/tlog/log-policy.ts';
@@ -17,6 +18,7 @@ import {
 import { verifyWitnessedCheckpoint } from '../../core/tlog/proof.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { LOG } from '../log-faults.ts';
+import { describeSkew } from './clock-skew.ts';
 import { behind } from './log-head.ts';
 import type { PublishedCheckpoint, TileLog } from './tile-log.ts';
 import { type AskableWitness, fetchWitnessed, WitnessClient } from './witness-client.ts';
@@ -33,9 +35,10 @@ export interface CosigningTimes {
   readonly waitMs: number;
 }
 
+const DAY_MS = 86_400_000;
 const TIMES: CosigningTimes = { roundMs: 2000, retryMs: 1000, refreshMs: 600_000, waitMs: 5000 };
 
-/** Tells the operator once that a witness, or the quorum, begins to fail, and once that it does no more (no failure). */
+/** Tells the operator that a witness, its clock or the quorum begins to fail, then once a day, and once that it does no more (no failure). */
 export type WitnessReport = (what: { readonly from: string; readonly failure?: string }) => void;
 
 /** What became of asking one witness. */
@@ -52,6 +55,8 @@ export interface CosigningOptions {
   /** The log policy in force; undefined is as `quorum none`. */
   readonly policy: () => LogPolicy | undefined;
   readonly times?: CosigningTimes;
+  /** Milliseconds since 1970; undefined: nobody looks at what the time is for witnesses. */
+  readonly clock?: () => number;
 }
 
 export class Cosigning {
@@ -59,7 +64,9 @@ export class Cosigning {
   readonly #policy: () => LogPolicy | undefined;
   readonly #times: CosigningTimes;
   readonly #clients = new Map<string, WitnessClient>();
-  readonly #failures = new Map<string, string>();
+  readonly #clock: (() => number) | undefined;
+  /** What was told of whom, and when. */
+  readonly #failures = new Map<string, { readonly state: string; readonly atMs: number }>();
   readonly #records = new Map<string, WitnessRecord>();
   readonly #closing = new AbortController();
   #report: WitnessReport = () => undefined;
@@ -74,7 +81,8 @@ export class Cosigning {
   #asked: LogPolicy | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor({ tiles, policy, times = TIMES }: CosigningOptions) {
+  private constructor({ tiles, policy, times = TIMES, clock }: CosigningOptions) {
+    this.#clock = clock;
     this.#times = times;
     this.#tiles = tiles;
     this.#policy = policy;
@@ -250,7 +258,9 @@ export class Cosigning {
         failure = 'expected an address and an Ed25519 key in the log policy';
       } else {
         const line = await this.#client({ ...witness, url }).cosign(checkpoint, signal);
-        this.#record(name, { cosignedAtMs: parseCosignature(line.signature).timestampS * 1000 });
+        const cosignedAtMs = parseCosignature(line.signature).timestampS * 1000;
+        this.#record(name, { cosignedAtMs });
+        this.#tell(`the clock of witness ${quote(name)}`, this.#skewOf(cosignedAtMs));
         return line;
       }
     } catch (cause) {
@@ -267,12 +277,22 @@ export class Cosigning {
     this.#records.set(name, { ...(this.#records.get(name) ?? { name, failureCount: 0 }), ...change });
   }
 
-  /** Once when it begins and once when it ends, not in every round. */
+  /** What is wrong with a time that a witness gave just now. Readers refuse what is later than their clock, or too old for them. */
+  #skewOf(timeMs: number): string | undefined {
+    const skewMs = this.#clock === undefined ? 0 : timeMs - this.#clock();
+    return Math.abs(skewMs) <= LIMITS.clockSkewMs ? undefined : `it is ${describeSkew(skewMs)}`;
+  }
+
+  /** When it begins, each day that it lasts, and when it ends; not in every round. Figures and foreign words in a failure may change, it is the same failure. */
   #tell(from: string, failure: string | undefined): void {
-    if (this.#closing.signal.aborted || this.#failures.get(from) === failure) return;
+    const told = this.#failures.get(from);
+    if (this.#closing.signal.aborted || (failure === undefined && told === undefined)) return;
+    const state = failure?.replace(/"(?:[^"\\]|\\.)*"|[0-9]+/g, '');
+    const atMs = performance.now();
+    if (told !== undefined && told.state === state && atMs - told.atMs < DAY_MS) return;
     this.#report(failure === undefined ? { from } : { from, failure });
-    if (failure === undefined) this.#failures.delete(from);
-    else this.#failures.set(from, failure);
+    if (state === undefined) this.#failures.delete(from);
+    else this.#failures.set(from, { state, atMs });
   }
 
   #client(witness: AskableWitness): WitnessClient {

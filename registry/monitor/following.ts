@@ -2,9 +2,11 @@
 // Following the logs of a registry [docs/spec/monitor.md §Logs, §Following]: which there are, as the trust material names them, and how each stands to
 // what was seen of it.
 
-import type { Rejection } from '../../core/faults.ts';
+import { quote, Rejection } from '../../core/faults.ts';
+import { LIMITS } from '../../core/limits.ts';
 import type { LogPolicy } from '../../core/tlog/log-policy.ts';
 import { checkFreshness } from '../../core/tlog/quorum.ts';
+import { describeSkew } from '../log/clock-skew.ts';
 import { type Alarm, type Alarms, alarmOf } from './alarms.ts';
 import type { Attempts } from './attempts.ts';
 import { FollowedLog, type LogName, type Succession } from './followed-log.ts';
@@ -44,6 +46,15 @@ interface ShardRow {
   readonly goodMs: number;
 }
 
+/** What is kept of the cosignatures of a log, by its origin. */
+interface CosignedRow {
+  /** Of the last round, by witness, milliseconds since 1970. */
+  readonly timesMs: Readonly<Record<string, number>>;
+  /** What is wrong with them, and since when. */
+  readonly lapse?: { readonly state: string; readonly sinceMs: number };
+}
+
+const DAY_MS = 86_400_000;
 const rowKey = ({ log, id }: Shard): string => `shard/${log}/${id}`;
 const TRUST_GOOD = 'trust/good';
 
@@ -186,17 +197,37 @@ export class Following {
     return this.#alarms.raise([{ ...alarmOf('shrunk', shard, notes, nowMs), message, notes }]);
   }
 
+  /** Times of cosignatures that are wrong are one alarm when that begins, and one a day, whatever each new cosignature says. */
   async #checkCosignatures(policy: LogPolicy, head: ShardHead): Promise<void> {
     const { clock, staleMs } = this.#options;
-    if (head.witnesses === 'none') return;
-    try {
-      checkFreshness(policy, head.witnesses, { nowMs: clock(), ageMaxMs: staleMs });
-    } catch (failure) {
-      const { message } = failure as Rejection;
-      const of = head.witnesses.map(({ timeMs }) => String(timeMs));
-      const subject = { log: 'signatures', origin: head.origin } as const;
-      await this.#alarms.raise([{ ...alarmOf('stale', subject, of, clock()), message, notes: [head.note] }]);
+    const { witnesses, origin } = head;
+    if (witnesses === 'none') return;
+    const nowMs = clock();
+    const key = `cosigned/${origin}`;
+    const before = await this.#store.json<CosignedRow>(key);
+    const timesMs = Object.fromEntries(witnesses.map(({ name, timeMs }) => [name, timeMs]));
+    const failure = rejectionOf(() => checkFreshness(policy, witnesses, { nowMs, ageMaxMs: staleMs }));
+    if (failure === undefined) {
+      return this.#store.write([jsonRow(key, { timesMs } satisfies CosignedRow)]);
     }
+    const ahead = witnesses.filter(({ timeMs }) => timeMs > nowMs + LIMITS.clockSkewMs);
+    const state = [failure.code, ...ahead.map(({ name }) => name).sort()].join(' ');
+    const sinceMs = before?.lapse?.state === state ? before.lapse.sinceMs : nowMs;
+    const day = Math.floor((nowMs - sinceMs) / DAY_MS);
+    const row: CosignedRow = { timesMs, lapse: { state, sinceMs } };
+    const clocks = witnesses.flatMap(({ name, timeMs }) => {
+      if (timeMs > nowMs + LIMITS.clockSkewMs) {
+        return `the clock of ${quote(name)} is ${describeSkew(timeMs - nowMs)}`;
+      }
+      // Whoever cosigned anew, and says it was long ago, has a clock that is behind.
+      const last = before?.timesMs[name];
+      const isAnew = last !== undefined && timeMs > last && nowMs - timeMs > staleMs;
+      return isAnew ? `the clock of ${quote(name)} is ${describeSkew(timeMs - nowMs)}` : [];
+    });
+    const message = [failure.message, ...clocks].join('; ');
+    const subject = { log: 'signatures', origin } as const;
+    const alarm = alarmOf('stale', subject, [state, String(sinceMs), String(day)], nowMs);
+    return this.#alarms.raise([{ ...alarm, message, notes: [head.note] }], [jsonRow(key, row)]);
   }
 
   /** A log that is out of reach, or serves what cannot be verified, is an alarm once it lasts; and so is the trust material that names the logs. */
@@ -235,5 +266,16 @@ export class Following {
       if (this.#logs.has(at.origin) && this.isVerified(at)) return true;
     }
     return false;
+  }
+}
+
+/** Why the check refuses; undefined if it does not. */
+function rejectionOf(check: () => void): Rejection | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (failure) {
+    if (failure instanceof Rejection) return failure;
+    throw failure;
   }
 }

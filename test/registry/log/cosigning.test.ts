@@ -12,16 +12,20 @@ import { verifyWitnessedCheckpoint } from '../../../core/tlog/proof.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { Cosigning } from '../../../registry/log/cosigning.ts';
 import { witnessSigner } from '../../core/tlog/note-signers.ts';
-import { runWitness, witnessFolder } from '../witness/running-witness.ts';
+import { NOW_MS, runWitness, witnessFolder } from '../witness/running-witness.ts';
 import { dsseRequest, keyed, startLogServer } from './log-server.ts';
 
 /** A round is long: under load a reply may lie in its socket for a while. */
 const TIMES = { roundMs: 5000, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
 
 /** A log with witnesses of its own; the policy is set once they run. */
-async function startHouse(count: number, times = TIMES) {
+async function startHouse(count: number, times = TIMES, clock?: () => number) {
   const inForce: { policy: LogPolicy | undefined } = { policy: undefined };
-  const server = await startLogServer([], { policy: () => inForce.policy, times });
+  const server = await startLogServer([], {
+    policy: () => inForce.policy,
+    times,
+    ...(clock === undefined ? {} : { clock }),
+  });
   const { log, listed, cosigning } = server;
   const made = await Promise.all(
     Array.from({ length: count }, (_, i) => witnessFolder([log.verifierKey], `w${i + 1}.example`)),
@@ -284,6 +288,45 @@ test('cosignatures of a log that stands still are made new', async () => {
   await expect.poll(async () => (await house.get('/checkpoint')).text).not.toBe(first);
   const { witnesses } = verifyWitnessedCheckpoint(house.cosigning.newest().note, policy, nodeCrypto);
   expect(witnesses).toMatchObject([{ name: 'w1', timeMs: house.witnesses[0]?.clock.ms }]);
+});
+
+test('a witness with a wrong clock is told once, with how far it is off, and that it is right again', async () => {
+  const house = await startHouse(1, { ...TIMES, refreshMs: 50 }, () => NOW_MS);
+  const policy = house.ask(...house.lines, 'quorum w1');
+  const [witness] = house.witnesses;
+  const at = async (ms: number) => {
+    if (witness !== undefined) witness.clock.ms = ms;
+    await expect.poll(() => house.cosigning.witnesses()[0]?.cosignedAtMs).toBe(ms);
+  };
+  house.start();
+  await house.proved(await house.append(), policy);
+  await at(NOW_MS + 240_000);
+  expect(house.reports).toEqual([]);
+  await at(NOW_MS + 7_500_000);
+  // Another figure, the same failure.
+  await at(NOW_MS + 7_800_000);
+  await at(NOW_MS);
+  await at(NOW_MS - 86_400_000);
+  await at(NOW_MS);
+  const clock = 'the clock of witness "w1"';
+  await expect
+    .poll(() => house.reports)
+    .toEqual([
+      `${clock}: it is 2 h 5 min ahead`,
+      `${clock}: again`,
+      `${clock}: it is 1 day behind`,
+      `${clock}: again`,
+    ]);
+});
+
+test('what a witness says of its failure may change, and is told once', async () => {
+  const house = await startHouse(1, { ...TIMES, retryMs: 20 });
+  let asked = 0;
+  const url = await pretender((_, reply) => reply.writeHead(500).end(`failure "${asked++}" of 12`));
+  house.ask((house.lines[0] as string).replace(/\S+$/, url), 'quorum w1');
+  house.start();
+  await expect.poll(() => asked).toBeGreaterThan(10);
+  expect(house.reports.filter((report) => report.startsWith('witness'))).toHaveLength(1);
 });
 
 test('a policy without this log is told to the operator: nothing of it can be published', async () => {

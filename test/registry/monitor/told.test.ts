@@ -150,3 +150,69 @@ test('cosignatures that grow old are an alarm; a checkpoint without the quorum i
   });
   expect((await strict.round()).failures[ORIGIN]).toContain('TLOG_QUORUM_UNMET');
 });
+
+test('a witness with a wrong clock is one alarm when that begins, one a day while it lasts, and names how far it is off', {
+  timeout: 60_000,
+}, async () => {
+  const inForce: { policy: ReturnType<typeof parseLogPolicy> | undefined } = { policy: undefined };
+  // Cosignatures anew all the time.
+  const times = { roundMs: 5000, retryMs: 50, refreshMs: 50, waitMs: 10_000 };
+  const { log, cosigning, url } = await startLogServer([], { policy: () => inForce.policy, times });
+  const made = await witnessFolder([log.verifierKey], 'w1.example');
+  const witness = await runWitness(made);
+  const skew = { ms: 0 };
+  const tick = () => {
+    witness.clock.ms = Date.now() + skew.ms;
+  };
+  const ticking = setInterval(tick, 20);
+  onTestFinished(() => clearInterval(ticking));
+  tick();
+  const policy = parseLogPolicy(
+    utf8(`log ${log.verifierKey}\nwitness w1.example ${made.vkey} ${witness.url}\nquorum w1.example\n`),
+    nodeCrypto,
+  );
+  inForce.policy = policy;
+  cosigning.start(() => undefined);
+  const cosignedMs = async () => {
+    const note = await (await fetch(`${url}/log/checkpoint`)).text();
+    return note.includes('w1.example') ? cosigning.witnesses()[0]?.cosignedAtMs : undefined;
+  };
+  const urlOf = (origin: string) => shardUrl(url, origin);
+  const trust = async () => ({ policy, trustedRoot: undefined });
+  const watching = await watch(registry, { urlOf, trust });
+  /** A round after the witness cosigned by a clock that is so far off. */
+  const at = async (skewMs: number, monitorSkewMs = 0) => {
+    skew.ms = skewMs;
+    watching.time.skewMs = monitorSkewMs;
+    tick();
+    const from = Date.now() + skewMs;
+    await expect
+      .poll(async () => Math.abs(((await cosignedMs()) ?? 0) - from), { timeout: 20_000 })
+      .toBeLessThan(30_000);
+    // One second more than what was published: the times are in whole seconds.
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    return (await watching.round()).alarms;
+  };
+  const hour = 3_600_000;
+  expect(await at(0)).toEqual([]);
+  const ahead = await at(3 * hour);
+  expect(ahead).toMatchObject([
+    { kind: 'stale', message: expect.stringContaining('the clock of "w1.example" is 3 h ahead') },
+  ]);
+  // Each cosignature has another time; it is the same alarm, after a restart of the monitor too.
+  expect(await at(3 * hour)).toEqual([]);
+  expect(await at(3 * hour + 120_000)).toEqual([]);
+  expect((await at(27 * hour, 24 * hour + 1000))[0]?.message).toContain(
+    'the clock of "w1.example" is 3 h ahead',
+  );
+  expect(await at(27 * hour, 24 * hour + 1000)).toEqual([]);
+  // Well again, then wrong again: that is news.
+  expect(await at(0)).toEqual([]);
+  expect(await at(3 * hour)).toHaveLength(1);
+  expect(await at(0)).toEqual([]);
+  const behind = await at(0, 3 * hour);
+  expect(behind).toMatchObject([
+    { kind: 'stale', message: expect.stringContaining('the clock of "w1.example" is 3 h behind') },
+  ]);
+  expect(await at(0, 3 * hour)).toEqual([]);
+});
