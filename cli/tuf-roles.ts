@@ -11,6 +11,7 @@ import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
 import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import type { TufClient } from '../device/tuf-client.ts';
+import { checkReopensNone } from '../registry/trust/reopened.ts';
 import { describeChange } from '../release/describe-change.ts';
 import { RELEASE } from '../release/faults.ts';
 import { type GoodsFile, goodsOf } from '../release/goods.ts';
@@ -69,6 +70,8 @@ export interface TrustFiles {
   readonly trustedRoot?: string | undefined;
   readonly signingConfig?: string | undefined;
   readonly logPolicy?: string | undefined;
+  /** Keys that the published trusted root has ended may count again. */
+  readonly allowReopen?: boolean | undefined;
 }
 
 /** Opens the repository as those see it who may be late. @throws as `openTrust` */
@@ -95,16 +98,36 @@ export async function updateTrust(inputs: TufInputs & TrustFiles): Promise<TufRe
     const names = files.map(({ name }) => name).join(', ');
     throw RELEASE.reject('OFFLINE_ROLE_UNCHANGED', `expected another ${names}, got what is published`);
   }
+  await checkEnds(inputs, client, files);
   const named = files.map(({ name, sizeBytes, sha256 }) => [name, { length: sizeBytes, hashes: { sha256 } }]);
   const targets = { ...(current.json.targets as JsonObject), ...Object.fromEntries(named) };
   const next = nextVersion(current, new Date(), portableCrypto, { targets });
-  return finish(inputs, client, next, { files });
+  return finish(inputs, client, next, { files, reopen: inputs.allowReopen === true });
+}
+
+type TrustFile = ReturnType<typeof goodsOf>;
+
+/** An older trusted root would have ended keys count again; nobody signs one by mistake. @throws TRUST_ROOT_REOPENS, RELEASE_REGISTRY_* */
+async function checkEnds(
+  inputs: Pick<TufInputs, 'registry' | 'signal'> & TrustFiles,
+  client: TufClient,
+  files: readonly TrustFile[],
+): Promise<void> {
+  const name = 'trusted_root.json';
+  const next = files.find((file) => file.name === name);
+  const published = client.role('targets').signed.targets.get(name)?.hashes.sha256;
+  if (inputs.allowReopen === true || next === undefined || published === undefined) return;
+  const body = await new Registry(registryUrl(inputs.registry), inputs.signal).blob(published);
+  if (body === undefined || goodsOf(name, body).sha256 !== published) {
+    throw RELEASE.reject('RELEASE_TARGET_LOST', `expected the published ${name}, got none or another`);
+  }
+  checkReopensNone(parseTrustedRoot(next.body), parseTrustedRoot(body));
 }
 
 /** Trust files as targets will name them, each read as its users will. */
-async function readTrustFiles(paths: TrustFiles): Promise<readonly GoodsFile[]> {
+async function readTrustFiles(paths: TrustFiles): Promise<readonly TrustFile[]> {
   const { trustedRoot, signingConfig, logPolicy } = paths;
-  const files: GoodsFile[] = [];
+  const files: TrustFile[] = [];
   const add = async (path: string | undefined, name: string, check: (bytes: Uint8Array) => unknown) => {
     if (path === undefined) return;
     const bytes = await readInput(path);
@@ -183,7 +206,11 @@ async function finish(
   inputs: TufInputs,
   client: TufClient,
   next: RoleFile,
-  more: { readonly files?: readonly GoodsFile[]; readonly newKeys?: readonly string[] },
+  more: {
+    readonly files?: readonly GoodsFile[];
+    readonly newKeys?: readonly string[];
+    readonly reopen?: boolean;
+  },
 ): Promise<TufResult> {
   const { passphrases, out } = inputs;
   // It may hold signatures that were hard to come by.
@@ -203,7 +230,9 @@ async function finish(
   checkSigned(signed, root);
   inputs.progress(`publishing ${signed.role} version ${signed.version}`);
   const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
-  await publishRole(registry, signed.role, formatRoleFile(signed), more.files ?? []);
+  await publishRole(registry, signed.role, formatRoleFile(signed), more.files ?? [], {
+    reopen: more.reopen === true,
+  });
   return resultOf(signed, current, root, true);
 }
 
@@ -286,8 +315,11 @@ export async function publishRoleFile(
   const current = file.role === 'root' ? client.root : client.role('targets');
   checkNext(file, current);
   checkSigned(file, client.root.signed);
+  await checkEnds(inputs, client, files);
   inputs.progress(`publishing ${file.role} version ${file.version}`);
   const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
-  await publishRole(registry, file.role, formatRoleFile(file), files);
+  await publishRole(registry, file.role, formatRoleFile(file), files, {
+    reopen: inputs.allowReopen === true,
+  });
   return resultOf(file, current, client.root.signed, true);
 }

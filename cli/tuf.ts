@@ -83,7 +83,8 @@ function withTrustFiles(command: Command): Command {
   return command
     .option('--trusted-root <file>', 'new trusted_root.json')
     .option('--signing-config <file>', 'new signing_config.v0.2.json')
-    .option('--log-policy <file>', 'new tlog-policy: logs, witnesses and their quorum');
+    .option('--log-policy <file>', 'new tlog-policy: logs, witnesses and their quorum')
+    .option('--allow-reopen', 'let keys count again that the published trusted root has ended');
 }
 
 function statusCommand(tuf: Command): void {
@@ -125,9 +126,9 @@ function updateCommand(tuf: Command): void {
       `\nExample:\n  waybill tuf update ${WHERE} \\\n    --log-policy tlog-policy --key offline/targets-1.pem`,
     )
     .action(async (registry: string, options: Options) => {
-      const { trustedRoot, signingConfig, logPolicy } = options;
+      const { trustedRoot, signingConfig, logPolicy, allowReopen } = options;
       await run(options, (given) =>
-        updateTrust({ ...given, registry, trustedRoot, signingConfig, logPolicy }),
+        updateTrust({ ...given, registry, trustedRoot, signingConfig, logPolicy, allowReopen }),
       );
     });
 }
@@ -210,9 +211,9 @@ function publishCommand(tuf: Command): void {
       '\nExample:\n  waybill tuf publish http://127.0.0.1:8410 2.root.json --root root.json',
     )
     .action(async (registry: string, file: string, options: Options) => {
-      const { trustedRoot, signingConfig, logPolicy } = options;
+      const { trustedRoot, signingConfig, logPolicy, allowReopen } = options;
       await run(options, (given) =>
-        publishRoleFile({ ...given, registry, file, trustedRoot, signingConfig, logPolicy }),
+        publishRoleFile({ ...given, registry, file, trustedRoot, signingConfig, logPolicy, allowReopen }),
       );
     });
 }

@@ -24,7 +24,6 @@ import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
 import { blobPath } from './store/blobs.ts';
 import { Database, type Table } from './store/database.ts';
 import { diskFiles, storeFailure } from './store/durable-files.ts';
-import { STORE } from './store-faults.ts';
 import { countInstances, type LogService, shardName, shardOrigin } from './trust/instances.ts';
 import { publicKeysOf } from './trust/public-keys.ts';
 import { readChain, serviceNames } from './trust/services.ts';
@@ -85,13 +84,13 @@ export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckR
 
 /** Without a database nothing may have been published. */
 async function* checkUnbegun({ dataFolder, config }: FsckOptions): AsyncGenerator<Finding> {
-  const { ct } = await openTrustServices(dataFolder);
-  const counts = { log: (await openLogKeys(dataFolder)).length, ct: ct.length };
   const names = serviceNames(config.org);
   for (const service of ['log', 'ct'] as const) {
-    for (let shard = 1; shard <= counts[service]; shard++) {
+    const shardCount = await countInstances(dataFolder, service);
+    for (let shard = 1; shard <= shardCount; shard++) {
       const origin = shardOrigin(service, names[service], shard);
-      const head = LogHead.in(headFolder(dataFolder, config.headFolder), origin);
+      const unbegun = unbegunPath(dataFolder, service, shard);
+      const head = LogHead.in(headFolder(dataFolder, config.headFolder), origin, unbegun);
       try {
         await head.check({ origin, size: 0n, note: undefined, noteOf: async () => undefined });
       } catch (cause) {

@@ -43,6 +43,7 @@ import { Tracer } from './trace.ts';
 import { shardName, shardOrigin } from './trust/instances.ts';
 import { NamedInstances } from './trust/named-instances.ts';
 import type { KeyGone, KeylessRule } from './trust/open-instances.ts';
+import { checkReopensNone } from './trust/reopened.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { unbegunPath } from './trust/unbegun.ts';
 import { TrustInForce } from './trust-in-force.ts';
@@ -220,10 +221,12 @@ function observerOf(
   checkRoot: (next: TrustedRoot) => Promise<void>,
 ): ChangeObserver {
   return {
-    async examine(role, targets) {
+    async examine(role, targets, { reopen }) {
       if (role === 'targets') {
         const next = await trust.check(targets);
-        if (trust.isOtherRoot(targets)) await checkRoot(next);
+        if (!trust.isOtherRoot(targets)) return;
+        if (!reopen) checkReopensNone(next, trust.root);
+        await checkRoot(next);
       } else await releases.check(role, targets);
     },
     async published(role, targets) {

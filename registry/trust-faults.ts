@@ -98,6 +98,14 @@ export const TRUST = faultsOf({
     remedy: 'Begin with the published trusted_root.json, and change nothing but what must change.',
     usage: true,
   },
+  TRUST_ROOT_REOPENS: {
+    class: 'rejection',
+    meaning:
+      'A trusted_root.json to be published takes back, or puts off, the end of a key that the published one has ended: a stolen key would count again.',
+    remedy:
+      'Begin with the published trusted_root.json; it is an older one otherwise. If the key is to count again, say so with --allow-reopen.',
+    usage: true,
+  },
   TRUST_RETIRE_EARLY: {
     class: 'rejection',
     meaning: 'Older instances of a service cannot be retired: there is none, or the newest is not published.',

@@ -10,7 +10,7 @@ export interface GoodsFile extends ReleaseFile {
 }
 
 /** A file whose bytes are at hand. */
-export function goodsOf(name: string, bytes: Uint8Array): GoodsFile {
+export function goodsOf(name: string, bytes: Uint8Array): GoodsFile & { readonly body: Uint8Array } {
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   return { name, sha256, sizeBytes: bytes.length, body: bytes };
 }

@@ -101,11 +101,12 @@ export class Registry {
   }
 
   /**
-   * Offers the next version of a role. Returns the files that the registry lacks; none if the role is published.
+   * Offers the next version of a role; with `reopen`, keys that the published trusted root has ended may count again. Returns the files that the
+   * registry lacks; none if the role is published.
    * @throws RELEASE_REGISTRY_*
    */
-  async putRole(role: string, metadata: Uint8Array): Promise<readonly NamedFile[]> {
-    const path = `/api/v1/tuf/${encodeURIComponent(role)}`;
+  async putRole(role: string, metadata: Uint8Array, { reopen = false } = {}): Promise<readonly NamedFile[]> {
+    const path = `/api/v1/tuf/${encodeURIComponent(role)}${reopen ? '?reopen=allowed' : ''}`;
     const answer = await this.#send('PUT', path, metadata, 'application/json');
     if (answer.status === 200 || answer.status === 201) return [];
     if (answer.status !== 409) throw refused(answer, `role ${quote(role)}`);

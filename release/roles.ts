@@ -89,8 +89,9 @@ export async function publishRole(
   role: string,
   metadata: Uint8Array,
   files: readonly GoodsFile[],
+  allowed: { readonly reopen?: boolean } = {},
 ): Promise<void> {
-  const missing = await registry.putRole(role, metadata);
+  const missing = await registry.putRole(role, metadata, allowed);
   if (missing.length === 0) return;
   for (const { name, sha256 } of missing) {
     const file = files.find((other) => other.sha256 === sha256);
@@ -102,7 +103,7 @@ export async function publishRole(
     }
     await registry.putBlob(sha256, file.body);
   }
-  const still = await registry.putRole(role, metadata);
+  const still = await registry.putRole(role, metadata, allowed);
   if (still.length > 0) {
     throw RELEASE.reject(
       'RELEASE_REGISTRY_ANSWER_MALFORMED',

@@ -202,6 +202,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       'TUF_TARGETS_MISSING',
       'REGISTRY_REQUEST_TOO_LARGE',
       'TUF_REPOSITORY_EXPIRED',
+      'TRUST_ROOT_REOPENS',
     ],
   },
 

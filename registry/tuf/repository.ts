@@ -38,10 +38,16 @@ export interface RepositoryOptions extends RepositoryPlace {
   readonly files?: DurableFiles;
 }
 
+/** What whoever publishes says is meant. */
+export interface Allowed {
+  /** True: keys that the published trusted root has ended may count again. */
+  readonly reopen: boolean;
+}
+
 /** What the owner of the repository does with a change: look at it before, act on it after. */
 export interface ChangeObserver {
   /** Called before publication, when every target file is there; throws to refuse. */
-  examine(role: string, targets: readonly NamedTarget[]): Promise<void>;
+  examine(role: string, targets: readonly NamedTarget[], allowed: Allowed): Promise<void>;
   /** Called when the change is durable and readable. */
   published(role: string, targets: readonly NamedTarget[]): Promise<void>;
 }
@@ -190,7 +196,12 @@ export class TufRepository {
    * @throws the codes of `parseTargets` and `verifyRole`, TUF_REPOSITORY_ROLE_UNKNOWN, TUF_REPOSITORY_VERSION_WRONG,
    * TUF_REPOSITORY_EXPIRED, TUF_REPOSITORY_TARGET_SIZE, what `examine` throws, REGISTRY_STORE_FAILED
    */
-  put(role: string, bytes: Uint8Array, observer: ChangeObserver): Promise<PutOutcome> {
+  put(
+    role: string,
+    bytes: Uint8Array,
+    observer: ChangeObserver,
+    allowed: Allowed = { reopen: false },
+  ): Promise<PutOutcome> {
     return this.#change(async () => {
       const current = this.#state.roles.get(role);
       if (role !== 'targets' && productOfRole(role) === undefined) throw unknownRole(role);
@@ -210,7 +221,7 @@ export class TufRepository {
         this.#pending.set(role, { bytes, targets });
         return { kind: 'pending', missing };
       }
-      await observer.examine(role, targets);
+      await observer.examine(role, targets, allowed);
       await this.#publish(role, bytes, metadata);
       await this.#settle(role, targets, observer);
       return { kind: 'published', version };

@@ -2,6 +2,7 @@
 // The TUF repository over HTTP [TUF-1.0.34 §6.2, docs/spec/tuf-repository.md]: reads under `/tuf`, role metadata by PUT.
 
 import type { FastifyPluginAsync } from 'fastify';
+import { Type } from 'typebox';
 import { quote } from '../../core/faults.ts';
 import { sendFault } from '../http-errors.ts';
 import { bytesOf, takeBytes } from '../routes.ts';
@@ -43,17 +44,23 @@ export const tufReadRoutes: FastifyPluginAsync<TufDeps> = async (app, { tuf, blo
   });
 };
 
+const PutQuery = Type.Object(
+  { reopen: Type.Optional(Type.Literal('allowed')) },
+  { additionalProperties: false },
+);
+
 /** Write side: `PUT /api/v1/tuf/<role>`. */
 export const tufWriteRoutes: FastifyPluginAsync<TufDeps> = async (app, { tuf, observer }) => {
   takeBytes(app, ROLE_SIZE_BYTES.targets);
-  app.put<{ Params: { role: string } }>(
+  app.put<{ Params: { role: string }; Querystring: { reopen?: string } }>(
     '/tuf/:role',
-    { bodyLimit: ROLE_SIZE_BYTES.targets },
+    { bodyLimit: ROLE_SIZE_BYTES.targets, schema: { querystring: PutQuery } },
     async (request, reply) => {
       const { role } = request.params;
+      const allowed = { reopen: request.query.reopen !== undefined };
       const bytes = bytesOf(request.body);
       const outcome: PutOutcome =
-        role === 'root' ? await tuf.putRoot(bytes) : await tuf.put(role, bytes, observer);
+        role === 'root' ? await tuf.putRoot(bytes) : await tuf.put(role, bytes, observer, allowed);
       if (outcome.kind === 'pending') {
         const { missing } = outcome;
         const fault = STORE.reject(

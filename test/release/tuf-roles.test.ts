@@ -118,6 +118,31 @@ describe('update', () => {
   });
 });
 
+describe('a trusted root', () => {
+  test('that takes back the end of a key is neither signed nor published, unless that is meant', async () => {
+    const text = await readFile(house.path('data', 'trust', 'trusted_root.json'), 'utf8');
+    const ended = JSON.parse(text);
+    // An instance of somebody else's, say, beside ours.
+    ended.timestampAuthorities[0].validFor.end = '2026-01-31T12:00:00Z';
+    const [before, after] = [house.path('before.json'), house.path('after.json')];
+    await writeFile(before, text.replace('}],', '}], '));
+    await writeFile(after, `${JSON.stringify(ended)}\n`);
+    const inputs = base(...offline('targets-1'));
+    expect(await updateTrust({ ...inputs, trustedRoot: after })).toMatchObject({ published: true });
+    const reopening = { ...inputs, trustedRoot: before };
+    await expect(updateTrust(reopening)).rejects.toMatchObject(refusedAs('TRUST_ROOT_REOPENS'));
+    const out = house.path('3.targets.json');
+    await expect(updateTrust({ ...reopening, out })).rejects.toMatchObject(refusedAs('TRUST_ROOT_REOPENS'));
+    await updateTrust({ ...reopening, out, allowReopen: true });
+    const publishing = { ...base(), file: out, trustedRoot: before };
+    await expect(publishRoleFile(publishing)).rejects.toMatchObject(refusedAs('TRUST_ROOT_REOPENS'));
+    expect(await publishRoleFile({ ...publishing, allowReopen: true })).toMatchObject({ published: true });
+    // And at once.
+    expect(await updateTrust({ ...inputs, trustedRoot: after })).toMatchObject({ published: true });
+    expect(await updateTrust({ ...reopening, allowReopen: true })).toMatchObject({ published: true });
+  });
+});
+
 describe('renew', () => {
   test('signs root again with nothing changed but version and expiry', async () => {
     const before = (await newClient()).client.root.json;

@@ -41,6 +41,7 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   LOG_KEY_UNSUPPORTED: 'certificates of our own authority for other kinds of keys',
   LOG_CERTIFICATE_EXPIRED: 'certificates of our own authority, and time',
   REGISTRY_SIGNATURES_WRONG: 'a hundred wrong signatures',
+  TRUST_ROOT_REOPENS: 'a rotation that ended a key',
   CA_CHAIN_NOT_VALID: 'years',
   CA_CSR_SIGNATURE_WRONG: 'a signing request of another kind of writer',
   OIDC_ISSUER_UNREACHABLE: 'an issuer that is down',
