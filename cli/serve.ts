@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
 import { type RegistryConfig, readConfig } from '../registry/config.ts';
-import { told } from '../registry/http-errors.ts';
 import { listen } from '../registry/listen.ts';
-import { buildServer, openRegistry, type Registry, reloadTls } from '../registry/server.ts';
+import { buildServer, openRegistry, reloadTls } from '../registry/server.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { openYaml, readInput } from './files.ts';
-import { serveUntilStopped } from './serving.ts';
+import { renewAtHangup, serveUntilStopped } from './serving.ts';
 import { printJson, printLine } from './terminal.ts';
 
 /** Reads config.yaml of a data folder. @throws REGISTRY_DATA_MISSING, REGISTRY_CONFIG_MALFORMED, OIDC_CONFIG_*, REGISTRY_KEY_UNSUITABLE */
@@ -44,7 +43,7 @@ export function serveVerb(program: Command): void {
       const config = await readConfigFile(folder);
       const registry = await openRegistry({ dataFolder: folder, config, clock: Date.now });
       const app = await buildServer(registry);
-      process.on('SIGHUP', () => void renewTls(app, registry));
+      renewAtHangup(app, () => reloadTls(app, registry));
       const start = async () => {
         const address = await listen(app, config.listen);
         if (options.json === true) printJson({ address, url: config.url, pid: process.pid });
@@ -55,19 +54,4 @@ export function serveVerb(program: Command): void {
       };
       await serveUntilStopped(app, start, config.limits.shutdownMs);
     });
-}
-
-type Server = Awaited<ReturnType<typeof buildServer>>;
-
-/** A renewed certificate that cannot be used is no reason to stop serving with the old one. */
-async function renewTls(app: Server, registry: Registry): Promise<void> {
-  try {
-    await reloadTls(app, registry);
-    app.log.info('certificate and key read again');
-  } catch (failure) {
-    app.log.error(
-      told(failure),
-      'certificate and key could not be read again; the old ones are used further',
-    );
-  }
 }

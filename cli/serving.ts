@@ -2,10 +2,27 @@
 // What every server of the command line does once it listens: runs until it is told to stop, then finishes what is under way.
 
 import type { Server } from 'node:http';
+import { told } from '../registry/http-errors.ts';
 import { EXIT, printProgress } from './terminal.ts';
 
 /** How long requests under way may still take after a signal, unless told otherwise. */
 const GRACE_MS = 10_000;
+
+interface Renewable {
+  readonly log: { info(text: string): void; error(of: object, text: string): void };
+}
+
+/** At SIGHUP certificate and key are read again; a renewed certificate that cannot be used is no reason to stop serving with the old one. */
+export function renewAtHangup({ log }: Renewable, renew: () => Promise<void>): void {
+  process.on('SIGHUP', async () => {
+    try {
+      await renew();
+      log.info('certificate and key read again');
+    } catch (failure) {
+      log.error(told(failure), 'certificate and key could not be read again; the old ones are used further');
+    }
+  });
+}
 
 interface Closable {
   readonly server: Server;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill witness`: makes a witness of logs and runs it.
 
+import type { Server as HttpsServer } from 'node:https';
 import type { Command } from 'commander';
 import { quote } from '../core/faults.ts';
+import { readTlsFiles, type TlsFiles } from '../registry/http/tls-files.ts';
 import { listen } from '../registry/listen.ts';
 import { Witness } from '../registry/witness/witness.ts';
 import { createWitness, WitnessFolder } from '../registry/witness/witness-folder.ts';
 import { buildWitnessServer } from '../registry/witness/witness-server.ts';
 import { CLI } from './faults.ts';
-import { serveUntilStopped } from './serving.ts';
+import { renewAtHangup, serveUntilStopped } from './serving.ts';
 import { printJson, printLine } from './terminal.ts';
 
 interface Json {
@@ -78,21 +80,49 @@ function addLog(witness: Command): void {
     });
 }
 
+interface ServeOptions extends Json {
+  readonly host: string;
+  readonly port: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+}
+
+/** Reads certificate and key, each time anew; undefined for plain HTTP. @throws CLI_USAGE */
+function tlsReader({ tlsCert, tlsKey }: ServeOptions): (() => Promise<TlsFiles>) | undefined {
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw CLI.reject('CLI_USAGE', 'expected --tls-cert and --tls-key, got one of them');
+  }
+  return () => readTlsFiles(process.cwd(), { certificate: tlsCert, key: tlsKey });
+}
+
 function addServe(witness: Command): void {
   witness
     .command('serve')
     .description(
-      'Run a witness until SIGINT or SIGTERM. Prints its address when it is ready; the log goes to standard error.',
+      'Run a witness until SIGINT or SIGTERM; SIGHUP reads the TLS certificate again. Prints its address when it is ready; ' +
+        'the log goes to standard error.',
     )
     .argument('<folder>', 'folder that `waybill witness init` made')
     .requiredOption('--port <port>', 'port to listen on; 0 takes a free one')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--tls-cert <file>', 'serve TLS with this certificate and its intermediates, PEM')
+    .option('--tls-key <file>', 'private key of the certificate, PEM, mode 0600')
     .option('--json', 'print the address as one JSON document')
-    .addHelpText('after', '\nExample:\n  waybill witness serve w1 --host 192.0.2.7 --port 8420')
-    .action(async (folder: string, options: Json & { readonly host: string; readonly port: string }) => {
+    .addHelpText(
+      'after',
+      '\nExample:\n  waybill witness serve w1 --host 192.0.2.7 --port 8420 \\\n' +
+        '    --tls-cert /etc/waybill/witness.pem --tls-key /etc/waybill/witness.key',
+    )
+    .action(async (folder: string, options: ServeOptions) => {
       const at = { host: options.host, port: portNumber(options.port) };
+      const readTls = tlsReader(options);
+      const tls = await readTls?.();
       const held = await Witness.open({ folder, clock: Date.now });
-      const app = await buildWitnessServer(held, { logLevel: 'info' });
+      const app = await buildWitnessServer(held, { logLevel: 'info', tls });
+      renewAtHangup(app, async () => {
+        if (readTls !== undefined) (app.server as HttpsServer).setSecureContext(await readTls());
+      });
       await serveUntilStopped(app, async () => {
         const address = await listen(app, at);
         const { vkey, origins } = held;

@@ -2,6 +2,8 @@
 // A witness behind HTTP [C2SP-tlog-witness-5ba5ee8 §add-checkpoint, §Monitor Retrieval Mechanism]: paths, statuses, limits.
 
 import { randomUUID } from 'node:crypto';
+import { createServer as createHttp, type RequestListener, type Server } from 'node:http';
+import { createServer as createHttps } from 'node:https';
 import rateLimit from '@fastify/rate-limit';
 import fastify, {
   type FastifyError,
@@ -13,6 +15,7 @@ import fastify, {
 import { pino } from 'pino';
 import { quote, Rejection } from '../../core/faults.ts';
 import { logRequests } from '../http/request-log.ts';
+import type { TlsFiles } from '../http/tls-files.ts';
 import { handleError } from '../http-errors.ts';
 import { WITNESS } from '../witness-faults.ts';
 import { REQUEST_SIZE_BYTES_MAX, tooLarge } from './decision.ts';
@@ -20,31 +23,32 @@ import type { Witness } from './witness.ts';
 
 /** A request is small; who needs longer to send one is no log. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** How long a log's connection is kept for its next checkpoint. */
+const KEEP_ALIVE_MS = 72_000;
 /** Logs send 20 checkpoints a second at most. */
 const REQUESTS_PER_MINUTE = 6000;
 
 /** What people may set. */
 export interface WitnessServerOptions {
   readonly logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug';
+  /** Plain HTTP if absent. */
+  readonly tls?: TlsFiles | undefined;
 }
 
 /** Puts an open witness behind HTTP; the caller listens. Closing the server closes the witness. */
 export async function buildWitnessServer(
   witness: Witness,
-  { logLevel }: WitnessServerOptions,
+  { logLevel, tls }: WitnessServerOptions,
 ): Promise<FastifyInstance> {
   const app = fastify({
+    serverFactory: (handler) => makeServer(handler, tls),
     logger: { level: logLevel, stream: pino.destination({ fd: 2, sync: true }) },
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     bodyLimit: REQUEST_SIZE_BYTES_MAX,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionTimeout: REQUEST_TIMEOUT_MS,
     return503OnClosing: true,
     frameworkErrors: answerFault,
-    forceCloseConnections: 'idle',
   });
-  app.server.headersTimeout = REQUEST_TIMEOUT_MS;
   logRequests(app);
   app.setErrorHandler(answerFault);
   app.setNotFoundHandler((request) => {
@@ -78,6 +82,22 @@ export async function buildWitnessServer(
   );
   app.addHook('onClose', () => witness.close());
   return app;
+}
+
+/** Fastify would make the same server, but not with certificates that may be renewed. */
+function makeServer(handler: RequestListener, tls: TlsFiles | undefined): Server {
+  const limits = {
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: 1000,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+  };
+  const server =
+    tls === undefined
+      ? createHttp(limits, handler)
+      : createHttps({ ...limits, ...tls, handshakeTimeout: REQUEST_TIMEOUT_MS }, handler);
+  server.timeout = REQUEST_TIMEOUT_MS;
+  return server;
 }
 
 function answerFault(failure: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -3,13 +3,16 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { request } from 'node:https';
 import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { parseLogPolicy } from '../../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
+import { PrivateAuthority } from '../registry/http/certificates.ts';
 import { temporaryFolder } from '../registry/witness/running-witness.ts';
 import { ORIGIN, witnessedLog } from '../registry/witness/witnessed-log.ts';
 import { waybill } from './command-line.ts';
@@ -18,9 +21,15 @@ const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 const log = witnessedLog();
 
 /** Starts `waybill witness serve` and waits for its address. */
-async function serve(folder: string): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, [WAYBILL, 'witness', 'serve', folder, '--port', '0', '--json'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
+async function serve(
+  folder: string,
+  ...more: readonly string[]
+): Promise<{ child: ChildProcess; url: string; logged: () => string }> {
+  const argv = [WAYBILL, 'witness', 'serve', folder, '--port', '0', '--json', ...more];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let logged = '';
+  child.stderr?.on('data', (chunk) => {
+    logged += chunk;
   });
   onTestFinished(() => void child.kill('SIGKILL'));
   let said = '';
@@ -30,7 +39,7 @@ async function serve(folder: string): Promise<{ child: ChildProcess; url: string
   await expect.poll(() => said, { timeout: 20_000 }).toMatch(/\}\n$/);
   const { address, origins, pid } = JSON.parse(said);
   expect({ origins, pid }).toEqual({ origins: [ORIGIN], pid: child.pid });
-  return { child, url: address };
+  return { child, url: address, logged: () => logged };
 }
 
 test('from nothing to cosignatures, over a kill and a restart', { timeout: 120_000 }, async () => {
@@ -72,6 +81,59 @@ test('from nothing to cosignatures, over a kill and a restart', { timeout: 120_0
   expect(taken.err).toContain('REGISTRY_ADDRESS_UNAVAILABLE');
   second.child.kill('SIGTERM');
   expect(await once(second.child, 'exit')).toEqual([0, null]);
+});
+
+/** Asks over TLS, on a connection of its own; returns the answer and the serial number of the certificate. */
+async function ask(url: string, ca: Buffer, body?: string): Promise<{ status: number; serial: string }> {
+  return new Promise((resolve, reject) => {
+    const options = { ca, agent: false, method: body === undefined ? 'GET' : 'POST' } as const;
+    const asking = request(url, options, (response) => {
+      const { serialNumber } = (response.socket as TLSSocket).getPeerCertificate();
+      response.resume().on('end', () => resolve({ status: response.statusCode ?? 0, serial: serialNumber }));
+    });
+    asking.on('error', reject);
+    asking.end(body);
+  });
+}
+
+test('over TLS of its own, with a certificate that is renewed while it runs', {
+  timeout: 120_000,
+}, async () => {
+  const home = await temporaryFolder();
+  await waybill(['witness', 'init', 'w1', '--name', 'witness.example/w1'], home);
+  await waybill(['witness', 'add', 'w1', log.vkey], home);
+  const authority = await PrivateAuthority.make(join(home, 'tls'));
+  const ca = await readFile(authority.path);
+  const [certificate, key] = [join(home, 'certificate.pem'), join(home, 'key.pem')];
+  const use = async (name: string) => {
+    const made = await authority.issue(name, 'serverAuth');
+    await rename(made.certificate, certificate);
+    await rename(made.key, key);
+  };
+  await use('one');
+  const argv = ['witness', 'serve', 'w1', '--port', '0', '--tls-cert', certificate];
+  expect((await waybill(argv, home)).err).toContain('CLI_USAGE');
+  await chmod(key, 0o644);
+  expect((await waybill([...argv, '--tls-key', key], home)).err).toContain('REGISTRY_TLS_KEY_EXPOSED');
+  await chmod(key, 0o600);
+
+  const { child, url, logged } = await serve(
+    join(home, 'w1'),
+    ...['--tls-cert', certificate, '--tls-key', key],
+  );
+  expect(url).toMatch(/^https:/);
+  expect(await ask(`${url}/add-checkpoint`, ca, log.request(0n, 5n))).toEqual({ status: 200, serial: '01' });
+  await expect(fetch(url.replace('https:', 'http:'))).rejects.toThrow();
+  await use('two');
+  child.kill('SIGHUP');
+  await expect.poll(logged, { timeout: 10_000 }).toContain('read again');
+  expect(await ask(`${url}/healthz`, ca)).toEqual({ status: 200, serial: '02' });
+  await writeFile(key, 'nonsense');
+  child.kill('SIGHUP');
+  await expect.poll(logged, { timeout: 10_000 }).toContain('REGISTRY_TLS_UNREADABLE');
+  expect(await ask(`${url}/add-checkpoint`, ca, log.request(5n, 9n))).toEqual({ status: 200, serial: '02' });
+  child.kill('SIGTERM');
+  expect(await once(child, 'exit')).toEqual([0, null]);
 });
 
 test('mistakes are told, with their exit codes, and leave nothing', { timeout: 60_000 }, async () => {
