@@ -2,6 +2,7 @@
 // `waybill <verb>`: one file a verb; this file only joins them and turns failures into exit codes.
 
 import { Command, CommanderError } from 'commander';
+import { showClientCertificate } from './client-certificate.ts';
 import { EXIT, printFailure } from './terminal.ts';
 
 type Verb = (program: Command) => void;
@@ -63,6 +64,7 @@ export async function main(argv: readonly string[], version: string): Promise<nu
   }
   try {
     const program = await commandLine(version, argv[2]);
+    program.hook('preAction', () => showClientCertificate(process.env));
     await program.parseAsync([...argv]);
     return typeof process.exitCode === 'number' ? process.exitCode : EXIT.done;
   } catch (failure) {

@@ -98,19 +98,21 @@ export const STORE = faultsOf({
   },
   REGISTRY_TLS_UNREADABLE: {
     class: 'rejection',
-    meaning: 'A file that `listen.tls` names cannot be read as PEM.',
-    remedy: 'Correct the path in config.yaml, or the file; paths are relative to the data folder.',
+    meaning: 'A certificate or key for TLS cannot be read as PEM.',
+    remedy:
+      'Correct the file, or its path: in `listen.tls` of config.yaml, relative to the data folder; in the options of ' +
+      '`waybill witness serve`; in WAYBILL_CLIENT_CERT and WAYBILL_CLIENT_KEY.',
     usage: true,
   },
   REGISTRY_TLS_KEY_EXPOSED: {
     class: 'rejection',
-    meaning: 'The private key of `listen.tls` can be read or changed by others than its owner.',
+    meaning: 'A private key for TLS can be read or changed by others than its owner.',
     remedy: 'Run `chmod 600` on it, and replace the key if others could have read it.',
     usage: true,
   },
   REGISTRY_TLS_MISMATCH: {
     class: 'rejection',
-    meaning: 'The certificate of `listen.tls` is not that of its key.',
+    meaning: 'A certificate for TLS is not that of the key named with it.',
     remedy: 'Name a certificate and a key that belong together, the own certificate first in its file.',
     usage: true,
   },

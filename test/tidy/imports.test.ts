@@ -77,7 +77,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   ],
   release: ['@tufjs/models'],
   device: [],
-  cli: ['commander', 'pino', 'yaml'],
+  cli: ['commander', 'pino', 'undici', 'yaml'],
   actions: ['@actions/core', 'octokit'],
 };
 

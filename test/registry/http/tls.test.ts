@@ -2,13 +2,14 @@
 // The registry over TLS with a certificate of a private authority: our own commands work, certificates are renewed while it runs, and
 // clients without a certificate get no further than they may.
 
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, copyFile, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { CommandLine } from '../../../examples/demo/command-line.ts';
@@ -174,6 +175,96 @@ test('SIGHUP takes a renewed certificate; open connections go on, and a bad one 
   expect(server.said()).not.toContain('    at ');
   await chmod(tlsFile('key.pem'), 0o600);
   expect(await serialOf()).toBe(after);
+});
+
+test('our own commands show the certificate that the environment names, to a server that demands one of all', {
+  timeout: 180_000,
+}, async () => {
+  await stop(server.child);
+  server = await serve({ clientAuthorities: 'tls/ca.pem' });
+  const { certificate, key } = await authority.issue('machine', 'clientAuth');
+  const shown = { WAYBILL_CLIENT_CERT: certificate, WAYBILL_CLIENT_KEY: key };
+  const folder = await writeBuild(planBuild());
+  const root = join(data, 'root.json');
+  const device = join(home, 'certified-device');
+  const targets = join(home, 'offline', 'targets-1.pem');
+  const policy = join(home, 'tlog-policy');
+  const watch = join(home, 'watch.yaml');
+  await writeFile(
+    policy,
+    `# with a line more\n${await readFile(join(data, 'trust', 'tlog-policy'), 'utf8')}`,
+  );
+  await writeFile(watch, 'identities:\n  - issuer: https://issuer.example\n    identity: nobody\n');
+  await writeFile(join(home, 'builds.jsonl'), '');
+  const commands = [
+    ['attest', folder, '--registry', url, '--root', root, '--json'],
+    ['trace', 'pkg:deb/debian/gcc-avr', '--registry', url, '--json'],
+    ['device', 'enrol', device, '--token-file', join(data, 'keys', 'enrolment.token')],
+    ['device', 'update', device],
+    ['tuf', 'status', url, '--root', root, '--json'],
+    ['tuf', 'update', url, '--root', root, '--log-policy', policy, '--key', targets],
+    [
+      'monitor',
+      'run',
+      join(home, 'monitor'),
+      '--registry',
+      url,
+      '--watch',
+      watch,
+      '--root',
+      root,
+      '--once',
+    ].concat(...[['--builds', join(home, 'builds.jsonl'), '--json']]),
+  ];
+  const made = ['device', 'init', device, '--root', root, '--registry', url, '--product', 'optiboot'];
+  await cli.must([...made, '--hardware-id', 'uno-r3', '--version-floor', '1.0.0'], {
+    env: { ...trusting(), ...shown },
+  });
+  const without = await cli.run(commands[1] as string[], { env: trusting() });
+  expect(without.exitCode).toBe(75);
+  for (const command of commands) {
+    const name = command.slice(0, 2).join(' ');
+    const token = { WAYBILL_ID_TOKEN: await issuer.token() };
+    const done = await cli.run(command, { env: { ...token, ...trusting(), ...shown } });
+    // The device has no release yet: that it is told so is enough.
+    const expected = name === 'device update' ? /no release|TUF_|nothing/i : /^/;
+    expect([name, done.exitCode === 75, done.stdout + done.stderr]).toEqual([
+      name,
+      false,
+      expect.stringMatching(expected),
+    ]);
+    if (name !== 'device update') expect([name, done.exitCode, done.stderr]).toEqual([name, 0, done.stderr]);
+  }
+  for (const [more, code] of [
+    [{ WAYBILL_CLIENT_KEY: '' }, 'CLI_USAGE'],
+    [{ WAYBILL_CLIENT_KEY: join(home, 'nowhere') }, 'REGISTRY_TLS_UNREADABLE'],
+    [{ WAYBILL_CLIENT_KEY: tlsFile('key.pem') }, 'REGISTRY_TLS_MISMATCH'],
+  ] as const) {
+    const outcome = await cli.run(['trace', 'pkg:a/b', '--registry', url], { env: { ...shown, ...more } });
+    expect([outcome.exitCode, outcome.stderr]).toEqual([2, expect.stringContaining(code)]);
+  }
+  await removeBuild(folder);
+});
+
+test('large bodies show it too, which are sent in another way', async () => {
+  const { certificate, key } = await authority.issue('large', 'clientAuth');
+  const at = (path: string) => new URL(`../../../${path}`, import.meta.url).href;
+  const script = `
+    const { showClientCertificate } = await import('${at('cli/client-certificate.ts')}');
+    const { exchange } = await import('${at('attest/exchange.ts')}');
+    await showClientCertificate(process.env);
+    const bytes = new Uint8Array(3);
+    const body = { sizeBytes: 3, open: async function* () { yield bytes; } };
+    const { status } = await exchange('${url}/api/v1/blobs/${'00'.repeat(32)}', { method: 'PUT', body });
+    console.log(status);`;
+  const run = (env: Record<string, string>) =>
+    promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
+      env: { PATH: process.env.PATH ?? '', ...trusting(), ...env },
+    });
+  const shown = { WAYBILL_CLIENT_CERT: certificate, WAYBILL_CLIENT_KEY: key };
+  // Nobody named the blob: that is the registry's word, behind the handshake.
+  expect((await run(shown)).stdout).toBe('403\n');
+  expect((await run({})).stdout).toBe('0\n');
 });
 
 test('mutual TLS: for all, or for all but public reads', { timeout: 60_000 }, async () => {
