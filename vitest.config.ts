@@ -21,8 +21,9 @@ export default defineConfig({
   test: {
     // One more than the smallest machine that we support has cores: a test that waits, for a time limit or a child, leaves its core to another.
     maxWorkers: 3,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Of a test that takes a tenth of it alone.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     projects: [
       { extends: true, test: { name: 'fast', include: inFast, exclude: elsewhere } },
       {

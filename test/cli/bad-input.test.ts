@@ -231,7 +231,7 @@ describe('a registry on this machine', () => {
   });
 
   test('init never overwrites keys', async () => {
-    const { code, err } = await waybill(['init', 'registry', '--offline', 'offline-2', '--url', url], folder);
+    const { code, err } = await say(['init', 'registry', '--offline', 'offline-2', '--url', url]);
     expect(err).toContain('REGISTRY_FOLDER_NOT_EMPTY');
     expect(code).toBe(2);
     expect(names()).not.toContain('offline-2');
@@ -240,7 +240,7 @@ describe('a registry on this machine', () => {
   test('a mistake in config.yaml is refused at its place', async () => {
     cpSync(join(folder, 'registry'), join(folder, 'registry-2'), { recursive: true });
     writeFileSync(join(folder, 'registry-2', 'config.yaml'), 'nonsense: 1\n');
-    const { code, err } = await waybill(['serve', 'registry-2'], folder);
+    const { code, err } = await say(['serve', 'registry-2']);
     expect(err).toContain('REGISTRY_CONFIG_MALFORMED');
     expect(err).toMatch(/config\.yaml:1:\d+/);
     expect(code).toBe(2);

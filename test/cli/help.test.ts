@@ -101,14 +101,14 @@ describe.each(verbs.map(({ words, command }) => ({ name: words.join(' '), words,
 
 // Every verb's file is read.
 test('an unknown verb is refused, with a guess at what was meant', { timeout: 120_000 }, async () => {
-  expect(await waybill(['nonsense'], folder)).toMatchObject({ code: 2, out: '' });
+  expect(await say(['nonsense'])).toMatchObject({ code: 2, out: '' });
   const { code, err } = await waybill(['relaese'], folder);
   expect(code).toBe(2);
   expect(err).toMatch(/^waybill: unknown command 'relaese'\n\(Did you mean release\?\)\n/);
 });
 
 test('no verb at all shows the help and is refused', async () => {
-  const { code, err } = await waybill([], folder);
+  const { code, err } = await say([]);
   expect(code).toBe(2);
   expect(err).toContain('Usage: waybill');
 });

@@ -22,7 +22,7 @@ import { newP256, RunningRegistry } from '../registry/running-registry.ts';
 import { CLAIMS } from '../registry/trust/loopback-issuer.ts';
 import { sha256 } from '../registry/tuf-house.ts';
 import { temporaryFolder } from '../registry/witness/running-witness.ts';
-import { waybill } from './command-line.ts';
+import { say, waybill } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 
@@ -352,9 +352,12 @@ test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
       'MONITOR_EVIDENCE_MISSING: expected a folder of decisions at "none", got ENOENT',
     ],
   ];
+  const here = process.cwd();
+  onTestFinished(() => process.chdir(here));
   for (const [watched, argv, message] of cases) {
     const house = await operator('http://127.0.0.1:1', watched, argv);
-    const { code, err, out } = await house.run('--once');
+    process.chdir(house.home);
+    const { code, err, out } = await say([...house.argv, '--once']);
     expect([code, out], err).toEqual([2, '']);
     expect(err).toContain(message);
     expect(await readdir(house.home)).not.toContain('state');

@@ -5,6 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readDevicePolicyFile } from '../../cli/device-policy-file.ts';
 import { parseDevicePolicy } from '../../core/release/device-policy.ts';
+import { say } from '../cli/command-line.ts';
 import { House, sha256 } from './house.ts';
 import { waybill } from './run-waybill.ts';
 
@@ -155,14 +156,14 @@ test.each<[string, () => readonly string[], RegExp]>([
     /CEREMONY_THRESHOLD_INVALID/,
   ],
 ])('%s is a usage error', async (_, words, message) => {
-  const { code, err } = await waybill(...words());
+  const { code, err } = await say(words());
   expect(err).toMatch(message);
   expect(code).toBe(2);
 });
 
 test('a registry that is down: try again later', async () => {
   const down = ['--registry', 'http://127.0.0.1:9', '--root', house.root];
-  const { code, err } = await waybill('release', ...down, '--product', 'optiboot', '--list');
+  const { code, err } = await say(['release', ...down, '--product', 'optiboot', '--list']);
   expect(err).toContain('TUF_UNREACHABLE');
   expect(code).toBe(75);
 });
@@ -170,13 +171,8 @@ test('a registry that is down: try again later', async () => {
 test('a policy with a mistake is refused with file, line and column', async () => {
   const text = await readFile(house.path('policy.yaml'), 'utf8');
   await writeFile(house.path('wrong.yaml'), text.replace('rules: all', 'rules: [LOL]'));
-  const { code, err } = await waybill(
-    'gate',
-    ...registry(),
-    ...gateOptions('x'),
-    '--policy',
-    house.path('wrong.yaml'),
-  );
+  const words = ['gate', ...registry(), ...gateOptions('x'), '--policy', house.path('wrong.yaml')];
+  const { code, err } = await say(words);
   expect(err).toMatch(/POLICY_MALFORMED: .*"LOL"/);
   expect(err).toMatch(/wrong\.yaml:17:\d+/);
   expect(code).toBe(2);

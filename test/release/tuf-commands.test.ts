@@ -3,6 +3,7 @@
 
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { say } from '../cli/command-line.ts';
 import { House } from './house.ts';
 import { waybill } from './run-waybill.ts';
 
@@ -80,12 +81,13 @@ test('online keys are made beside the old ones, never over them, and only in a d
 });
 
 test('words that make no sense are bad usage', async () => {
-  expect(await tuf('rotate', '--root-threshold', '0')).toMatchObject({ code: 2 });
-  expect(await tuf('renew', '--role', 'snapshot')).toMatchObject({ code: 2 });
+  const here = (...words: string[]) => say(['tuf', ...words, '--root', house.root]);
+  expect(await here('rotate', house.url, '--root-threshold', '0')).toMatchObject({ code: 2 });
+  expect(await here('renew', house.url, '--role', 'snapshot')).toMatchObject({ code: 2 });
   await writeFile(house.path('device-policy.yaml'), '');
   const product = ['product', 'update', 'x', '--registry', house.url, '--root', house.root];
-  const neither = await waybill(...product, '--releases-threshold', '1');
+  const neither = await say([...product, '--releases-threshold', '1']);
   expect(neither).toMatchObject({ code: 2, err: expect.stringContaining('either --offline or --key') });
   const both = ['--releases-threshold', '1', '--offline', 'x', '--key', 'y'];
-  expect(await waybill(...product, ...both)).toMatchObject({ code: 2 });
+  expect(await say([...product, ...both])).toMatchObject({ code: 2 });
 });
