@@ -9,8 +9,8 @@ import { Forge, PAYLOAD_TYPE, STATEMENT } from '../core/sigstore/forge.ts';
 import {
   certifiedSigner,
   forgeBundle,
+  forgedVerifier,
   hashedRekordV1,
-  verifyForged,
 } from '../core/sigstore/forged-bundle.ts';
 import { timestamp } from '../core/sigstore/forged-timestamp.ts';
 
@@ -24,7 +24,7 @@ export interface Subject {
 /** A bundle as Waybill makes it. */
 export function ourBundle(): Subject {
   const forge = new Forge();
-  return { bundle: forgeBundle(forge), verify: (bytes) => verifyForged(forge, bytes), isFree: () => false };
+  return { bundle: forgeBundle(forge), verify: forgedVerifier(forge), isFree: () => false };
 }
 
 /** The place of the timestamp in `everyOption`. */
@@ -73,7 +73,7 @@ export function everyOption(): Subject {
   ];
   return {
     bundle,
-    verify: (bytes) => verifyForged(forge, bytes),
+    verify: forgedVerifier(forge),
     isFree: (place, offset) =>
       (place === STAMP && inner[0] <= offset && offset < inner[1]) ||
       place === CHAIN ||

@@ -12,6 +12,13 @@ import { sha256 } from '../../../registry/trust/certificate.ts';
 import { type Forge, leafOf, PAYLOAD_TYPE, type Signer, STATEMENT } from './forge.ts';
 import { timestamp } from './forged-timestamp.ts';
 
+/** Verifies bundles with the forge's own trusted root, which is read once, everything demanded. */
+export function forgedVerifier(forge: Forge): (bundle: Uint8Array) => VerifiedSignature {
+  const trust = { trustedRoot: forge.trustedRoot(), keys: [], policy: STRICT_POLICY };
+  const verifier = signatureVerifier(trust, nodeCrypto);
+  return (bundle) => verifier.verify(bundle);
+}
+
 /** Verifies a bundle with the forge's own trusted root, everything demanded, unless told otherwise. */
 export function verifyForged(
   forge: Forge,
