@@ -4,12 +4,32 @@
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // Workers and the commands that tests start load the same files over and over; compiled ones are kept between them, and for the next run.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url));
 
 /** Folders of test/ whose tests are quick and start no process. */
 const FAST = ['core', 'policy', 'tidy', 'scripts', 'bench'];
+
+/** Small files that take long. In a fresh clone vitest begins with the largest files, and would end with these, one core idle. */
+const LONG = [
+  'builder/full-disk',
+  'builder/killed',
+  'hostile/single-bits',
+  'peers/sigstore-differences',
+  'registry/log/killed',
+  'runtimes/runtimes',
+];
+
+class LongFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isLong = ({ moduleId }: TestSpecification) =>
+      LONG.some((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
 
 const inFast = FAST.map((folder) => `test/${folder}/**/*.test.ts`);
 const inE2e = ['test/e2e/**/*.test.ts'];
@@ -24,8 +44,10 @@ export default defineConfig({
     // Of a test that takes a tenth of it alone.
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    sequence: { sequencer: LongFirst },
     projects: [
-      { extends: true, test: { name: 'fast', include: inFast, exclude: elsewhere } },
+      // Nothing that one of them does to its process is seen by another, so they share it, and what it has loaded.
+      { extends: true, test: { name: 'fast', include: inFast, exclude: elsewhere, isolate: false } },
       {
         extends: true,
         test: {

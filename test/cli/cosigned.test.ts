@@ -15,7 +15,7 @@ import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { freePort, makeDataFolder } from '../registry/running-registry.ts';
 import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
 import { temporaryFolder } from '../registry/witness/running-witness.ts';
-import { waybill } from './command-line.ts';
+import { say } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 
@@ -44,7 +44,8 @@ test('two witnesses and a log', { timeout: 180_000 }, async () => {
   const ports = [String(await freePort()), String(await freePort())];
   const lines: string[] = [];
   for (const [i, port] of ports.entries()) {
-    const { out } = await waybill(['witness', 'init', `w${i}`, '--name', `w${i}.example`, '--json'], home);
+    const folder = join(home, `w${i}`);
+    const { out } = await say(['witness', 'init', folder, '--name', `w${i}.example`, '--json']);
     lines.push(JSON.parse(out).policyLine.replace('<url>', `http://127.0.0.1:${port}`));
   }
   const file = join(home, 'witnesses');
@@ -54,7 +55,7 @@ test('two witnesses and a log', { timeout: 180_000 }, async () => {
   const published = await readFile(join(made.dataFolder, 'trust', 'tlog-policy'));
   const policy = parseLogPolicy(new Uint8Array(published), nodeCrypto);
   const [, logKey = ''] = published.toString().split(' ');
-  for (const i of [0, 1]) expect((await waybill(['witness', 'add', `w${i}`, logKey], home)).code).toBe(0);
+  for (const i of [0, 1]) expect((await say(['witness', 'add', join(home, `w${i}`), logKey])).code).toBe(0);
   const serve = (i: number) => run('witness', 'serve', join(home, `w${i}`), '--port', ports[i] as string);
 
   const signingConfig = new Uint8Array(

@@ -17,7 +17,7 @@ import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { freePort, makeDataFolder } from '../registry/running-registry.ts';
 import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
 import { temporaryFolder } from '../registry/witness/running-witness.ts';
-import { waybill } from './command-line.ts';
+import { say } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 
@@ -36,11 +36,8 @@ async function run(...argv: string[]): Promise<ChildProcess> {
 /** The first step of a house: its witness, which needs nothing of anybody. */
 async function makeWitness(home: string, name: string) {
   const port = String(await freePort());
-  const { out } = await waybill(
-    ['witness', 'init', name, '--name', `${name}.example/witness`, '--json'],
-    home,
-  );
   const folder = join(home, name);
+  const { out } = await say(['witness', 'init', folder, '--name', `${name}.example/witness`, '--json']);
   return {
     folder,
     name: `${name}.example/witness`,
@@ -101,8 +98,8 @@ test('two registries witness each other, and one goes without for a while', {
   const [witnessA, witnessB] = [await makeWitness(home, 'a'), await makeWitness(home, 'b')];
   const a = await makeRegistry(home, issuer, witnessB);
   const b = await makeRegistry(home, issuer, witnessA);
-  expect((await waybill(['witness', 'add', 'a', b.logKey], home)).code).toBe(0);
-  expect((await waybill(['witness', 'add', 'b', a.logKey], home)).code).toBe(0);
+  expect((await say(['witness', 'add', witnessA.folder, b.logKey])).code).toBe(0);
+  expect((await say(['witness', 'add', witnessB.folder, a.logKey])).code).toBe(0);
   // Both are of one organisation here, so their logs have one origin; the keys tell them apart.
   expect(a.logKey).not.toBe(b.logKey);
   await Promise.all([witnessA.serve(), a.serve(), b.serve()]);

@@ -10,6 +10,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nodeFiles } from '../../device/node-host.ts';
 import { readIdentity, writeIdentity } from '../../device/state.ts';
 import { House, listed, TOKEN } from '../device/house.ts';
+import { say } from './command-line.ts';
 
 const WAYBILL = new URL('../../cli/waybill.js', import.meta.url).pathname;
 let house: House;
@@ -116,19 +117,19 @@ describe('bad input', () => {
     [{ root: '/nonexistent/root.json' }, 2, 'CLI_FILE_UNREADABLE'],
     [{ 'hardware-id': undefined }, 2, 'hardware-id'],
   ])('init with %j makes nothing', async (change, code, said) => {
-    const result = await run(...(await initArgs(change)));
+    const result = await say(['device', ...(await initArgs(change))]);
     expect(result).toMatchObject({ code, out: '', err: expect.stringContaining(said) });
     expect(await readdir(house.folder)).not.toContain('device');
   });
 
   test('a folder without a device, and a token of several lines', async () => {
-    expect(await run('update', join(house.folder, 'none'))).toMatchObject({
+    expect(await say(['device', 'update', join(house.folder, 'none')])).toMatchObject({
       code: 2,
       err: expect.stringContaining('DEVICE_NOT_INITIALISED'),
     });
     const folder = await house.device({}, false);
     await writeFile(join(house.folder, 'token'), 'one secret\ntwo secrets\n');
-    const result = await run('enrol', folder, '--token-file', join(house.folder, 'token'));
+    const result = await say(['device', 'enrol', folder, '--token-file', join(house.folder, 'token')]);
     expect(result).toMatchObject({ code: 2, err: expect.stringContaining('CLI_USAGE') });
     expect(result.err).not.toContain('secret');
   });

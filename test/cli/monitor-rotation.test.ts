@@ -11,7 +11,7 @@ import { stringify } from 'yaml';
 import { IDENTITY, runOf, signInRun } from '../registry/monitor/watching.ts';
 import { RunningRegistry } from '../registry/running-registry.ts';
 import { temporaryFolder } from '../registry/witness/running-witness.ts';
-import { waybill } from './command-line.ts';
+import { say, waybill } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 
@@ -58,10 +58,7 @@ test('a running monitor goes on through a rotation of both logs', { timeout: 180
   };
   /** As docs/rotation.md says: rotate, restart, publish. */
   const rotate = async (service: 'log' | 'ct', ...more: readonly string[]) => {
-    const { code, out, err } = await waybill(
-      ['rotate', registry.dataFolder, service, ...more, '--json'],
-      home,
-    );
+    const { code, out, err } = await say(['rotate', registry.dataFolder, service, ...more, '--json']);
     expect(code, err).toBe(0);
     await registry.restart();
     const changed: Record<string, Uint8Array> = {};
