@@ -83,8 +83,17 @@ export interface Import {
   readonly typeOnly: boolean;
 }
 
+/** By text: several rules ask for the same, and parsing is most of their time. */
+const importsKnown = new Map<string, readonly Import[]>();
+
 /** All imports of a file: static, re-exports, `import()` and `import type`. */
-export function importsOf(file: TreeFile): Import[] {
+export function importsOf(file: TreeFile): readonly Import[] {
+  const found = importsKnown.get(file.text) ?? findImports(file);
+  importsKnown.set(file.text, found);
+  return found;
+}
+
+function findImports(file: TreeFile): Import[] {
   const found: Import[] = [];
   walk(parseSyntax(file), (node) => {
     const source = node.source as SyntaxNode | null | undefined;
