@@ -21,11 +21,11 @@ interface Outcome {
 /** Runs all stages, prints the verdict, and returns the exit code. The last line is `N passed, N failed`. */
 export async function verdict(projects: readonly string[]): Promise<number> {
   assertPinnedNode();
-  const outcomes = [
-    await runTool('types', 'tsc', ['-b']),
-    await runTool('lint', 'biome', ['check', '--error-on-warnings', '.']),
-    await runTests(projects),
+  const tools = [
+    runTool('types', 'tsc', ['-b']),
+    runTool('lint', 'biome', ['check', '--error-on-warnings', '.']),
   ];
+  const outcomes = [...(await Promise.all(tools)), await runTests(projects)];
   const sum = (count: (outcome: Outcome) => number) => outcomes.reduce((n, o) => n + count(o), 0);
   const [passed, failed] = [sum((o) => o.passed), sum((o) => o.failed)];
   const skipped = outcomes.flatMap((o) => o.skipped);
