@@ -18,7 +18,9 @@ import { buildAttributeReport, parseAttributeReport } from '../../core/intoto/sc
 import { formatStatement, parseStatement } from '../../core/intoto/statement.ts';
 import { buildTestResult } from '../../core/intoto/test-result.ts';
 import { parseBundle } from '../../core/sigstore/bundle.ts';
+import type { Outcome } from '../../examples/demo/command-line.ts';
 import { bothVerifiers } from '../../peers/both-verifiers.ts';
+import { runHere } from '../cli/command-line.ts';
 import { BUILDER_ID, planBuild, removeBuild, sha256, writeBuild } from './build-folder.ts';
 import { type RegistryProcess, startRegistry } from './registry-process.ts';
 
@@ -40,15 +42,24 @@ afterAll(async () => {
   await removeBuild(folder);
 });
 
-async function attest(out: string, options: { token?: string; url?: string } = {}) {
-  const args = ['attest', out, '--registry', options.url ?? registry.url, '--root', registry.root, '--json'];
-  return registry.cli.run(args, {
-    env: { WAYBILL_ID_TOKEN: options.token ?? (await registry.issuer.token()) },
+const argumentsFor = (out: string, url = registry.url) =>
+  ['attest', out, '--registry', url, '--root', registry.root, '--json'] as const;
+
+/** The command in a process of its own. */
+async function attestAlone(out: string): Promise<Outcome> {
+  return registry.cli.run(argumentsFor(out), { env: { WAYBILL_ID_TOKEN: await registry.issuer.token() } });
+}
+
+/** The command in this process. */
+async function attest(out: string, options: { token?: string; url?: string } = {}): Promise<Outcome> {
+  return runHere(argumentsFor(out, options.url), {
+    XDG_STATE_HOME: join(registry.folder, 'state'),
+    WAYBILL_ID_TOKEN: options.token ?? (await registry.issuer.token()),
   });
 }
 
-async function reportOf(out: string): Promise<AttestReport> {
-  const outcome = await attest(out);
+async function reportOf(out: string, run: (out: string) => Promise<Outcome> = attest): Promise<AttestReport> {
+  const outcome = await run(out);
   expect(outcome.stderr).not.toContain('waybill:');
   expect(outcome.exitCode).toBe(0);
   return outcome.json as AttestReport;
@@ -58,7 +69,7 @@ const payloadOf = (bundle: Uint8Array) => parseBundle(new Uint8Array(bundle)).pa
 const trustPath = (name: string) => join(registry.dataFolder, 'trust', name);
 
 test('a build output is attested, stored and verified by a stranger', { timeout: 60_000 }, async () => {
-  const report = await reportOf(folder);
+  const report = await reportOf(folder, attestAlone);
   expect(report).toMatchObject({ product: 'optiboot', version: '8.1.0' });
   expect(report.statements).toHaveLength(3);
   expect(new Set(report.statements.map(({ logIndex }) => logIndex)).size).toBe(3);

@@ -31,6 +31,7 @@ import { type Archive, makeArchive, TOOLBOX } from '../builder/archive.ts';
 import { yamlOver } from '../builder/definitions.ts';
 import { makeImage, serveImage } from '../builder/inputs/image-registry.ts';
 import { makeRepository, putFiles, type Server, serve, sha256 } from '../builder/inputs/workshop.ts';
+import { runHere } from './command-line.ts';
 
 const BIN = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 const DEAD = 'http://127.0.0.1:9/';
@@ -116,9 +117,13 @@ async function makeOriginals(): Promise<string> {
 }
 
 const attest = async (more: readonly string[], cache = 'cache', url = registry.url) =>
-  registry.cli.run(['attest', out, '--registry', url, '--root', registry.root, '--json', ...more], {
-    env: env(cache, { WAYBILL_ID_TOKEN: await registry.issuer.token() }),
-  });
+  runHere(
+    ['attest', out, '--registry', url, '--root', registry.root, '--json', ...more],
+    env(cache, {
+      XDG_STATE_HOME: join(registry.folder, 'state'),
+      WAYBILL_ID_TOKEN: await registry.issuer.token(),
+    }),
+  );
 
 beforeAll(async () => {
   writeFileSync(join(base, 'key.pem'), key.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
@@ -128,9 +133,10 @@ beforeAll(async () => {
   const yaml = join(work, 'waybill.yaml');
   writeFileSync(yaml, await makeOriginals());
   const origin = env('cache', { WAYBILL_MIRROR: originals.archive?.url ?? '' });
-  await registry.cli.must(['lock', yaml], { env: origin });
+  expect(await runHere(['lock', yaml], origin)).toMatchObject({ exitCode: 0 });
   inputs = parseLock(readFileSync(join(work, 'waybill.lock')), 'waybill.lock').inputs;
-  const { json } = await registry.cli.must(['build', yaml, '--out', out, '--json'], { env: origin });
+  const { exitCode, json } = await runHere(['build', yaml, '--out', out, '--json'], origin);
+  expect(exitCode).toBe(0);
   imageSha256 = (json as { images: { sha256: string }[] }).images[0]?.sha256 ?? '';
 }, 120_000);
 afterAll(async () => {

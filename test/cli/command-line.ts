@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { main } from '../../cli/main.ts';
+import type { Outcome } from '../../examples/demo/command-line.ts';
 
 const COMMAND = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 
@@ -56,12 +57,32 @@ export async function say(argv: readonly string[]): Promise<Said> {
       return true;
     };
   });
+  // A verb that refuses may leave its exit code there, for the end of a process that this one is not.
+  const { exitCode } = process;
+  process.exitCode = undefined;
   try {
     const code = await main(['node', 'waybill', ...argv], '0.0.0');
     return { code, out: said[0] ?? '', err: said[1] ?? '' };
   } finally {
+    process.exitCode = exitCode;
     streams.forEach((stream, i) => {
       stream.write = writes[i] as typeof stream.write;
     });
+  }
+}
+
+/** The same with more environment, answered as a process is by the demo's command line. */
+export async function runHere(argv: readonly string[], env: Record<string, string>): Promise<Outcome> {
+  const before = Object.keys(env).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, env);
+  try {
+    const { code, out, err } = await say(argv);
+    const json = argv.includes('--json') && out !== '' ? JSON.parse(out) : undefined;
+    return { exitCode: code, stdout: out, stderr: err, json };
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
   }
 }

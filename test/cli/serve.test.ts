@@ -13,7 +13,7 @@ import { formatStatement } from '../../core/intoto/statement.ts';
 import { makeDataFolder } from '../registry/running-registry.ts';
 import { LoopbackIssuer } from '../registry/trust/loopback-issuer.ts';
 import { sha256 } from '../registry/tuf-house.ts';
-import { waybill } from './command-line.ts';
+import { say, waybill } from './command-line.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../cli/waybill.js', import.meta.url));
 let issuer: LoopbackIssuer;
@@ -165,15 +165,17 @@ describe('serve', () => {
   });
 
   it('says what is wrong when it cannot start', { timeout: 60_000 }, async () => {
-    const fails = async (code: string, exit: number, folder = made.dataFolder) => {
+    const asProcess = async (folder: string) => {
       const serving = serve(folder);
-      expect([await serving.ended, serving.said().err, serving.said().out]).toEqual([
-        exit,
-        expect.stringContaining(code),
-        '',
-      ]);
-      return serving.said().err;
+      return { code: await serving.ended, ...serving.said() };
     };
+    const fails = async (code: string, exit: number, folder = made.dataFolder, run = asProcess) => {
+      const said = await run(folder);
+      expect(said).toEqual({ code: exit, err: expect.stringContaining(code), out: '' });
+      return said.err;
+    };
+    const failsHere = (code: string, exit: number) =>
+      fails(code, exit, made.dataFolder, (folder) => say(['serve', folder]));
     expect(await fails('REGISTRY_DATA_MISSING', 2, join(made.home, 'nowhere'))).toContain('waybill init');
     const blocker = createServer();
     await new Promise<void>((resolve) =>
@@ -184,15 +186,15 @@ describe('serve', () => {
     const path = join(made.dataFolder, 'config.yaml');
     const config = await readFile(path, 'utf8');
     await writeFile(path, `${config}listn: 1\n`);
-    expect(await fails('REGISTRY_CONFIG_MALFORMED', 2)).toMatch(/config\.yaml:\d+:\d+/);
+    expect(await failsHere('REGISTRY_CONFIG_MALFORMED', 2)).toMatch(/config\.yaml:\d+:\d+/);
     await writeFile(path, config);
     const token = join(made.dataFolder, 'keys', 'enrolment.token');
     await chmod(token, 0o600);
     await writeFile(token, 'short\n');
-    await fails('REGISTRY_DATA_DAMAGED', 1);
+    await failsHere('REGISTRY_DATA_DAMAGED', 1);
     await rm(token);
-    await fails('REGISTRY_DATA_MISSING', 2);
+    await failsHere('REGISTRY_DATA_MISSING', 2);
     await rm(join(made.dataFolder, 'keys', 'tuf-snapshot.pem'));
-    await fails('REGISTRY_DATA_MISSING', 2);
+    await failsHere('REGISTRY_DATA_MISSING', 2);
   });
 });

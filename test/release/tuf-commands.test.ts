@@ -15,6 +15,8 @@ afterAll(() => house.close());
 
 const tuf = (verb: string, ...words: string[]) =>
   waybill('tuf', verb, house.url, ...words, '--root', house.root);
+/** The same in this process. */
+const here = (...words: string[]) => say(['tuf', ...words, '--root', house.root]);
 const key = (name: string) => house.path('offline', `${name}.pem`);
 
 test('status shows each role with days, keys and threshold', async () => {
@@ -41,47 +43,46 @@ test('status shows each role with days, keys and threshold', async () => {
 
 test('a root in turns: what is printed leads to the next step', { timeout: 120_000 }, async () => {
   const file = house.path('next.json');
-  const made = await tuf('renew', '--role', 'root', '--key', key('root-1'), '--out', file);
+  const made = await here('renew', house.url, '--role', 'root', '--key', key('root-1'), '--out', file);
   expect(made.code).toBe(0);
   expect(made.out).toContain(`in ${file}`);
   expect(made.out).toContain('expected signatures by 2 of 3 root keys, got 1: 1 more of');
   expect(made.out).toContain('next: waybill tuf sign');
   expect(made.err).toContain('version 1 becomes 2');
   const before = await readFile(file);
-  const again = await tuf('renew', '--role', 'root', '--key', key('root-2'), '--out', file);
+  const again = await here('renew', house.url, '--role', 'root', '--key', key('root-2'), '--out', file);
   expect(again).toMatchObject({ code: 2, err: expect.stringContaining('CLI_USAGE') });
   expect(await readFile(file)).toEqual(before);
-  const early = await tuf('publish', file);
+  const early = await here('publish', house.url, file);
   expect(early).toMatchObject({ code: 1, err: expect.stringContaining('OFFLINE_ROLE_UNSIGNED') });
-  const sign = ['tuf', 'sign', file, '--root', house.root];
-  const seen = await waybill(...sign);
+  const sign = (...words: string[]) => here('sign', file, ...words);
+  const seen = await sign();
   expect(seen).toMatchObject({ code: 0, err: expect.stringContaining('against version 1 in force') });
   expect(await readFile(file)).toEqual(before);
-  const both = await waybill(...sign, '--registry', house.url, '--current', file);
+  const both = await sign('--registry', house.url, '--current', file);
   expect(both).toMatchObject({ code: 2, err: expect.stringContaining('CLI_USAGE') });
-  const signed = await waybill(...sign, '--key', key('root-2'), '--json');
+  const signed = await sign('--key', key('root-2'), '--json');
   expect(JSON.parse(signed.out)).toMatchObject({ role: 'root', version: 2, missing: [], published: false });
-  expect((await tuf('publish', file)).out).toMatch(/^published root version 2, good until /);
+  expect((await here('publish', house.url, file)).out).toMatch(/^published root version 2, good until /);
 });
 
 test('online keys are made beside the old ones, never over them, and only in a data folder', async () => {
   const keys = house.path('data', 'keys');
   const old = await readFile(`${keys}/tuf-snapshot.pem`);
-  const made = await waybill('tuf', 'online-keys', house.path('data'), '--json');
+  const made = await say(['tuf', 'online-keys', house.path('data'), '--json']);
   expect(JSON.parse(made.out).snapshot).toEqual({
     path: `${keys}/tuf-snapshot-2.pem`,
     publicPath: `${keys}/tuf-snapshot-2.pub`,
   });
   expect((await stat(`${keys}/tuf-snapshot-2.pem`)).mode & 0o777).toBe(0o600);
   expect(await readFile(`${keys}/tuf-snapshot.pem`)).toEqual(old);
-  expect((await waybill('tuf', 'online-keys', house.path('data'))).out).toContain('tuf-timestamp-3.pub');
-  const elsewhere = await waybill('tuf', 'online-keys', house.path('offline'));
+  expect((await say(['tuf', 'online-keys', house.path('data')])).out).toContain('tuf-timestamp-3.pub');
+  const elsewhere = await say(['tuf', 'online-keys', house.path('offline')]);
   expect(elsewhere).toMatchObject({ code: 2, err: expect.stringMatching(/CLI_USAGE.* in ".*offline"/) });
   expect(await readdir(house.path('offline'))).not.toContain('keys');
 });
 
 test('words that make no sense are bad usage', async () => {
-  const here = (...words: string[]) => say(['tuf', ...words, '--root', house.root]);
   expect(await here('rotate', house.url, '--root-threshold', '0')).toMatchObject({ code: 2 });
   expect(await here('renew', house.url, '--role', 'snapshot')).toMatchObject({ code: 2 });
   await writeFile(house.path('device-policy.yaml'), '');
