@@ -111,7 +111,10 @@ function addEnrol(device: Command): void {
         .trim();
       // Anything else could not stand in a header, and an error of the HTTP client would repeat it.
       if (!/^[\x21-\x7e]{1,4096}$/.test(token)) {
-        throw CLI.reject('CLI_USAGE', `expected one line of printable ASCII in ${quote(options.tokenFile)}`);
+        throw CLI.reject(
+          'CLI_USAGE',
+          `expected an enrolment token, one line of printable ASCII, in ${quote(options.tokenFile)}; the registry's is keys/enrolment.token in its data folder`,
+        );
       }
       const identity = await enrolDevice(folder, token, nodeHost());
       if (options.json) printJson({ enrolled: true, device: identity.id, registry: identity.registryUrl });

@@ -24,6 +24,13 @@ export const CLI = faultsOf({
       'Give the root.json that the operator of the registry handed out; `waybill init` wrote it into the data folder.',
     usage: true,
   },
+  CLI_TRUST_FILE_UNSUITABLE: {
+    class: 'rejection',
+    meaning: 'A file that was to be published as trust material is none that its users could read.',
+    remedy:
+      'Give the file that the option is for; `waybill rotate` writes all three into trust/ of the data folder.',
+    usage: true,
+  },
   CLI_LOCK_MISSING: {
     class: 'rejection',
     meaning: 'There is no waybill.lock beside waybill.yaml.',

@@ -15,11 +15,14 @@ export interface ImageFile {
   readonly body: Blob;
 }
 
-/** The digest in `sha256:<64 hex digits>`. @throws CLI_USAGE */
-export function readDigest(text: string): string {
+/** The digest in `sha256:<64 hex digits>`; `what` it is of, for the message. @throws CLI_USAGE */
+export function readDigest(text: string, what: string): string {
   const digest = text.startsWith('sha256:') ? text.slice('sha256:'.length) : '';
   if (hexDecode(digest)?.length !== 32) {
-    throw CLI.reject('CLI_USAGE', `expected sha256: and 64 lower-case hex digits, got ${quote(text)}`);
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected ${what} as sha256: and 64 lower-case hex digits, got ${quote(text)}`,
+    );
   }
   return digest;
 }
@@ -51,5 +54,5 @@ export async function readImage(path: string, progress?: (text: string) => void)
 
 /** The digest of `--image`: given as `sha256:…`, or of the file named. @throws CLI_USAGE, CLI_FILE_UNREADABLE */
 export async function imageDigest(image: string): Promise<string> {
-  return image.startsWith('sha256:') ? readDigest(image) : (await readImage(image)).sha256;
+  return image.startsWith('sha256:') ? readDigest(image, 'the image') : (await readImage(image)).sha256;
 }

@@ -214,7 +214,7 @@ export function rebuildVerb(program: Command): void {
       `\nExample:\n  waybill rebuild sha256:${'4b'.repeat(32)} \\\n    --registry https://registry.example --root root.json --key rebuilder.pem`,
     )
     .action(async (digest: string, options: RebuildOptions) => {
-      const imageSha256 = readDigest(digest);
+      const imageSha256 = readDigest(digest, 'the image');
       const toolVersion = program.version() ?? '';
       const { report, bundle } = await interruptible((signal) =>
         rebuild({ ...options, imageSha256, toolVersion, env: process.env, progress: printProgress, signal }),

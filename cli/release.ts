@@ -132,7 +132,14 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   } else if (options.withdraw !== undefined) {
     const { reason = '' } = options;
     if (reason === '') throw CLI.reject('CLI_USAGE', 'expected --reason with --withdraw, got none');
-    result = await withdraw({ ...inputs, imageSha256: readDigest(options.withdraw), reason });
+    result = await withdraw({
+      ...inputs,
+      imageSha256: readDigest(
+        options.withdraw,
+        'the image to --withdraw, which `waybill release --list` shows,',
+      ),
+      reason,
+    });
   } else result = await renew(inputs);
   if (options.json === true) printJson(result);
   else print(result);

@@ -6,6 +6,7 @@ import { type DocumentNode, parseDocument } from '../core/encoding/document.ts';
 import type { Json } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { LIMITS } from '../core/limits.ts';
+import { parsePackageUrl } from '../registry/package-url.ts';
 import { STORE } from '../registry/store-faults.ts';
 import type { Trace, TracedImage } from '../registry/trace.ts';
 import { interruptible } from './interrupt.ts';
@@ -14,8 +15,12 @@ import { registryUrl } from './trust.ts';
 
 const TIMEOUT_MS = 30_000;
 
-/** Asks a registry. The answer is the registry's word, not verified. @throws REGISTRY_UNREACHABLE, REGISTRY_REFUSED, REGISTRY_ANSWER_MALFORMED */
+/** Asks a registry. The answer is the registry's word, not verified. @throws REGISTRY_PURL_MALFORMED, REGISTRY_UNREACHABLE, REGISTRY_REFUSED, REGISTRY_ANSWER_MALFORMED */
 export async function trace(purl: string, registry: string, signal?: AbortSignal): Promise<Trace> {
+  if (parsePackageUrl(purl) === undefined) {
+    const message = `expected a package URL such as pkg:deb/debian/gcc-avr, got ${quote(purl)}`;
+    throw STORE.reject('REGISTRY_PURL_MALFORMED', message);
+  }
   const url = `${registryUrl(registry)}/api/v1/trace?purl=${encodeURIComponent(purl)}`;
   const deadline = AbortSignal.timeout(TIMEOUT_MS);
   let status: number;

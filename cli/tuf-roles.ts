@@ -5,7 +5,7 @@
 import { parseSigningServices } from '../attest/signing-config.ts';
 import { portableCrypto } from '../core/crypto.ts';
 import type { JsonObject } from '../core/encoding/strict-json.ts';
-import { quote } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
@@ -131,7 +131,13 @@ async function readTrustFiles(paths: TrustFiles): Promise<readonly TrustFile[]> 
   const add = async (path: string | undefined, name: string, check: (bytes: Uint8Array) => unknown) => {
     if (path === undefined) return;
     const bytes = await readInput(path);
-    check(bytes);
+    try {
+      check(bytes);
+    } catch (cause) {
+      if (!(cause instanceof Rejection)) throw cause;
+      const message = `expected ${name} in ${quote(path)}, got a file that is none: ${cause.message}`;
+      throw CLI.reject('CLI_TRUST_FILE_UNSUITABLE', message, { at: cause.at, cause });
+    }
     files.push(goodsOf(name, bytes));
   };
   await add(trustedRoot, 'trusted_root.json', parseTrustedRoot);

@@ -128,7 +128,7 @@ async function openTrustedRoot(
 
 /** The bytes of a file, or a digest alone. @throws CLI_USAGE, CLI_FILE_UNREADABLE */
 async function openArtifact(image: string): Promise<Artifact> {
-  if (image.startsWith('sha256:')) return { sha256: hexDecode(readDigest(image)) as Uint8Array };
+  if (image.startsWith('sha256:')) return { sha256: hexDecode(readDigest(image, 'the image')) as Uint8Array };
   const { size } = await stat(image).catch(() => ({ size: 0 }));
   if (size > ARTIFACT_SIZE_BYTES_MAX) {
     throw CLI.reject(

@@ -214,7 +214,7 @@ async function checkImage(
     return;
   }
   // A digest alone says nothing about the size, which in the pack nobody signed.
-  const sha256 = readDigest(image);
+  const sha256 = readDigest(image, 'the image');
   account.check('image', () => {
     checkPackImage(verified, { sha256, sizeBytes: undefined });
     return found(undefined, `sha256:${sha256}, as given: no file was read`);

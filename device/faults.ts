@@ -49,18 +49,21 @@ export const DEVICE = faultsOf({
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
     remedy:
-      'Check the address, the network and that `waybill serve` runs there, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
+      'Check the address, the network and that `waybill serve` runs there, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https.',
   },
   DEVICE_ENROLMENT_REFUSED: {
     class: 'rejection',
     meaning: 'The registry refused to register the device.',
-    remedy: 'See the reason in the message: a new enrolment token, or another device id.',
+    remedy:
+      'See the reason in the message: another enrolment token, another device id, or the base address of the registry.',
   },
   TUF_UNREACHABLE: {
     class: 'unavailable',
     meaning: 'The update repository could not be reached or did not answer in time.',
     remedy:
-      'Check the address, the network and that `waybill serve` runs there, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
+      'Check the address, the network and that `waybill serve` runs there, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https.',
   },
   TUF_STATE_UNWRITABLE: {
     class: 'unavailable',

@@ -128,7 +128,8 @@ export const RELEASE = faultsOf({
     class: 'unavailable',
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
     remedy:
-      'Check the address and that `waybill serve` runs, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md).',
+      'Check the address and that `waybill serve` runs, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https.',
   },
   RELEASE_REGISTRY_REFUSED: {
     class: 'rejection',

@@ -116,8 +116,14 @@ export async function readPrivateKey(
   algorithm: KeyAlgorithm,
   passphrases?: Passphrases,
 ): Promise<KeyObject> {
-  const key = await parsePrivateKey(path, await readPem(path), passphrases);
-  return checkKind(path, 'private', [algorithm], key);
+  const pem = await readPem(path);
+  if (pem.includes('-----BEGIN PUBLIC KEY-----')) {
+    throw RELEASE.reject(
+      'CEREMONY_KEY_UNSUITABLE',
+      `expected a private key in ${quote(path)}, got a public one; the private half is in a .pem file of its holder`,
+    );
+  }
+  return checkKind(path, 'private', [algorithm], await parsePrivateKey(path, pem, passphrases));
 }
 
 /** Reads a public key of one of the given kinds. @throws CEREMONY_KEY_UNREADABLE, CEREMONY_KEY_UNSUITABLE */

@@ -44,7 +44,8 @@ export const TUF = faultsOf({
   TUF_TARGET_MISSING: {
     class: 'rejection',
     meaning: 'No role that may name this file names it.',
-    remedy: 'Publish the file in the role that is meant for it.',
+    remedy:
+      'Check the name that was asked for, such as the name of a product; if it is right, publish the file in the role that is meant for it.',
   },
   TUF_TARGET_NAME: {
     class: 'rejection',

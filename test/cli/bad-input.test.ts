@@ -3,6 +3,7 @@
 // file half-written.
 
 import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -32,6 +33,8 @@ beforeAll(() => {
   writeFileSync(join(folder, 'root.json'), '{ "signed": ');
   writeFileSync(join(folder, 'token'), 'x');
   writeFileSync(join(folder, 'key.pem'), 'no key\n');
+  const { publicKey } = generateKeyPairSync('ed25519');
+  writeFileSync(join(folder, 'key.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
 });
 afterAll(() => {
   process.chdir(home);
@@ -161,6 +164,35 @@ const LINES: readonly BadLine[] = [
     code: 'CEREMONY_KEY_EXISTS',
     exit: 2,
     says: /"key\.pem"/,
+  },
+  {
+    argv: [
+      'release',
+      '--withdraw',
+      'sha256:DIGEST',
+      '--reason',
+      'x',
+      '--key',
+      'key.pem',
+      '--product',
+      'p',
+      ...registry,
+    ],
+    code: 'CLI_USAGE',
+    exit: 2,
+    says: /expected the image to --withdraw, which `waybill release --list` shows, as sha256: .*got "sha256:DIGEST"/,
+  },
+  {
+    argv: ['device', 'enrol', 'd', '--token-file', 'key.pub'],
+    code: 'CLI_USAGE',
+    exit: 2,
+    says: /expected an enrolment token, .* in "key\.pub"; the registry's is keys\/enrolment\.token/,
+  },
+  {
+    argv: ['release', '--renew', '--product', 'p', '--key', 'key.pub', ...registry],
+    code: 'CEREMONY_KEY_UNSUITABLE',
+    exit: 2,
+    says: /expected a private key in "key\.pub", got a public one/,
   },
   // A registry that is down.
   {

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, expect, it, vi } from 'vitest';
 import { main } from '../../cli/main.ts';
 import { trace } from '../../cli/trace.ts';
+import { say } from './command-line.ts';
 
 let server: Server | undefined;
 afterEach(() => {
@@ -52,6 +53,14 @@ const image = {
     { deviceId: 'dev-2', reportedAt: 'now', outcome: 'refused', current: true },
   ],
 };
+
+it('asks about package URLs alone', async () => {
+  const asked = await say(['trace', 'gcc-avr', '--registry', 'http://127.0.0.1:9']);
+  expect(asked).toMatchObject({ code: 2, out: '' });
+  expect(asked.err).toContain(
+    'REGISTRY_PURL_MALFORMED: expected a package URL such as pkg:deb/debian/gcc-avr, got "gcc-avr"',
+  );
+});
 
 it('says whether to try again', async () => {
   const unreachable = { code: 'REGISTRY_UNREACHABLE' };
