@@ -7,7 +7,7 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { Command } from 'commander';
 import { portableCrypto } from '../core/crypto.ts';
-import { quote } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { formatLogPolicy, type LogPolicy, parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { parseVerifierKey } from '../core/tlog/note.ts';
 import { isLoopback } from '../registry/ca/issuers.ts';
@@ -132,7 +132,7 @@ const NO_WITNESSES: PolicyWitnesses = { witnesses: [], groups: [], quorum: 'none
 
 /** Reads --witnesses. @throws CLI_FILE_UNREADABLE, TLOG_POLICY_MALFORMED, CLI_USAGE */
 async function readWitnesses(path: string): Promise<PolicyWitnesses> {
-  const policy = parseLogPolicy(await readInput(path), portableCrypto);
+  const policy = parseWitnesses(await readInput(path), path);
   if (policy.logs.length > 0) {
     throw CLI.reject(
       'CLI_USAGE',
@@ -147,6 +147,17 @@ async function readWitnesses(path: string): Promise<PolicyWitnesses> {
     );
   }
   return policy;
+}
+
+/** The place of a mistake begins with the file. @throws TLOG_POLICY_MALFORMED */
+function parseWitnesses(bytes: Uint8Array, path: string): LogPolicy {
+  try {
+    return parseLogPolicy(bytes, portableCrypto);
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    const at = cause.at === undefined ? path : `${path}: ${cause.at}`;
+    throw new Rejection(cause.code, cause.row, cause.message, { at, cause });
+  }
 }
 
 /** Returns the verifier key of the log. */

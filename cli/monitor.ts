@@ -5,7 +5,7 @@ import { createPublicKey } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { quote } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { verifyCheckpoint } from '../core/tlog/checkpoint.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
@@ -190,9 +190,17 @@ async function trustOf(
 }
 
 function readLogKey(vkey: string) {
-  const key = parseVerifierKey(vkey, nodeCrypto);
+  const expected =
+    'expected --log-key to be the Ed25519 verifier key of a log, as trust/tlog-policy of its registry has it';
+  let key: ReturnType<typeof parseVerifierKey>;
+  try {
+    key = parseVerifierKey(vkey, nodeCrypto);
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    throw CLI.reject('CLI_USAGE', `${expected}: ${cause.message}`, { cause });
+  }
   if (key.type === ED25519_NOTE) return key;
-  throw CLI.reject('CLI_USAGE', 'expected --log-key to be the Ed25519 verifier key of a log');
+  throw CLI.reject('CLI_USAGE', `${expected}, got another kind`);
 }
 
 /** Rounds until SIGINT or SIGTERM, which break off the one under way; a second one ends the process at once. */

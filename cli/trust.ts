@@ -34,14 +34,14 @@ export function registryUrl(text: string): string {
   } catch (cause) {
     throw CLI.reject(
       'CLI_USAGE',
-      `expected --registry to be a URL such as https://registry.example, got ${quote(text)}`,
+      `expected the address of the registry as a URL such as https://registry.example, got ${quote(text)}`,
       { cause },
     );
   }
   if (!/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '') {
     throw CLI.reject(
       'CLI_USAGE',
-      `expected --registry to be an http or https URL without user, query and fragment, got ${quote(text)}`,
+      `expected the address of the registry as an http or https URL without user, query and fragment, got ${quote(text)}`,
     );
   }
   return url.href.replace(/\/+$/, '');

@@ -253,7 +253,8 @@ async function* checkTiles(
   try {
     await head.check({ origin, size, note: await noteOf(size), noteOf });
   } catch (cause) {
-    yield { at: `head of ${name}`, problem: (cause as Error).message };
+    const { message, at } = cause as Rejection;
+    yield { at: `head of ${name}`, problem: at === undefined ? message : `${message}: ${quote(at)}` };
   }
   return size;
 }

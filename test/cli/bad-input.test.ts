@@ -145,7 +145,7 @@ const LINES: readonly BadLine[] = [
     argv: ['trace', 'pkg:deb/debian/x', '--registry', 'nonsense'],
     code: 'CLI_USAGE',
     exit: 2,
-    says: /got "nonsense"/,
+    says: /expected the address of the registry as a URL .* got "nonsense"/,
   },
   {
     argv: ['init', 'r', '--offline', 'o', '--url', 'nonsense'],

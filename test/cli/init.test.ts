@@ -104,6 +104,8 @@ describe('init', () => {
     await refused(`witness w1 ${vkey} ftp://w.example\nquorum w1\n`, 'CLI_USAGE');
     await refused(`log ${noteSigner('log.example').vkey}\nquorum none\n`, 'CLI_USAGE');
     await refused(`witness w1 ${vkey} http://w.example\n`, 'TLOG_POLICY_MALFORMED');
+    await writeFile(file, 'keys:\n');
+    await expect(init(inputs({ witnesses: file }))).rejects.toMatchObject({ at: `${file}: line 1` });
     const text = `witness w1 ${vkey} https://w.example/1\ngroup g any w1\nquorum g\n`;
     await writeFile(file, text);
     const { logKey } = await init(inputs({ witnesses: file }));

@@ -344,6 +344,7 @@ test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
       'a file of builds at ".", got something else than a file',
     ],
     [{ keys: [key] }, [], 'either --root or --log-key'],
+    [{ keys: [key] }, ['--log-key', 'x'], 'has it: expected name+hash+key, got "x"'],
     [
       { keys: [key] },
       ['--log-key', logVerifierKey('logs.example', new Uint8Array(32))],
