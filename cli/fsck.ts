@@ -3,6 +3,7 @@
 
 import type { Command } from 'commander';
 import { type Finding, type FsckResult, fsck } from '../registry/fsck.ts';
+import { fsckApart } from '../registry/fsck-apart.ts';
 import { STORE } from '../registry/store-faults.ts';
 import { interruptible } from './interrupt.ts';
 import { readConfigFile } from './serve.ts';
@@ -33,7 +34,8 @@ export function fsckVerb(program: Command): void {
 
 async function run(folder: string, options: Options, signal: AbortSignal): Promise<void> {
   const config = await readConfigFile(folder);
-  const check = fsck({ dataFolder: folder, config, signal, progress: progressTeller() });
+  const progress = progressTeller();
+  const check = fsck({ dataFolder: folder, config, signal, progress, checkDatabase: fsckApart });
   const findings: Finding[] = [];
   let step: IteratorResult<Finding, FsckResult | undefined> = await check.next();
   while (step.done !== true) {

@@ -40,6 +40,8 @@ export interface FsckOptions {
   readonly signal: AbortSignal;
   /** What is read now, and how much of it was. */
   readonly progress: (what: string, count: bigint) => void;
+  /** How the database is checked: in this process by default, which damaged files can end. */
+  readonly checkDatabase?: (options: FsckOptions) => AsyncGenerator<Finding, DatabaseCounts>;
 }
 
 /** Places as an operator finds them in the data folder. */
@@ -47,11 +49,15 @@ const DATABASE = 'state/db';
 const BLOBS = 'state/blobs/sha256';
 const TUF = 'state/tuf';
 
-/** How much was read. */
-export interface FsckCounts {
+/** How much was read of the database. */
+export interface DatabaseCounts {
   readonly logEntries: bigint;
   readonly ctEntries: bigint;
   readonly attestations: bigint;
+}
+
+/** How much was read. */
+export interface FsckCounts extends DatabaseCounts {
   readonly blobs: bigint;
 }
 
@@ -68,18 +74,17 @@ export interface FsckResult {
  *   SIGSTORE_TRUSTED_ROOT_MALFORMED, and the signal's reason
  */
 export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckResult> {
-  const { dataFolder } = options;
-  const folder = join(dataFolder, DATABASE);
-  const read = { logEntries: 0n, ctEntries: 0n, attestations: 0n, blobs: 0n };
-  const isBegun = await access(join(folder, 'CURRENT')).then(
+  const { dataFolder, checkDatabase = fsckDatabase } = options;
+  const isBegun = await access(join(dataFolder, DATABASE, 'CURRENT')).then(
     () => true,
     () => false,
   );
-  if (isBegun) yield* openDatabase(options, folder, read);
+  let ofDatabase: DatabaseCounts = { logEntries: 0n, ctEntries: 0n, attestations: 0n };
+  if (isBegun) ofDatabase = yield* checkDatabase(options);
   else yield* checkUnbegun(options);
-  read.blobs = yield* checkBlobs(options);
+  const blobs = yield* checkBlobs(options);
   yield* checkTuf(dataFolder);
-  return { read, isBegun };
+  return { read: { ...ofDatabase, blobs }, isBegun };
 }
 
 /** Without a database nothing may have been published. */
@@ -102,15 +107,13 @@ async function* checkUnbegun({ dataFolder, config }: FsckOptions): AsyncGenerato
   }
 }
 
-async function* openDatabase(
-  options: FsckOptions,
-  folder: string,
-  read: { logEntries: bigint; ctEntries: bigint; attestations: bigint },
-): AsyncGenerator<Finding> {
+/** Checks the database alone, which is there. @throws as `fsck` */
+export async function* fsckDatabase(options: FsckOptions): AsyncGenerator<Finding, DatabaseCounts> {
+  const read = { logEntries: 0n, ctEntries: 0n, attestations: 0n };
   let database: Database | undefined;
   try {
-    database = await Database.open(folder);
-    yield* checkDatabase(options, database, read);
+    database = await Database.open(join(options.dataFolder, DATABASE));
+    yield* checkRows(options, database, read);
   } catch (failure) {
     // What was opened once can be read: its files are cut short then.
     const codes = ['LEVEL_CORRUPTION', ...(database === undefined ? [] : ['LEVEL_IO_ERROR'])];
@@ -119,6 +122,7 @@ async function* openDatabase(
   } finally {
     await database?.close();
   }
+  return read;
 }
 
 function isCausedBy(failure: unknown, codes: readonly string[]): boolean {
@@ -126,7 +130,7 @@ function isCausedBy(failure: unknown, codes: readonly string[]): boolean {
   return codes.includes(code ?? '') || (cause !== undefined && isCausedBy(cause, codes));
 }
 
-async function* checkDatabase(
+async function* checkRows(
   options: FsckOptions,
   database: Database,
   read: { logEntries: bigint; ctEntries: bigint; attestations: bigint },

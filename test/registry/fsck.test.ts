@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each kind of row and file, changed, removed or added: fsck names exactly that place. And it says nothing where all is well.
 
+import { execFileSync } from 'node:child_process';
 import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import { formatCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts
 import { formatHashedRekord } from '../../core/tlog/hashed-rekord.ts';
 import { formatSignatureLine, parseNote, parseVerifierKey } from '../../core/tlog/note.ts';
 import { type Finding, fsck } from '../../registry/fsck.ts';
+import { fsckApart } from '../../registry/fsck-apart.ts';
 import { nodeHasher } from '../../registry/log/hash-tiles.ts';
 import { LogHead } from '../../registry/log/log-head.ts';
 import { createLogKey, logVerifierKey, openLogKey } from '../../registry/log/log-key.ts';
@@ -416,6 +418,68 @@ test('a folder that was never served is sound, and says so; one that lost its da
   await restore();
 });
 
+test('files on which LevelDB ends the process are a finding, not the end of fsck', async () => {
+  await restore();
+  const db = new Level(at('db'));
+  await db.open();
+  // One table of all rows. Browsers have no such method, so the types that are common to all do not either.
+  await (db as unknown as { compactRange(from: string, to: string): Promise<void> }).compactRange(
+    '',
+    '\u{10ffff}',
+  );
+  await db.close();
+  const [name = ''] = (await readdir(at('db'))).filter((file) => file.endsWith('.ldb'));
+  const path = at(`db/${name}`);
+  const whole = await readFile(path);
+  // The header of the first entry: 0 bytes shared, so many not shared, so many of the value; then the key.
+  const key = whole.indexOf('!');
+  const header = [3, 4].map((back) => key - back).find((place) => whole[place] === 0) as number;
+  whole[header + 1] = 1;
+  await writeFile(path, whole);
+  const blob = await readFile(blobPath());
+  await writeFile(blobPath(), 'y');
+  try {
+    const said = await say(['fsck', folder, '--all', '--json']);
+    process.exitCode = undefined;
+    expect(said.code).toBe(1);
+    const { ok, findings } = JSON.parse(said.out);
+    expect([ok, findings]).toEqual([
+      false,
+      [
+        {
+          at: 'state/db',
+          problem: expect.stringMatching(/LevelDB ends the process: "Assertion `internal_key/),
+        },
+        {
+          at: expect.stringMatching(/^state\/blobs\//),
+          problem: expect.stringContaining('expected bytes with this digest'),
+        },
+      ],
+    ]);
+    await writeFile(blobPath(), blob);
+  } finally {
+    await restore();
+  }
+});
+
+/** The check in a process of its own, which has just been started. */
+function startedApart(signal: AbortSignal) {
+  const config = { org: 'example', headFolder: undefined };
+  return fsckApart({ dataFolder: folder, config, signal, progress: () => undefined }).next();
+}
+
+test('a check that ends otherwise is no finding', async () => {
+  const next = startedApart(new AbortController().signal);
+  const children = execFileSync('pgrep', ['-P', `${process.pid}`, '-f', 'fsck-process'], {
+    encoding: 'utf8',
+  });
+  process.kill(Number(children.trim()), 'SIGKILL');
+  await expect(next).rejects.toMatchObject({
+    code: 'REGISTRY_STORE_FAILED',
+    message: expect.stringContaining('SIGKILL'),
+  });
+});
+
 test('a folder that is open, no folder, and an interrupt', async () => {
   const db = new Level(at('db'));
   await db.open();
@@ -424,5 +488,9 @@ test('a folder that is open, no folder, and an interrupt', async () => {
   const none = await say(['fsck', home]);
   expect([none.code, none.err]).toEqual([2, expect.stringContaining('REGISTRY_DATA_MISSING')]);
   await expect(check(AbortSignal.abort(new RangeError('told to stop')))).rejects.toThrow('told to stop');
+  const stop = new AbortController();
+  const next = startedApart(stop.signal);
+  stop.abort(new RangeError('told to stop'));
+  await expect(next).rejects.toThrow('told to stop');
   expect(await readFile(blobPath(), 'utf8')).toBe('x');
 });
