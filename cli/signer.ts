@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { quote } from '../core/faults.ts';
 import type { Purpose } from '../registry/signer/purpose.ts';
 import { buildSignerServer, type HeldKey, listenAtSocket } from '../registry/signer/signer-server.ts';
+import { TreeMemory } from '../registry/signer/tree-memory.ts';
 import { checkKeyMode } from '../registry/trust/files.ts';
 import { TRUST } from '../registry/trust-faults.ts';
 import { algorithmOf, publicKeyDer } from '../release/key-file.ts';
@@ -23,6 +24,7 @@ interface Options {
   readonly passphraseFile?: string;
   readonly socket: string;
   readonly origin?: string;
+  readonly memory?: string;
   readonly json?: true;
 }
 
@@ -51,6 +53,10 @@ export function signerVerb(program: Command): void {
     .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .requiredOption('--socket <path>', 'where to listen; only this user and group may use it')
     .option('--origin <name>', 'for log: the origin of the shard, e.g. log.acme.example')
+    .option(
+      '--memory <file>',
+      'for ct and log: where the size of the largest tree is kept that was signed; the name of the key file with .size behind it by default',
+    )
     .option('--json', 'print one JSON document when ready')
     .addHelpText(
       'after',
@@ -61,7 +67,8 @@ export function signerVerb(program: Command): void {
     .action(async (options: Options) => {
       const purpose = purposeOf(options);
       const key = await openHeldKey(options, purpose);
-      const app = buildSignerServer({ purpose, key, logLevel: 'warn' });
+      const trees = await openMemory(options, purpose, key);
+      const app = buildSignerServer({ purpose, key, trees, logLevel: 'warn' });
       await serveUntilStopped(app, async () => {
         await listenAtSocket(app, options.socket);
         const { service } = purpose;
@@ -85,6 +92,24 @@ function purposeOf({ for: service, origin, socket }: Options): Purpose {
   }
   if (origin === undefined) throw CLI.reject('CLI_USAGE', 'expected --origin with --for log');
   return { service, origin };
+}
+
+/** What the signer of a log remembers beside its key. @throws CLI_USAGE, SIGNER_MEMORY_UNUSABLE, REGISTRY_STORE_FAILED */
+async function openMemory(
+  { memory, key }: Options,
+  purpose: Purpose,
+  { spki }: HeldKey,
+): Promise<TreeMemory> {
+  const { service } = purpose;
+  if (service === 'ca' || service === 'tsa') {
+    if (memory !== undefined) throw CLI.reject('CLI_USAGE', 'expected --memory with --for ct or log alone');
+    return TreeMemory.forgetful();
+  }
+  if (memory === undefined && isTokenKey(key)) {
+    throw CLI.reject('CLI_USAGE', 'expected --memory with a key in a token: there is no file beside it');
+  }
+  const name = purpose.service === 'log' ? purpose.origin : service;
+  return TreeMemory.open(memory ?? `${key}.size`, { name, spki });
 }
 
 /** The key of a file or a token. @throws CA_KEY_EXPOSED, CEREMONY_*, SIGNER_KEY_UNSUITABLE */

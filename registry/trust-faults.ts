@@ -136,6 +136,15 @@ export const TRUST = faultsOf({
     meaning: 'A signer was asked to sign what its key is not for.',
     remedy: 'Find out who asked: the server sends a signer nothing but what its service signs.',
   },
+  SIGNER_MEMORY_UNUSABLE: {
+    class: 'rejection',
+    meaning:
+      'The file in which the signer of a log remembers the largest tree that it signed is damaged, or belongs to another key or log.',
+    remedy:
+      'Name the right file with --memory, or restore it. If it is lost, and you know the last tree that was published, make an empty file in its ' +
+      'place: the signer then begins with what it is asked first.',
+    usage: true,
+  },
   SIGNER_SOCKET_UNUSABLE: {
     class: 'unavailable',
     meaning: 'The signer cannot listen at its socket.',

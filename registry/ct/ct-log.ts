@@ -60,6 +60,7 @@ export class CtLog {
       hasSuccessor,
       origin,
       entryPath: 'data',
+      signsElsewhere: signer.checkReachable !== undefined,
       clock,
       signCheckpoint: async ({ size, rootHash, timeMs }) => {
         const signature = treeHeadSignature(timeMs, await signer.sign(treeHead(timeMs, size, rootHash)));

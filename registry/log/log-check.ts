@@ -9,6 +9,7 @@ import { type ChangedTile, GrowingTree } from './growing-tree.ts';
 import { HASH_BYTES, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
 import { RowCursor } from './row-cursor.ts';
 import { type LogRows, rowKey } from './tile-store.ts';
+import { parseUnsigned } from './unsigned-batch.ts';
 
 /** Something that is not as it should be, and where: a row or a file. */
 export interface Finding {
@@ -313,6 +314,12 @@ export class LogCheck {
     if (timeMs < 0 || (this.#lastTimeMs > 0 && timeMs !== this.#lastTimeMs)) {
       yield this.#finding(rowKey.clock, 'expected the time of the last checkpoint, got another or none');
     }
+    try {
+      const unsigned = await rows.get(rowKey.unsigned);
+      if (unsigned !== undefined) parseUnsigned(unsigned);
+    } catch (cause) {
+      yield this.#finding(rowKey.unsigned, (cause as Error).message);
+    }
     const cosigned = await rows.get(rowKey.cosigned);
     if (cosigned === undefined) return;
     try {
@@ -333,7 +340,7 @@ export class LogCheck {
     const kinds = ['checkpoint/', 'entry/', 'identity/', 'leaf/', ...[...this.#levels].map(tilePrefix)];
     const known = [
       ...kinds.map((prefix) => [prefix, after(prefix)] as const),
-      ...[rowKey.clock, rowKey.cosigned].map((key) => [key, `${key}\u0000`] as const),
+      ...[rowKey.clock, rowKey.cosigned, rowKey.unsigned].map((key) => [key, `${key}\u0000`] as const),
     ].sort(([a], [b]) => (a < b ? -1 : 1));
     let from = '';
     for (const [begin, end] of [...known, ['\u{10ffff}', ''] as const]) {

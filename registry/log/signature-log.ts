@@ -54,6 +54,7 @@ export class SignatureLog {
     const tiles = await TileLog.open({
       ...options,
       entryPath: 'entries',
+      signsElsewhere: key.checkReachable !== undefined,
       signCheckpoint: async ({ text }) => {
         const signature = await key.sign(utf8(text));
         return formatSignatureLine({ name: origin, keyId: verifierKey.keyId, signature });

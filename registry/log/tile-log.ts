@@ -23,6 +23,7 @@ import {
   selfCheckFailed,
 } from './tile-log-failures.ts';
 import { isOfDatabase, type LogDatabase, type Row, rowKey, TileStore, unopened } from './tile-store.ts';
+import { formatUnsigned, type UnsignedBatch } from './unsigned-batch.ts';
 
 /** A checkpoint as it was published. */
 export interface PublishedCheckpoint {
@@ -56,6 +57,8 @@ export interface TileLogOptions {
   readonly clock: () => number;
   /** Where the last published checkpoint is kept besides; closed with the log. Without it an older copy of `db` is not noticed. */
   readonly head?: LogHead | undefined;
+  /** True if the key of checkpoints is elsewhere, and what was signed may get lost on its way: each batch is durable before. */
+  readonly signsElsewhere?: boolean | undefined;
   /** True if a newer shard has a key: with entries lost this one is opened to be read, as far as that goes, and takes no entry ever. */
   readonly hasSuccessor?: boolean | undefined;
   /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
@@ -104,10 +107,10 @@ interface Placed {
 }
 
 /** A batch that is whole but for the signature of its checkpoint. */
-interface Unsigned {
-  readonly body: CheckpointBody;
-  readonly rows: readonly Row[];
+interface Unsigned extends UnsignedBatch {
   readonly placed: readonly Placed[];
+  /** True if it is durable. */
+  readonly isKept: boolean;
 }
 
 const GROUP = { batchCount: 1024, gatherMs: 50 };
@@ -226,7 +229,27 @@ export class TileLog {
     await options.head?.write(log.published.note).catch((cause: unknown) => {
       throw failed(cause);
     });
+    await log.takeUpUnsigned();
     return log;
+  }
+
+  /** The batch whose checkpoint may have been signed when the log ended: no other is signed before it. */
+  private async takeUpUnsigned(): Promise<void> {
+    const kept = await this.store.unsigned();
+    const { size } = this.published;
+    if (kept === undefined || kept.body.size <= size) return;
+    const { body, rows } = kept;
+    const values = new Map(rows.map(({ key, value }) => [key, value]));
+    const leaves = Array.from({ length: Number(body.size - size) }, (_, i) => {
+      const index = size + BigInt(i);
+      return values.get(rowKey.leaf(index)) ?? values.get(rowKey.entry(index)) ?? new Uint8Array();
+    });
+    this.tree.grow(leaves.map((leaf) => hashLeaf(leaf, nodeHasher)));
+    if (body.origin !== this.origin || !sameBytes(this.tree.root(), body.rootHash)) {
+      throw inconsistent(body.size, 'another batch that waits for its signature');
+    }
+    this.lastTimeMs = Math.max(this.lastTimeMs, body.timeMs);
+    this.unsigned = { body, rows, placed: [], isKept: true };
   }
 
   /** Checks the right edge against the last checkpoint and the last entries: a store restored in part shows here. */
@@ -395,7 +418,8 @@ export class TileLog {
       const placed = await this.place(batch, rows);
       const { size } = this.tree;
       if (size > this.published.size) {
-        this.unsigned = { body: this.nextCheckpoint(size, this.tree.root()), rows, placed };
+        const body = this.nextCheckpoint(size, this.tree.root());
+        this.unsigned = { body, rows, placed, isKept: false };
       }
       const appended =
         (await this.publishUnsigned()) ??
@@ -484,7 +508,11 @@ export class TileLog {
    */
   private async publishUnsigned(): Promise<readonly Appended[] | undefined> {
     if (this.unsigned === undefined) return undefined;
-    const { body, rows, placed } = this.unsigned;
+    const { body, rows, placed, isKept } = this.unsigned;
+    if (this.options.signsElsewhere === true && !isKept) {
+      await this.store.commit([{ key: rowKey.unsigned, value: formatUnsigned(this.unsigned) }]);
+      this.unsigned = { ...this.unsigned, isKept: true };
+    }
     const next = await this.signed(body).catch((cause: unknown) => {
       throw cause instanceof Unavailable ? new SignerGone(cause) : cause;
     });

@@ -5,6 +5,7 @@ import type { Level } from 'level';
 import { LOG } from '../log-faults.ts';
 import { SyncedWrites } from '../store/synced-writes.ts';
 import { HASH_BYTES, TILE_WIDTH } from './hash-tiles.ts';
+import { parseUnsigned, type UnsignedBatch } from './unsigned-batch.ts';
 
 /** A LevelDB database or a sublevel of one, of whatever encodings. */
 export interface LogDatabase {
@@ -41,6 +42,7 @@ export const rowKey = {
   tile: (level: number, index: bigint) => `tile/${level.toString(16).padStart(2, '0')}/${wide(index)}`,
   clock: 'clock',
   cosigned: 'cosigned',
+  unsigned: 'unsigned',
 };
 
 const LAST = 'f'.repeat(17);
@@ -113,6 +115,12 @@ export class TileStore {
   async cosigned(): Promise<string | undefined> {
     const note = await this.rows.get(rowKey.cosigned);
     return note === undefined ? undefined : text.decode(note);
+  }
+
+  /** The last batch that was kept before its checkpoint was signed. @throws LOG_STORE_INCONSISTENT */
+  async unsigned(): Promise<UnsignedBatch | undefined> {
+    const bytes = await this.rows.get(rowKey.unsigned);
+    return bytes === undefined ? undefined : parseUnsigned(bytes);
   }
 
   /** The note of the largest published tree. */

@@ -11,6 +11,7 @@ import { ECDSA_SHA256, OID } from '../trust/certificate.ts';
 import * as der from '../trust/der.ts';
 import { TRUST } from '../trust-faults.ts';
 import { ATTRIBUTE, TST_INFO } from '../tsa/timestamp-authority.ts';
+import type { TreeMemory } from './tree-memory.ts';
 
 /** What a signer is for: the key of one service. */
 export type Purpose =
@@ -20,20 +21,19 @@ export type Purpose =
   /** Checkpoints of one log alone. */
   | { readonly service: 'log'; readonly origin: string };
 
-/** Looks at data before it is signed. @throws SIGNER_DATA_REFUSED */
-export type Guard = (data: Uint8Array) => void;
+/** Looks at data before it is signed. @throws SIGNER_DATA_REFUSED, REGISTRY_STORE_FAILED */
+export type Guard = (data: Uint8Array) => void | Promise<void>;
 
 /** How far what says its own time may be from the signer's clock: data is signed as soon as it is made. */
 const CLOCKS_APART_MS = 5 * 60_000;
 
 /**
- * The guard of a purpose. That of a log remembers the largest tree it was asked about, for as long as it runs.
+ * The guard of a purpose. That of a log remembers the largest tree that it was asked about.
  * @param nowMs the clock, milliseconds since 1970
  */
-export function guardOf(purpose: Purpose, nowMs: () => number = Date.now): Guard {
+export function guardOf(purpose: Purpose, trees: TreeMemory, nowMs: () => number = Date.now): Guard {
   if (purpose.service === 'tsa') return checkTimestamp;
   if (purpose.service === 'ca') return (data) => checkCertificate(data, nowMs());
-  const trees = new GrowingSizes();
   if (purpose.service === 'ct') return (data) => checkCertificateLog(data, trees, nowMs());
   return (data) => checkCheckpoint(data, purpose.origin, trees);
 }
@@ -45,18 +45,6 @@ function checkIsNow(what: string, timeMs: number, nowMs: number): void {
 }
 
 const refused = (message: string) => TRUST.reject('SIGNER_DATA_REFUSED', message);
-
-class GrowingSizes {
-  #largest = 0n;
-
-  /** @throws SIGNER_DATA_REFUSED */
-  check(size: bigint): void {
-    if (size < this.#largest) {
-      throw refused(`expected a tree of at least ${this.#largest} entries, got one of ${size}`);
-    }
-    this.#largest = size;
-  }
-}
 
 /** The signed attributes of a timestamp token, a SET OF as it is signed [RFC5652 §5.4]: exactly those that ours have. */
 function checkTimestamp(data: Uint8Array): void {
@@ -98,14 +86,11 @@ function checkCertificate(data: Uint8Array, nowMs: number): void {
 }
 
 /** A tree head, or the entry of a precertificate, which signs as an SCT [RFC6962 §3.2, §3.5]. */
-function checkCertificateLog(data: Uint8Array, trees: GrowingSizes, nowMs: number): void {
+function checkCertificateLog(data: Uint8Array, trees: TreeMemory, nowMs: number): void | Promise<void> {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   // Version 1, signature type tree_hash; timestamp, size, root.
   const isTreeHead = data.length === 50 && data[0] === 0 && data[1] === 1;
-  if (isTreeHead) {
-    trees.check(view.getBigUint64(10));
-    return;
-  }
+  if (isTreeHead) return trees.check(view.getBigUint64(10));
   // Version 1, signature type certificate_timestamp; timestamp, entry type precert_entry.
   const isEntry = data.length > 44 && data[0] === 0 && data[1] === 0 && view.getUint16(10) === 1;
   if (!isEntry) throw refused('expected a tree head or the entry of a precertificate, got other bytes');
@@ -113,7 +98,7 @@ function checkCertificateLog(data: Uint8Array, trees: GrowingSizes, nowMs: numbe
   checkIsNow('an entry', Number(view.getBigUint64(2)), nowMs);
 }
 
-function checkCheckpoint(data: Uint8Array, origin: string, trees: GrowingSizes): void {
+function checkCheckpoint(data: Uint8Array, origin: string, trees: TreeMemory): void | Promise<void> {
   const checkpoint = readAs('a checkpoint', () =>
     // Every byte counts: a mark at the beginning makes it the checkpoint of another origin.
     parseCheckpoint(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data)),
@@ -121,7 +106,7 @@ function checkCheckpoint(data: Uint8Array, origin: string, trees: GrowingSizes):
   if (checkpoint.origin !== origin) {
     throw refused(`expected a checkpoint of ${quote(origin)}, got one of ${quote(checkpoint.origin)}`);
   }
-  trees.check(checkpoint.size);
+  return trees.check(checkpoint.size);
 }
 
 function readAs<T>(what: string, read: () => T): T {

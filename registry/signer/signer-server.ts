@@ -12,6 +12,7 @@ import { handleError } from '../http-errors.ts';
 import { STORE } from '../store-faults.ts';
 import { TRUST } from '../trust-faults.ts';
 import { guardOf, type Purpose } from './purpose.ts';
+import type { TreeMemory } from './tree-memory.ts';
 
 /** A key as a signer has it, in this process or in a token. */
 export interface HeldKey {
@@ -29,10 +30,12 @@ const REQUEST_TIMEOUT_MS = 5000;
 export function buildSignerServer(options: {
   readonly purpose: Purpose;
   readonly key: HeldKey;
+  /** Of a log; closed with the server. */
+  readonly trees: TreeMemory;
   readonly logLevel: 'silent' | 'warn';
 }): FastifyInstance {
-  const { purpose, key, logLevel } = options;
-  const guard = guardOf(purpose);
+  const { purpose, key, trees, logLevel } = options;
+  const guard = guardOf(purpose, trees);
   const app = fastify({
     logger: { level: logLevel, stream: pino.destination({ fd: 2, sync: true }) },
     genReqId: () => randomUUID(),
@@ -61,9 +64,10 @@ export function buildSignerServer(options: {
   app.get(`/${service}/key`, async (_request, reply) => sendBytes(reply, key.spki));
   app.post(`/${service}/sign`, async ({ body }, reply) => {
     const data = body instanceof Uint8Array ? new Uint8Array(body) : new Uint8Array();
-    guard(data);
+    await guard(data);
     return sendBytes(reply, await key.sign(data));
   });
+  app.addHook('onClose', () => trees.close());
   return app;
 }
 

@@ -54,6 +54,18 @@ test('signs checkpoints of its log in its own process, and stops when told', {
   await expect.poll(() => logged).toContain('SIGNER_DATA_REFUSED');
   child.kill('SIGTERM');
   expect(await once(child, 'exit')).toEqual([0, null]);
+  const next = spawn(process.execPath, [WAYBILL, ...argv, '--socket', at('log.sock')], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  onTestFinished(() => void next.kill('SIGKILL'));
+  await once(next.stdout, 'data');
+  const again = await connectSigner(at('log.sock'), 'log');
+  expect((await again.sign(checkpoint('log.example'))).length).toBe(64);
+  // It remembers the last size.
+  const smaller = utf8(`log.example\n6\n${Buffer.alloc(32).toString('base64')}\n`);
+  expect(await codeOfAsync(again.sign(smaller))).toBe('SIGNER_ANSWER_WRONG');
+  next.kill('SIGTERM');
+  await once(next, 'exit');
   expect(await codeOfAsync(connectSigner(at('log.sock'), 'log'))).toBe('SIGNER_UNREACHABLE');
 });
 
@@ -78,7 +90,14 @@ test('a key in a token of SoftHSM signs as one in a file; a log takes none', {
     ],
     ...more,
   ];
-  const child = spawn(process.execPath, [WAYBILL, ...argv('ct')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const nowhere = await say(argv('ct'));
+  expect([nowhere.code, nowhere.err]).toEqual([
+    2,
+    expect.stringContaining('expected --memory with a key in a token'),
+  ]);
+  const child = spawn(process.execPath, [WAYBILL, ...argv('ct', '--memory', at('ct.size'))], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   onTestFinished(() => void child.kill('SIGKILL'));
   let said = '';
   child.stdout.on('data', (chunk) => {
@@ -102,6 +121,12 @@ describe('refused', () => {
     [['--for', 'log', '--key', 'log.pem'], 'CLI_USAGE', 'expected --origin with --for log'],
     [['--for', 'tsa', '--origin', 'x', '--key', 'tsa.pem'], 'CLI_USAGE', 'with --for log alone'],
     [['--for', 'tsa', '--key', 'open.pem'], 'CA_KEY_EXPOSED', 'open.pem'],
+    [['--for', 'tsa', '--key', 'tsa.pem', '--memory', 'x'], 'CLI_USAGE', 'expected --memory with'],
+    [
+      ['--for', 'log', '--origin', 'x', '--key', 'log.pem', '--memory', 'tsa.pem'],
+      'SIGNER_MEMORY_UNUSABLE',
+      'tsa.pem',
+    ],
     [['--for', 'tsa', '--key', 'none.pem'], 'CEREMONY_KEY_UNREADABLE', 'none.pem'],
   ])('%j', async (words, code, message) => {
     const argv = words.map((word) => (word.endsWith('.pem') ? at(word) : word));

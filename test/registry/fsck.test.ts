@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each kind of row and file, changed, removed or added: fsck names exactly that place. And it says nothing where all is well.
 
-import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -224,6 +224,7 @@ const harms: Harm[] = [
     await log.put('cosigned', (await log.get(rowKey.checkpoint(1n))) as Uint8Array);
     await log.del(rowKey.checkpoint(1n));
   }),
+  database('log/unsigned', 'added, of no log', ({ log }) => log.put('unsigned', bytes(1))),
   database('log/hello', 'a row of no kind', ({ log }) => log.put('hello', bytes(1))),
   database(`ct/${rowKey.entry(0n)}`, 'its time changed', ({ ct }) => flip(ct, rowKey.entry(0n), 3)),
   database(`ct/${rowKey.entry(0n)}`, 'its certificate changed', ({ ct }) => flip(ct, rowKey.entry(0n), 90)),
@@ -470,10 +471,18 @@ function startedApart(signal: AbortSignal) {
 
 test('a check that ends otherwise is no finding', async () => {
   const next = startedApart(new AbortController().signal);
-  const children = execFileSync('pgrep', ['-P', `${process.pid}`, '-f', 'fsck-process'], {
-    encoding: 'utf8',
-  });
-  process.kill(Number(children.trim()), 'SIGKILL');
+  const isChild = (pid: string) => {
+    try {
+      const parent = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ')[1];
+      return (
+        parent === `${process.pid}` && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('fsck-process')
+      );
+    } catch {
+      return false;
+    }
+  };
+  const child = (await readdir('/proc')).find((name) => /^[0-9]+$/.test(name) && isChild(name));
+  process.kill(Number(child), 'SIGKILL');
   await expect(next).rejects.toMatchObject({
     code: 'REGISTRY_STORE_FAILED',
     message: expect.stringContaining('SIGKILL'),

@@ -19,6 +19,8 @@ import { rotate } from '../../registry/rotation.ts';
 import { guardOf, type Purpose } from '../../registry/signer/purpose.ts';
 import { connectSigner, openSigner } from '../../registry/signer/signer-client.ts';
 import { buildSignerServer, type HeldKey, listenAtSocket } from '../../registry/signer/signer-server.ts';
+import { TreeMemory } from '../../registry/signer/tree-memory.ts';
+import { diskSlots, formatSlot, SLOT_BYTES } from '../../registry/store/slot-file.ts';
 import { keyPath, type Service, signerPath } from '../../registry/trust/instances.ts';
 import { openKey } from '../../registry/trust/services.ts';
 import { newSigner, signerFromEd25519Pem, signerFromPem } from '../../registry/trust/signer.ts';
@@ -42,7 +44,12 @@ async function startSigner(service: Service, key: HeldKey, socket: string): Prom
       return key.sign(data);
     },
   };
-  const app = buildSignerServer({ purpose: purposeOf(service), key: spied, logLevel: 'silent' });
+  const app = buildSignerServer({
+    purpose: purposeOf(service),
+    key: spied,
+    trees: TreeMemory.forgetful(),
+    logLevel: 'silent',
+  });
   await listenAtSocket(app, socket);
   return app;
 }
@@ -202,6 +209,7 @@ describe('a registry without keys of its services', () => {
     const app = buildSignerServer({
       purpose: { service: 'log', origin: 'log2.example.example' },
       key,
+      trees: TreeMemory.forgetful(),
       logLevel: 'silent',
     });
     onTestFinished(() => app.close());
@@ -222,7 +230,7 @@ describe('a registry without keys of its services', () => {
   test('each signs its own kind of data alone', () => {
     for (const service of SERVICES) {
       for (const other of SERVICES) {
-        const guard = guardOf(purposeOf(service));
+        const guard = guardOf(purposeOf(service), TreeMemory.forgetful());
         for (const data of seen.get(other) ?? []) {
           if (other === service) guard(data);
           else
@@ -237,7 +245,7 @@ describe('a registry without keys of its services', () => {
   });
 
   test('a certificate of an authority, or of another purpose, or too long, is refused', () => {
-    const guard = guardOf({ service: 'ca' });
+    const guard = guardOf({ service: 'ca' }, TreeMemory.forgetful());
     const [tbs] = seen.get('ca') as [Uint8Array];
     const change = (from: string, to: string): Uint8Array => {
       const hex = Buffer.from(tbs).toString('hex');
@@ -262,7 +270,9 @@ describe('a registry without keys of its services', () => {
   test.each(['ca', 'ct'] as const)('%s: what was made for another time is refused', (service) => {
     const data = (seen.get(service) ?? []).find(({ length }) => length !== 50) as Uint8Array;
     const at = (minutes: number) =>
-      codeOf(() => guardOf(purposeOf(service), () => Date.now() + minutes * 60_000)(data));
+      codeOf(() =>
+        guardOf(purposeOf(service), TreeMemory.forgetful(), () => Date.now() + minutes * 60_000)(data),
+      );
     expect([at(0), at(-4), at(4)]).toEqual(Array(3).fill('accepted'));
     expect([at(-6), at(8), at(-600_000)]).toEqual(Array(3).fill('SIGNER_DATA_REFUSED'));
   });
@@ -273,7 +283,7 @@ describe('logs', () => {
     utf8(`${origin}\n${size}\n${Buffer.alloc(32, size).toString('base64')}\n`);
 
   test('a checkpoint of another log is not signed, nor one of a tree that shrank', () => {
-    const guard = guardOf({ service: 'log', origin: ORIGIN });
+    const guard = guardOf({ service: 'log', origin: ORIGIN }, TreeMemory.forgetful());
     expect(codeOf(() => guard(checkpoint('log2.example.example', 5)))).toBe('SIGNER_DATA_REFUSED');
     expect(codeOf(() => guard(checkpoint(`\ufeff${ORIGIN}`, 5)))).toBe('SIGNER_DATA_REFUSED');
     guard(checkpoint(ORIGIN, 5));
@@ -282,8 +292,96 @@ describe('logs', () => {
     guard(checkpoint(ORIGIN, 6));
   });
 
+  describe('what a signer remembers', () => {
+    const spki = newSigner().signer.spki;
+    const owner = { name: ORIGIN, spki };
+    async function memoryFile() {
+      const folder = await mkdtemp(join(tmpdir(), 'waybill-memory-'));
+      onTestFinished(() => rm(folder, { recursive: true }));
+      return join(folder, 'log.pem.size');
+    }
+    const codeAfter = async (path: string, size: bigint) => {
+      const memory = await TreeMemory.open(path, owner);
+      const code = await codeOfAsync((async () => memory.check(size))());
+      await memory.close();
+      return code;
+    };
+
+    test('outlives it, whichever of the two slots was written last', async () => {
+      const path = await memoryFile();
+      for (let size = 3n; size < 8n; size++) {
+        expect(await codeAfter(path, size)).toBe('accepted');
+        expect(await codeAfter(path, size)).toBe('accepted');
+        expect(await codeAfter(path, size - 1n)).toBe('SIGNER_DATA_REFUSED');
+      }
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+    });
+
+    test('is durable before anything is signed; where it cannot be, nothing is', async () => {
+      const path = await memoryFile();
+      const disk = diskSlots(path);
+      const done: string[] = [];
+      let isBroken = false;
+      const memory = await TreeMemory.open(path, owner, {
+        ...disk,
+        overwrite: async (offset, bytes) => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          if (isBroken) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+          await disk.overwrite(offset, bytes);
+          done.push('kept');
+        },
+      });
+      const key: HeldKey = {
+        spki,
+        sign: () => {
+          done.push('signed');
+          return new Uint8Array(64);
+        },
+      };
+      const app = buildSignerServer({
+        purpose: { service: 'log', origin: ORIGIN },
+        key,
+        trees: memory,
+        logLevel: 'silent',
+      });
+      const ask = async (size: number) => {
+        const payload = Buffer.from(checkpoint(ORIGIN, size));
+        const headers = { 'content-type': 'application/octet-stream' };
+        return (await app.inject({ method: 'POST', url: '/log/sign', headers, payload })).statusCode;
+      };
+      expect(await ask(4)).toBe(200);
+      expect(done).toEqual(['kept', 'signed']);
+      isBroken = true;
+      expect(await ask(5)).toBe(503);
+      expect(done).toEqual(['kept', 'signed']);
+      isBroken = false;
+      // A second request for a size waits for the first one's write as well.
+      expect(await Promise.all([ask(5), ask(5)])).toEqual([200, 200]);
+      expect(done.slice(2)).toEqual(['kept', 'signed', 'signed']);
+      await app.close();
+    });
+
+    test('is of one key and log; damaged it is refused, and empty it is the word of the operator', async () => {
+      const path = await memoryFile();
+      expect(await codeAfter(path, 5n)).toBe('accepted');
+      for (const other of [
+        { name: 'log2.example.example', spki },
+        { name: ORIGIN, spki: newSigner().signer.spki },
+      ]) {
+        expect(await codeOfAsync(TreeMemory.open(path, other))).toBe('SIGNER_MEMORY_UNUSABLE');
+      }
+      await writeFile(path, 'x');
+      expect(await codeOfAsync(TreeMemory.open(path, owner))).toBe('SIGNER_MEMORY_UNUSABLE');
+      await writeFile(path, Buffer.concat([formatSlot(Buffer.from('x\n')), Buffer.alloc(SLOT_BYTES)]));
+      expect(await codeOfAsync(TreeMemory.open(path, owner))).toBe('SIGNER_MEMORY_UNUSABLE');
+      await writeFile(path, '');
+      expect(await codeAfter(path, 1n)).toBe('accepted');
+      expect(await codeOfAsync(TreeMemory.open(join(path, 'x'), owner))).toBe('REGISTRY_STORE_FAILED');
+    });
+  });
+
   test('a tree head that shrank is not signed', () => {
-    const guard = guardOf({ service: 'ct' });
+    const guard = guardOf({ service: 'ct' }, TreeMemory.forgetful());
     guard(treeHead(1, 5n, new Uint8Array(32)));
     expect(codeOf(() => guard(treeHead(2, 4n, new Uint8Array(32))))).toBe('SIGNER_DATA_REFUSED');
   });
@@ -291,12 +389,16 @@ describe('logs', () => {
   test.each(SERVICES.map((service) => [service]))(
     '%s: nothing, or a byte too much, is not signed',
     (service) => {
-      expect(codeOf(() => guardOf(purposeOf(service))(new Uint8Array()))).toBe('SIGNER_DATA_REFUSED');
+      expect(codeOf(() => guardOf(purposeOf(service), TreeMemory.forgetful())(new Uint8Array()))).toBe(
+        'SIGNER_DATA_REFUSED',
+      );
       for (const data of seen.get(service) ?? []) {
         const longer = new Uint8Array([...data, 0]);
         // The entry of a precertificate ends in a vector whose length nothing here reads.
         if (service === 'ct' && data.length !== 50) continue;
-        expect(codeOf(() => guardOf(purposeOf(service))(longer))).toBe('SIGNER_DATA_REFUSED');
+        expect(codeOf(() => guardOf(purposeOf(service), TreeMemory.forgetful())(longer))).toBe(
+          'SIGNER_DATA_REFUSED',
+        );
       }
     },
   );
