@@ -58,7 +58,8 @@ async function getOnce(
       cause,
     });
   let response: Response;
-  const chunks: Uint8Array[] = [];
+  // One buffer, filled in place: of what is as large as it may be there are no two copies. What is not written to takes no memory.
+  const whole = new Uint8Array(sizeBytesMax);
   let sizeBytes = 0;
   try {
     response = await fetch(url, {
@@ -69,7 +70,7 @@ async function getOnce(
     for await (const chunk of response.body ?? []) {
       sizeBytes += chunk.length;
       if (sizeBytes > sizeBytesMax) break;
-      chunks.push(chunk);
+      whole.set(chunk, sizeBytes - chunk.length);
     }
   } catch (cause) {
     const { code } = ((cause as Error).cause ?? {}) as { code?: string };
@@ -78,13 +79,7 @@ async function getOnce(
   if (response.status === 404) return undefined;
   if (response.status !== 200) throw unreachable(`status ${response.status}`);
   if (sizeBytes > sizeBytesMax) return 'too large';
-  const whole = new Uint8Array(sizeBytes);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+  return whole.subarray(0, sizeBytes);
 }
 
 export class LogReader {

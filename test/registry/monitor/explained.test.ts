@@ -290,6 +290,26 @@ describe('what is not told yet', () => {
     });
   }, 60_000);
 
+  test('few questions are open at once, since each may be answered with megabytes', async () => {
+    let [open, most] = [0, 0];
+    const server = createServer(async (_, response) => {
+      most = Math.max(most, ++open);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      open--;
+      response.end('{"attestations":[]}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const documents = new RegistryDocuments(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const watching = await calm({ documents });
+    const run = newRun();
+    await watching.start(runOf(run));
+    await Promise.all(Array.from({ length: 10 }, () => signInRun(registry, { run_id: run })));
+    most = 0;
+    expect((await watching.round()).pending).toBe(10);
+    expect(most).toBe(4);
+  }, 60_000);
+
   test.each<[string, number, string]>([
     ['nothing', 200, ''],
     ['null', 200, 'null'],
