@@ -16,6 +16,7 @@ const FAST = ['core', 'policy', 'tidy', 'scripts', 'bench'];
 const LONG = [
   'builder/full-disk',
   'builder/killed',
+  'e2e/road',
   'hostile/single-bits',
   'peers/sigstore-differences',
   'registry/log/killed',
@@ -62,7 +63,7 @@ export default defineConfig({
           name: 'e2e',
           include: inE2e,
           exclude: elsewhere,
-          // In the same group as the rest, and first in it: a road takes one core, and minutes of it.
+          // Beside the rest: a road takes one core, and a minute or more of it.
           testTimeout: 300_000,
           hookTimeout: 600_000,
         },
