@@ -50,7 +50,7 @@ test('a pipe is read to its end; one that nobody writes to is empty, and nobody 
 test('an image that takes long says how far it is', async () => {
   const pipe = join(folder, 'pipe');
   spawnSync('mkfifo', [pipe]);
-  const writer = spawn('sh', ['-c', 'exec 3<>"$0"; echo ready; sleep 1.2; echo late >&3', pipe]);
+  const writer = spawn('sh', ['-c', 'exec 3<>"$0"; echo ready; sleep 2; echo late >&3', pipe]);
   await once(writer.stdout, 'data');
   const said: string[] = [];
   expect(await readImage(pipe, (text) => said.push(text))).toMatchObject({ sizeBytes: 5 });
