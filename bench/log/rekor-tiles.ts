@@ -68,6 +68,10 @@ export async function besideRekorTiles(
       if (theirs === undefined) continue;
       figures.push(...figuresOfLoad(load, theirs));
     }
+    if (server.child.exitCode !== null || server.child.signalCode !== null) {
+      say(`${NAME} ended under these loads`);
+      return figures;
+    }
     return [...figures, memoryFigure(peakBytes, peakBytesOf(server.child))];
   } finally {
     // What it wrote goes with the folder.
