@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One bit of every second octet of a bundle changed, in text and inside base64: refused, every one. Of a bundle with optional parts that
-// nobody signs these alone pass, and the verdict says what it said; there every fifth octet is tried. All bits of all octets: `test:long`.
+// One bit of each octet of a bundle changed, in text and inside base64: refused, every one. Of a bundle with optional parts that
+// nobody signs these alone pass, and the verdict says what it said; there every fifth octet is tried, all of them in `test:long`.
 
 import { expect, test } from 'vitest';
 import { everyOption, ourBundle } from './bundles.ts';
@@ -9,12 +9,8 @@ import { changeBits, ONE_BIT, saidOf } from './single-bits.ts';
 
 test('of a bundle as Waybill makes it none passes', { timeout: 300_000 }, () => {
   const { bundle, verify } = ourBundle();
-  const { tried, unnoticed } = changeBits(
-    bundle,
-    (bytes) => saidOf(verify(bytes)),
-    (at) => (at % 2 === 0 ? ONE_BIT(at) : []),
-  );
-  expect(tried).toBeGreaterThan(bundle.length * 0.75);
+  const { tried, unnoticed } = changeBits(bundle, (bytes) => saidOf(verify(bytes)), ONE_BIT);
+  expect(tried).toBeGreaterThan(bundle.length * 1.5);
   expect(unnoticed).toEqual([]);
 });
 
