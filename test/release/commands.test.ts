@@ -112,7 +112,7 @@ test.each<[string, () => readonly string[], RegExp]>([
   [
     'withdrawal of something that is no digest',
     () => ['release', ...registry(), ...releaseOptions(), '--withdraw', '8.1.0', '--reason', 'bad'],
-    /CLI_USAGE: expected sha256: and 64/,
+    /CLI_USAGE: expected the image to --withdraw, .*, as sha256: and 64/,
   ],
   [
     'a version that is none',
