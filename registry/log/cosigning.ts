@@ -19,8 +19,9 @@ import { verifyWitnessedCheckpoint } from '../../core/tlog/proof.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { LOG } from '../log-faults.ts';
 import { describeSkew } from './clock-skew.ts';
+import type { PublishedCheckpoint } from './log-entry.ts';
 import { behind } from './log-head.ts';
-import type { PublishedCheckpoint, TileLog } from './tile-log.ts';
+import type { TileLog } from './tile-log.ts';
 import { type AskableWitness, fetchWitnessed, WitnessClient } from './witness-client.ts';
 
 /** When witnesses are asked, and how long they are waited for. */

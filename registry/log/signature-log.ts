@@ -8,8 +8,9 @@ import { verifyCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { formatSignatureLine, parseVerifierKey } from '../../core/tlog/note.ts';
 import { LOG } from '../log-faults.ts';
 import { nodeHasher } from './hash-tiles.ts';
+import type { Appended } from './log-entry.ts';
 import { type LogSigner, logId, logVerifierKey } from './log-key.ts';
-import { type Appended, TileLog, type TileLogOptions } from './tile-log.ts';
+import { TileLog, type TileLogOptions } from './tile-log.ts';
 
 /** What the log is made of. */
 export interface SignatureLogOptions {

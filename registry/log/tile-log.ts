@@ -12,7 +12,8 @@ import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
-import type { LogHead } from './log-head.ts';
+import type { Appended, AppendRequest, CheckpointBody, LogEntry, PublishedCheckpoint } from './log-entry.ts';
+import type { LogHead, StoredHead } from './log-head.ts';
 import {
   failed,
   inconsistent,
@@ -22,27 +23,17 @@ import {
   SignerGone,
   selfCheckFailed,
 } from './tile-log-failures.ts';
-import { isOfDatabase, type LogDatabase, type Row, rowKey, TileStore, unopened } from './tile-store.ts';
-import { formatUnsigned, type UnsignedBatch } from './unsigned-batch.ts';
-
-/** A checkpoint as it was published. */
-export interface PublishedCheckpoint {
-  readonly size: bigint;
-  readonly rootHash: Uint8Array;
-  /** The signed note, verbatim. */
-  readonly note: string;
-}
-
-/** What a signer of checkpoints is given. */
-export interface CheckpointBody {
-  readonly origin: string;
-  readonly size: bigint;
-  readonly rootHash: Uint8Array;
-  /** Milliseconds since 1970; never runs backwards, whatever the clock does. */
-  readonly timeMs: number;
-  /** The note text to sign, as `formatCheckpoint` writes it. */
-  readonly text: string;
-}
+import {
+  bigEndian,
+  checkpointRows,
+  isOfDatabase,
+  type LogDatabase,
+  type Row,
+  rowKey,
+  TileStore,
+  unopened,
+} from './tile-store.ts';
+import { formatUnsigned, leavesOf, parseUnsigned, type UnsignedBatch } from './unsigned-batch.ts';
 
 /** What a log is made of. */
 export interface TileLogOptions {
@@ -63,32 +54,6 @@ export interface TileLogOptions {
   readonly hasSuccessor?: boolean | undefined;
   /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
   readonly waitingCountMax?: number;
-}
-
-/** What goes into the log at one index. */
-export interface LogEntry {
-  /** Bytes in the entry bundle. */
-  readonly entry: Uint8Array;
-  /** Bytes hashed as the leaf; the entry itself in most logs. */
-  readonly leaf: Uint8Array;
-}
-
-/** An entry, or what makes one once the index is known; and the 32 bytes by which it is known again. */
-export type AppendRequest = (LogEntry | { readonly make: (index: bigint) => LogEntry }) & {
-  readonly identity: Uint8Array;
-  /** The time that the entry says, milliseconds since 1970, if it says one: no checkpoint that covers it is older [RFC6962 §3.5]. */
-  readonly timeMs?: number;
-};
-
-/** What the log did; durable by the time it is told. */
-export interface Appended {
-  readonly index: bigint;
-  /** True if the identity was there before: `index` is then the first one. */
-  readonly duplicate: boolean;
-  /** Covers the entry. */
-  readonly checkpoint: PublishedCheckpoint;
-  /** From the entry to the root of `checkpoint`, checked. */
-  readonly proof: readonly Uint8Array[];
 }
 
 interface Pending {
@@ -128,8 +93,6 @@ export class TileLog {
   private published: PublishedCheckpoint;
   private lastTimeMs: number;
   private stopped: unknown;
-  /** Why nothing in the store is fit to be read. */
-  private ruin: unknown;
   /** The next checkpoint while its signer cannot be had, with the rows that it covers: it and no other is signed first. */
   private unsigned: Unsigned | undefined;
   private watcher: () => void = () => undefined;
@@ -182,11 +145,9 @@ export class TileLog {
       return await TileLog.readWhole(options, store);
     } catch (failure) {
       if (options.hasSuccessor !== true) throw failure;
-      const loss = lost(failure);
       const tree = await GrowingTree.open(0n, async () => undefined);
       const log = new TileLog(options, store, tree, { size: 0n, rootHash: tree.root(), note: '' }, 0);
-      log.stopped = loss;
-      log.ruin = loss;
+      log.stopped = lost(failure);
       return log;
     }
   }
@@ -204,9 +165,9 @@ export class TileLog {
         `expected a store of ${quote(options.origin)}, got one of ${quote(origin)}`,
       );
     }
-    const noteOf = (of: bigint) => store.checkpoint(of);
     let loss: unknown;
-    await options.head?.check({ origin, note, size, noteOf }).catch((failure: unknown) => {
+    const stored: StoredHead = { origin, note, size, noteOf: (of) => store.checkpoint(of) };
+    await options.head?.check(stored).catch((failure: unknown) => {
       if (options.hasSuccessor !== true || note === undefined) throw failure;
       loss = lost(failure);
     });
@@ -235,21 +196,17 @@ export class TileLog {
 
   /** The batch whose checkpoint may have been signed when the log ended: no other is signed before it. */
   private async takeUpUnsigned(): Promise<void> {
-    const kept = await this.store.unsigned();
-    const { size } = this.published;
-    if (kept === undefined || kept.body.size <= size) return;
-    const { body, rows } = kept;
-    const values = new Map(rows.map(({ key, value }) => [key, value]));
-    const leaves = Array.from({ length: Number(body.size - size) }, (_, i) => {
-      const index = size + BigInt(i);
-      return values.get(rowKey.leaf(index)) ?? values.get(rowKey.entry(index)) ?? new Uint8Array();
-    });
-    this.tree.grow(leaves.map((leaf) => hashLeaf(leaf, nodeHasher)));
+    const bytes = await this.store.unsigned();
+    if (bytes === undefined) return;
+    const kept = parseUnsigned(bytes);
+    const { body } = kept;
+    if (body.size <= this.published.size) return;
+    this.tree.grow(leavesOf(kept, this.published.size).map((leaf) => hashLeaf(leaf, nodeHasher)));
     if (body.origin !== this.origin || !sameBytes(this.tree.root(), body.rootHash)) {
       throw inconsistent(body.size, 'another batch that waits for its signature');
     }
     this.lastTimeMs = Math.max(this.lastTimeMs, body.timeMs);
-    this.unsigned = { body, rows, placed: [], isKept: true };
+    this.unsigned = { ...kept, placed: [], isKept: true };
   }
 
   /** Checks the right edge against the last checkpoint and the last entries: a store restored in part shows here. */
@@ -277,12 +234,12 @@ export class TileLog {
 
   /** False for a log with a successor that is too damaged to be read. */
   get isReadable(): boolean {
-    return this.ruin === undefined;
+    return this.published.note !== '';
   }
 
   /** @throws LOG_SHARD_LOST */
   checkReadable(): void {
-    if (this.ruin !== undefined) throw this.ruin;
+    if (!this.isReadable) throw this.stopped;
   }
 
   /** The last published checkpoint. @throws LOG_SHARD_LOST, as all that reads */
@@ -323,7 +280,7 @@ export class TileLog {
     if (this.stopped !== undefined) throw this.stopped;
   }
 
-  /** Calls back after each new checkpoint, once it is durable. */
+  /** Calls back after each new, durable checkpoint. */
   watch(watcher: () => void): void {
     this.watcher = watcher;
   }
@@ -539,17 +496,4 @@ export class TileLog {
       return selfCheckFailed(cause);
     }
   }
-}
-
-function checkpointRows(body: CheckpointBody, { size, note }: PublishedCheckpoint): Row[] {
-  return [
-    { key: rowKey.checkpoint(size), value: new TextEncoder().encode(note) },
-    { key: rowKey.clock, value: bigEndian(BigInt(body.timeMs)) },
-  ];
-}
-
-function bigEndian(n: bigint): Uint8Array {
-  const out = new Uint8Array(8);
-  new DataView(out.buffer).setBigUint64(0, n);
-  return out;
 }

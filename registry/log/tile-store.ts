@@ -5,7 +5,7 @@ import type { Level } from 'level';
 import { LOG } from '../log-faults.ts';
 import { SyncedWrites } from '../store/synced-writes.ts';
 import { HASH_BYTES, TILE_WIDTH } from './hash-tiles.ts';
-import { parseUnsigned, type UnsignedBatch } from './unsigned-batch.ts';
+import type { CheckpointBody, PublishedCheckpoint } from './log-entry.ts';
 
 /** A LevelDB database or a sublevel of one, of whatever encodings. */
 export interface LogDatabase {
@@ -117,10 +117,9 @@ export class TileStore {
     return note === undefined ? undefined : text.decode(note);
   }
 
-  /** The last batch that was kept before its checkpoint was signed. @throws LOG_STORE_INCONSISTENT */
-  async unsigned(): Promise<UnsignedBatch | undefined> {
-    const bytes = await this.rows.get(rowKey.unsigned);
-    return bytes === undefined ? undefined : parseUnsigned(bytes);
+  /** The last batch that was kept before its checkpoint was signed. */
+  unsigned(): Promise<Uint8Array | undefined> {
+    return this.rows.get(rowKey.unsigned);
   }
 
   /** The note of the largest published tree. */
@@ -154,6 +153,20 @@ export class TileStore {
       ? undefined
       : row.subarray(0, width * HASH_BYTES);
   }
+}
+
+/** The rows of a checkpoint that was signed at a time. */
+export function checkpointRows(body: CheckpointBody, { size, note }: PublishedCheckpoint): Row[] {
+  return [
+    { key: rowKey.checkpoint(size), value: new TextEncoder().encode(note) },
+    { key: rowKey.clock, value: bigEndian(BigInt(body.timeMs)) },
+  ];
+}
+
+export function bigEndian(n: bigint): Uint8Array {
+  const out = new Uint8Array(8);
+  new DataView(out.buffer).setBigUint64(0, n);
+  return out;
 }
 
 function unsigned(row: Uint8Array): bigint {

@@ -5,8 +5,8 @@
 import { utf8 } from '../../core/encoding/utf8.ts';
 import { parseCheckpoint } from '../../core/tlog/checkpoint.ts';
 import { LOG } from '../log-faults.ts';
-import type { CheckpointBody } from './tile-log.ts';
-import type { Row } from './tile-store.ts';
+import type { CheckpointBody } from './log-entry.ts';
+import { type Row, rowKey } from './tile-store.ts';
 
 export interface UnsignedBatch {
   readonly body: CheckpointBody;
@@ -39,6 +39,15 @@ export function parseUnsigned(bytes: Uint8Array): UnsignedBatch {
   } catch (cause) {
     throw malformed((cause as Error).message);
   }
+}
+
+/** The leaves of a batch that comes behind a tree of so many; one that is not in it is empty. */
+export function leavesOf({ body, rows }: UnsignedBatch, size: bigint): readonly Uint8Array[] {
+  const values = new Map(rows.map(({ key, value }) => [key, value]));
+  return Array.from({ length: Number(body.size - size) }, (_, i) => {
+    const index = size + BigInt(i);
+    return values.get(rowKey.leaf(index)) ?? values.get(rowKey.entry(index)) ?? new Uint8Array();
+  });
 }
 
 function* fieldsOf(bytes: Buffer): Generator<Uint8Array> {

@@ -9,7 +9,8 @@ import { verifyCosignatures } from '../../core/tlog/cosignature.ts';
 import type { PolicyWitness } from '../../core/tlog/log-policy.ts';
 import { type NoteSignature, parseNote } from '../../core/tlog/note.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
-import type { PublishedCheckpoint, TileLog } from './tile-log.ts';
+import type { PublishedCheckpoint } from './log-entry.ts';
+import type { TileLog } from './tile-log.ts';
 
 /** The last checkpoint of a log that a witness cosigned, unverified; undefined if it cosigned none. @throws NotCosigned, and what `fetch` throws */
 export async function fetchWitnessed(

@@ -4,7 +4,8 @@
 
 import { Level } from 'level';
 import { expect, test } from 'vitest';
-import type { CheckpointBody, TileLogOptions } from '../../../registry/log/tile-log.ts';
+import type { CheckpointBody } from '../../../registry/log/log-entry.ts';
+import type { TileLogOptions } from '../../../registry/log/tile-log.ts';
 import { rowKey, rowsOf } from '../../../registry/log/tile-store.ts';
 import { TRUST } from '../../../registry/trust-faults.ts';
 import { codeOfAsync } from '../../core/tlog/refusal.ts';
