@@ -3,7 +3,7 @@
 // what it acknowledged after it was killed.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmod, cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -123,8 +123,16 @@ describe('serve', () => {
     const elsewhere = join(made.home, 'heads');
     const path = join(made.dataFolder, 'config.yaml');
     await writeFile(path, `${await readFile(path, 'utf8')}headFolder: ${elsewhere}\n`);
+    // Nor does a folder without heads: both logs have begun, so it takes the word of the operator.
+    const headless = serve();
+    expect(await headless.ended).toBe(2);
+    expect(headless.said().err).toMatch(/^waybill: LOG_HEAD_MISSING: .*"ct\.example\.example"/);
+    await mkdir(elsewhere);
+    const heads = ['ct.example.example', 'log.example.example'];
+    for (const head of heads) await writeFile(join(elsewhere, head), '');
     await stop(await ready(serve()));
-    expect(await readdir(elsewhere)).toEqual(['ct.example.example', 'log.example.example']);
+    expect(await readdir(elsewhere)).toEqual(heads);
+    for (const head of heads) expect((await stat(join(elsewhere, head))).size).toBe(8192);
   });
 
   it('has what it acknowledged after kill -9', { timeout: 60_000 }, async () => {
