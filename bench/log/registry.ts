@@ -149,6 +149,8 @@ export class ServedRegistry {
   /** @throws Error if the server does not become ready */
   static async start(folder: string): Promise<ServedRegistry> {
     const child = spawn(process.execPath, [WAYBILL, 'serve', folder, '--json'], {
+      // As the unit in docs/operating.md has it.
+      env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=8' },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
