@@ -424,10 +424,8 @@ test('files on which LevelDB ends the process are a finding, not the end of fsck
   const db = new Level(at('db'));
   await db.open();
   // One table of all rows. Browsers have no such method, so the types that are common to all do not either.
-  await (db as unknown as { compactRange(from: string, to: string): Promise<void> }).compactRange(
-    '',
-    '\u{10ffff}',
-  );
+  const rows = db as unknown as { compactRange(from: string, to: string): Promise<void> };
+  await rows.compactRange('', '\u{10ffff}');
   await db.close();
   const [name = ''] = (await readdir(at('db'))).filter((file) => file.endsWith('.ldb'));
   const path = at(`db/${name}`);
@@ -444,17 +442,13 @@ test('files on which LevelDB ends the process are a finding, not the end of fsck
     process.exitCode = undefined;
     expect(said.code).toBe(1);
     const { ok, findings } = JSON.parse(said.out);
+    const assertion = expect.stringMatching(/LevelDB ends the process: "Assertion `internal_key/);
+    const digest = expect.stringContaining('expected bytes with this digest');
     expect([ok, findings]).toEqual([
       false,
       [
-        {
-          at: 'state/db',
-          problem: expect.stringMatching(/LevelDB ends the process: "Assertion `internal_key/),
-        },
-        {
-          at: expect.stringMatching(/^state\/blobs\//),
-          problem: expect.stringContaining('expected bytes with this digest'),
-        },
+        { at: 'state/db', problem: assertion },
+        { at: expect.stringMatching(/^state\/blobs\//), problem: digest },
       ],
     ]);
     await writeFile(blobPath(), blob);
