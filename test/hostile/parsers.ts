@@ -8,7 +8,7 @@ import { parseBom } from '../../core/cyclonedx/bom.ts';
 import { base64Decode } from '../../core/encoding/base64.ts';
 import { type DocumentNode, parseDocument, parseInstantMs } from '../../core/encoding/document.ts';
 import { hexDecode } from '../../core/encoding/hex.ts';
-import { parseStrictJson } from '../../core/encoding/strict-json.ts';
+import { parseStrictJson, parseStrictJsonText } from '../../core/encoding/strict-json.ts';
 import { utf8Decode } from '../../core/encoding/utf8.ts';
 import { CORE } from '../../core/faults.ts';
 import { buildInstallReport, parseInstallReport } from '../../core/intoto/install-report.ts';
@@ -216,6 +216,10 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
   },
   parseTimestamp: { seeds: [stamp], parse: parseTimestamp },
   parseStrictJson: { seeds: [pack.subarray(0, 2000), json(index)], parse: parseStrictJson },
+  parseStrictJsonText: {
+    seeds: [pack.subarray(0, 2000), json(index)],
+    parse: (bytes) => parseStrictJsonText(utf8Decode(bytes) ?? ''),
+  },
   parseDocument: { seeds: [json(index)], parse: (bytes) => parseDocument(bytes, { refuse }) },
   parseInstantMs: { seeds: [bytesOf(AT)], parse: (bytes) => parseInstantMs(text(bytes)) },
   hexDecode: { seeds: [bytesOf(A)], parse: (bytes) => hexDecode(text(bytes)) },

@@ -285,7 +285,7 @@ describe('trace', () => {
       const answer = await running.send('GET', `/api/v1/trace?purl=${encodeURIComponent(purl)}`);
       expect(refusal(answer)).toEqual({ status: 400, code: 'REGISTRY_PURL_MALFORMED' });
     }
-    await expect(ask('gcc')).rejects.toMatchObject({ code: 'REGISTRY_REFUSED' });
+    await expect(ask('gcc')).rejects.toMatchObject({ code: 'REGISTRY_PURL_MALFORMED' });
     expect(refusal(await running.send('GET', '/api/v1/trace')).code).toBe('REGISTRY_REQUEST_MALFORMED');
   });
 
