@@ -218,7 +218,7 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
   parseStrictJson: { seeds: [pack.subarray(0, 2000), json(index)], parse: parseStrictJson },
   parseStrictJsonText: {
     seeds: [pack.subarray(0, 2000), json(index)],
-    parse: (bytes) => parseStrictJsonText(utf8Decode(bytes) ?? ''),
+    parse: (bytes) => parseStrictJsonText(text(bytes)),
   },
   parseDocument: { seeds: [json(index)], parse: (bytes) => parseDocument(bytes, { refuse }) },
   parseInstantMs: { seeds: [bytesOf(AT)], parse: (bytes) => parseInstantMs(text(bytes)) },
