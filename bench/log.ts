@@ -56,6 +56,7 @@ export async function bench(): Promise<Figure[]> {
 /** Shown beside the others; what they are compared with is each other. */
 function limitFigures({
   verifications,
+  verificationsBeside,
   digestVerifications,
   signatures,
   syncedWrites,
@@ -67,6 +68,13 @@ function limitFigures({
       ...common,
       name: 'limit: native P-256 signatures',
       value: signatures,
+      rival,
+      rivalValue: verifications,
+    }),
+    figure({
+      ...common,
+      name: 'limit: native P-256 verifications of each of two threads',
+      value: verificationsBeside,
       rival,
       rivalValue: verifications,
     }),
@@ -106,6 +114,7 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
     const peakBytes = served.peakBytes;
     const flood = await entries(4096, SUSTAINED_MS);
     const floodPeakBytes = served.peakBytes;
+    const floodOwnBytes = served.ownPeakBytes;
     const anew = await entries(256, SHORT_MS, 'dsse', strangers);
     const digest = await entries(256, SHORT_MS, 'digest');
     const perSecond = (name: string, load: Load, aim: number): Figure =>
@@ -151,6 +160,7 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
       longest('4,096 in flight: p99', flood.p99Ms, 1500),
       memory('most memory resident, up to 256 clients', peakBytes),
       memory('most memory resident, 4,096 in flight', floodPeakBytes),
+      memory('the same without pages of files, which the system may take back', floodOwnBytes),
       figure({
         name: 'digest entries, 256 clients',
         value: digest.perSecond,

@@ -2,8 +2,10 @@
 // What this machine can do at most: P-256 operations of one thread, and writes that reach the disk.
 
 import { generateKeyPairSync, randomBytes, sign, verify } from 'node:crypto';
+import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { verifyP256Digest } from '../../core/crypto.ts';
 import { runsPerSecond } from '../figure.ts';
 
@@ -11,6 +13,8 @@ import { runsPerSecond } from '../figure.ts';
 export interface MachineLimits {
   /** Native P-256 verifications with the message, and signatures. */
   readonly verifications: number;
+  /** The same of each of two threads at once, as server and clients share the machine: of one core, if it has two threads. */
+  readonly verificationsBeside: number;
   readonly signatures: number;
   /** Verifications of a digest alone, by core. */
   readonly digestVerifications: number;
@@ -31,7 +35,21 @@ export async function machineLimits(folder: string): Promise<MachineLimits> {
     ],
     { rounds: 3, roundMs: 300 },
   );
-  return { verifications, signatures, digestVerifications, syncedWrites: await syncedWrites(folder) };
+  return {
+    verifications,
+    verificationsBeside: await verificationsBeside(),
+    signatures,
+    digestVerifications,
+    syncedWrites: await syncedWrites(folder),
+  };
+}
+
+async function verificationsBeside(): Promise<number> {
+  const threads = [1, 2].map(() => new Worker(new URL('./verifying.ts', import.meta.url)));
+  const rates = await Promise.all(
+    threads.map(async (thread) => (await once(thread, 'message'))[0] as number),
+  );
+  return Math.min(...rates);
 }
 
 async function syncedWrites(folder: string): Promise<number> {

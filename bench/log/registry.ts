@@ -28,6 +28,7 @@ import type { BenchIssuer } from './issuer.ts';
 const WAYBILL = join(import.meta.dirname, '../../cli/waybill.js');
 /** `utime` and `stime` count these [proc(5)]. */
 const TICKS_PER_SECOND = 100;
+const WATCH_MS = 200;
 export const ORG = 'bench.example';
 
 /** Makes data folder and offline folder below `home`; nobody is slowed down, nothing but failures is logged. */
@@ -140,10 +141,15 @@ export interface Load extends LoadResult {
 export class ServedRegistry {
   readonly url: string;
   readonly #child: ChildProcess;
+  readonly #watch: NodeJS.Timeout;
+  #ownPeakBytes = 0;
 
   private constructor(url: string, child: ChildProcess) {
     this.url = url;
     this.#child = child;
+    this.#watch = setInterval(() => {
+      this.#ownPeakBytes = Math.max(this.#ownPeakBytes, statusBytes(child, 'RssAnon'));
+    }, WATCH_MS);
   }
 
   /** @throws Error if the server does not become ready */
@@ -166,12 +172,18 @@ export class ServedRegistry {
     return peakBytesOf(this.#child);
   }
 
+  /** Most that was seen of memory that is no page of a file: LevelDB maps its tables. */
+  get ownPeakBytes(): number {
+    return this.#ownPeakBytes;
+  }
+
   /** Runs clients against it. */
   load(task: Omit<LoadTask, 'url'> & { readonly path: string }): Promise<Load> {
     return loadServer(this.#child, { ...task, url: `${this.url}${task.path}` });
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.#watch);
     const ended = once(this.#child, 'exit');
     this.#child.kill('SIGTERM');
     await ended;
@@ -179,9 +191,14 @@ export class ServedRegistry {
 }
 
 /** Most memory of a process that was ever resident, bytes. */
-export function peakBytesOf({ pid }: ChildProcess): number {
+export function peakBytesOf(child: ChildProcess): number {
+  return statusBytes(child, 'VmHWM');
+}
+
+/** A line of proc_pid_status(5). */
+function statusBytes({ pid }: ChildProcess, line: string): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+  return Number(new RegExp(`^${line}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024;
 }
 
 function cpuMsOf({ pid }: ChildProcess): number {
