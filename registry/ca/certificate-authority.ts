@@ -11,6 +11,7 @@ import {
   buildTbs,
   EMPTY_NAME,
   type Extension,
+  encodeExtension,
   extendedKeyUsage,
   keyUsage,
   OID,
@@ -85,8 +86,10 @@ export async function issueCertificate(
     notBeforeMs,
     notAfterMs,
   };
+  // They are in all three: precertificate, what is logged of it, certificate.
+  const common = extensions.map(encodeExtension);
   const tbsWith = (...more: readonly Extension[]): Uint8Array =>
-    buildTbs({ ...content, extensions: [...extensions, ...more] });
+    buildTbs({ ...content, extensions: [...common, ...more] });
   const precertificate = {
     der: await signTbs(tbsWith({ oid: OID.ctPoison, critical: true, value: der.tlv(0x05) }), signer),
     tbs: tbsWith(),

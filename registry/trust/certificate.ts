@@ -42,7 +42,8 @@ export interface CertificateContent {
   readonly serial: Uint8Array;
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
-  readonly extensions: readonly Extension[];
+  /** Each as it is, or as DER already. */
+  readonly extensions: readonly (Extension | Uint8Array)[];
 }
 
 /** A positive random serial of exactly 160 bits, sign bit clear [RFC5280 §4.1.2.2]. */
@@ -65,12 +66,15 @@ export function buildTbs(content: CertificateContent): Uint8Array {
     der.context(
       3,
       der.sequence(
-        ...content.extensions.map(({ oid, critical, value }) =>
-          der.sequence(der.oid(oid), ...(critical ? [der.boolean(true)] : []), der.octetString(value)),
-        ),
+        ...content.extensions.map((each) => (each instanceof Uint8Array ? each : encodeExtension(each))),
       ),
     ),
   );
+}
+
+/** DER of one extension. */
+export function encodeExtension({ oid, critical, value }: Extension): Uint8Array {
+  return der.sequence(der.oid(oid), ...(critical ? [der.boolean(true)] : []), der.octetString(value));
 }
 
 /** Signs a TBSCertificate; returns the DER certificate. */

@@ -19,13 +19,18 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
 export function tlv(tag: number, ...content: readonly Uint8Array[]): Uint8Array {
   let size = 0;
   for (const part of content) size += part.length;
-  const length: number[] = [];
-  if (size < 0x80) length.push(size);
-  else {
-    for (let rest = size; rest > 0; rest = Math.floor(rest / 256)) length.unshift(rest & 0xff);
-    length.unshift(0x80 | length.length);
+  let more = 0;
+  if (size >= 0x80) for (let rest = size; rest > 0; rest = Math.floor(rest / 256)) more++;
+  const out = new Uint8Array(2 + more + size);
+  out[0] = tag;
+  out[1] = more === 0 ? size : 0x80 | more;
+  for (let at = 1 + more, rest = size; at > 1; at--, rest = Math.floor(rest / 256)) out[at] = rest & 0xff;
+  let at = 2 + more;
+  for (const part of content) {
+    out.set(part, at);
+    at += part.length;
   }
-  return concat(Uint8Array.of(tag, ...length), ...content);
+  return out;
 }
 
 export const sequence = (...members: readonly Uint8Array[]): Uint8Array => tlv(0x30, ...members);
@@ -57,8 +62,16 @@ export function unsigned(magnitude: Uint8Array): Uint8Array {
 /** A small non-negative integer. */
 export const small = (value: number): Uint8Array => unsigned(Uint8Array.of(value >> 8, value & 0xff));
 
-/** An object identifier in dotted form; arcs below 2^28. */
+const oids = new Map<string, Uint8Array>();
+
+/** An object identifier in dotted form, one of those that the code names; arcs below 2^28. Worked out once. */
 export function oid(dotted: string): Uint8Array {
+  const known = oids.get(dotted) ?? encodeOid(dotted);
+  oids.set(dotted, known);
+  return known;
+}
+
+function encodeOid(dotted: string): Uint8Array {
   const [first = 0, second = 0, ...arcs] = dotted.split('.').map(Number);
   const out: number[] = [];
   for (const arc of [first * 40 + second, ...arcs]) {
