@@ -49,7 +49,9 @@ export function parseStrictJsonText(text: string): { readonly value: Json } | Js
 }
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-const PLAIN = /[^"\\\u0000-\u001f\ud800-\udfff]*/y;
+const PLAIN = /[^"\\\u0000-\u001f]*/y;
+const HEX = /^[0-9a-fA-F]{4}$/;
+const SHORT_ESCAPES = '"\\/bfnrt';
 const SPACE = /[ \t\n\r]*/y;
 
 class Parser {
@@ -120,44 +122,57 @@ class Parser {
   }
 
   string(): string {
-    this.at++;
-    let out = '';
+    const start = this.at++;
+    const plain = this.match(PLAIN);
+    if (this.text.charCodeAt(this.at) === 0x22) {
+      this.at++;
+      return plain;
+    }
+    this.toEnd();
+    const literal = this.text.slice(start, ++this.at);
+    this.checkEscapes(start + 1, this.at - 1);
+    // In one step: putting it together piece by piece takes a hundred times as long as what has no escapes.
+    return JSON.parse(literal) as string;
+  }
+
+  /** Goes to the quotation mark that ends the string, past escapes of whatever form. */
+  toEnd(): void {
     for (;;) {
-      out += this.match(PLAIN);
       const c = this.text.charCodeAt(this.at);
-      if (c === 0x22) {
-        this.at++;
-        return out;
+      if (c === 0x22) return;
+      if (c === 0x5c) this.at += 2;
+      else if (c >= 0x20) this.at++;
+      else this.stop(this.at < this.text.length ? 'a control character in a string' : 'ends inside a string');
+    }
+  }
+
+  /** Refuses escapes that JSON has not, and halves of surrogate pairs: escapes are the only way to write one. */
+  checkEscapes(from: number, to: number): void {
+    let at = this.text.indexOf('\\', from);
+    for (; at >= 0 && at < to; at = this.text.indexOf('\\', at)) {
+      if (SHORT_ESCAPES.includes(this.text.charAt(at + 1))) {
+        at += 2;
+        continue;
       }
-      if (c === 0x5c) out += this.escape();
-      else if (c >= 0xd800) {
-        // The decoder made every surrogate half of a pair.
-        out += this.text.slice(this.at, this.at + 2);
-        this.at += 2;
-      } else
-        this.stop(this.at < this.text.length ? 'a control character in a string' : 'ends inside a string');
+      const unit = this.unicode(at);
+      at += 6;
+      if (unit < 0xd800 || unit > 0xdfff) continue;
+      const low = unit < 0xdc00 ? this.unicode(at) : 0;
+      if (low < 0xdc00 || low > 0xdfff) this.stopAt(at, 'a lone surrogate');
+      at += 6;
     }
   }
 
-  escape(): string {
-    const c = this.text.charAt(this.at + 1);
-    const at = '"\\/bfnrt'.indexOf(c);
-    if (c !== '' && at >= 0) {
-      this.at += 2;
-      return '"\\/\b\f\n\r\t'.charAt(at);
-    }
-    const high = this.unicode();
-    if (high < 0xd800 || high > 0xdfff) return String.fromCharCode(high);
-    const low = high < 0xdc00 ? this.unicode() : 0;
-    if (low < 0xdc00 || low > 0xdfff) this.stop('a lone surrogate');
-    return String.fromCharCode(high, low);
-  }
-
-  unicode(): number {
-    const hex = this.text.slice(this.at + 2, this.at + 6);
-    if (!this.text.startsWith('\\u', this.at) || !/^[0-9a-fA-F]{4}$/.test(hex)) this.stop('a bad escape');
-    this.at += 6;
+  /** The code unit of the escape `\\uXXXX` here. */
+  unicode(at: number): number {
+    const hex = this.text.slice(at + 2, at + 6);
+    if (!this.text.startsWith('\\u', at) || !HEX.test(hex)) this.stopAt(at, 'a bad escape');
     return Number.parseInt(hex, 16);
+  }
+
+  stopAt(at: number, problem: string): never {
+    this.at = at;
+    this.stop(problem);
   }
 
   array(depth: number): Json[] {

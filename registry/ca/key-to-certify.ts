@@ -26,7 +26,7 @@ export function provedKey(
   request: { readonly publicKeyPem: string; readonly proof: string },
   challenge: string,
 ): ProvedKey {
-  const match = /^\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(
+  const match = /^\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(
     request.publicKeyPem,
   );
   const spki = base64Decode((match?.[1] ?? '').replace(/\s/g, '')) ?? new Uint8Array();
@@ -52,7 +52,7 @@ export function provedKey(
 export function requestedKey(csr: string): ProvedKey {
   const pem = Buffer.from(base64Decode(csr) ?? []).toString('latin1');
   const match =
-    /^\s*-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----\s+([A-Za-z0-9+/=\s]+)-----END (?:NEW )?CERTIFICATE REQUEST-----\s*$/.exec(
+    /^\s*-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END (?:NEW )?CERTIFICATE REQUEST-----\s*$/.exec(
       pem,
     );
   const request = parseRequest(base64Decode((match?.[1] ?? '').replace(/\s/g, '')) ?? new Uint8Array());

@@ -5,6 +5,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { RegistryLimits } from '../config-limits.ts';
 import { STORE } from '../store-faults.ts';
+import { clientOf } from './client-address.ts';
+
+/** Log entries, certificates and timestamps are below it. */
+const SMALL_BYTES = 64 * 1024;
+const SHARE_OF_SMALL = 1.25;
 
 /** Blobs are written as they come, however long they take within `requestTimeoutMs`; they are never held. */
 export function isStreamed({ method, routeOptions }: FastifyRequest): boolean {
@@ -26,8 +31,11 @@ export function limitBodies(app: FastifyInstance, limits: RegistryLimits): void 
   app.addHook('onRequest', async (request, reply) => {
     const bytes = isStreamed(request) ? 0 : expectedBytes(request);
     if (bytes === 0) return;
-    const client = request.ip;
-    if (ofAll + bytes > bodyBytes || (ofClient.get(client) ?? 0) + bytes > bodyBytesPerClient) {
+    const client = clientOf(request.ip);
+    // Small ones have room of their own: who announces much and sends nothing does not stop them.
+    const share = bytes <= SMALL_BYTES ? SHARE_OF_SMALL : 1;
+    const own = ofClient.get(client) ?? 0;
+    if (ofAll + bytes > bodyBytes * share || own + bytes > bodyBytesPerClient * share) {
       reply.header('connection', 'close');
       throw STORE.unavailable(
         'REGISTRY_BODIES_TOO_LARGE',

@@ -25,6 +25,7 @@ import type { RegistryLimits } from '../config-limits.ts';
 import { bodyOf, handleError, pathOf, statusOf } from '../http-errors.ts';
 import { STORE } from '../store-faults.ts';
 import { isStreamed, limitBodies } from './body-memory.ts';
+import { clientOf } from './client-address.ts';
 import type { TlsFiles } from './tls-files.ts';
 
 export interface HttpOptions {
@@ -136,8 +137,9 @@ function makeServer(handler: RequestListener, { limits, tls, onlyCertified }: Ht
 function limitConnections(server: ReturnType<typeof createHttp>, limits: RegistryLimits): void {
   const open = new Map<string, number>();
   server.on('connection', (socket: Socket) => {
-    const client = socket.remoteAddress ?? '';
-    if (limits.trustedProxies.includes(client)) return;
+    const address = socket.remoteAddress ?? '';
+    if (limits.trustedProxies.includes(address)) return;
+    const client = clientOf(address);
     const count = (open.get(client) ?? 0) + 1;
     if (count > limits.connectionsPerClient) {
       server.emit('drop');

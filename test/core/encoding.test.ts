@@ -57,6 +57,36 @@ describe('strict JSON', () => {
     expect(problem(text)).toBe(expected);
   });
 
+  test('strings are what JSON.parse makes of them, and lone surrogates are refused', () => {
+    const parts = [
+      '\\n',
+      '\\u0041',
+      '\\ud83d\\ude00',
+      '\\ud83d',
+      '\\ude00',
+      'a',
+      '"',
+      '\\\\',
+      '\\"',
+      '\\x',
+      'é',
+      '\u{1f600}',
+      '\u0001',
+      '\\u12',
+    ];
+    for (let n = 0; n < parts.length ** 3; n++) {
+      const chosen = [n, Math.floor(n / parts.length), Math.floor(n / parts.length ** 2)];
+      const text = `"${chosen.map((each) => parts[each % parts.length]).join('')}"`;
+      let expected: unknown;
+      try {
+        expected = JSON.parse(text);
+      } catch {}
+      if (/\p{Surrogate}/u.test(String(expected))) expected = undefined;
+      const parsed = parseStrictJson(utf8(text));
+      expect([text, 'value' in parsed ? parsed.value : undefined]).toEqual([text, expected]);
+    }
+  });
+
   test('refuses what is not UTF-8 and what is too large before it reads it', () => {
     expect(parseStrictJson(new Uint8Array([0x22, 0xc0, 0x80, 0x22]))).toEqual({
       problem: 'not UTF-8',

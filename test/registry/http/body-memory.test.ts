@@ -45,15 +45,25 @@ test('a client gets no more than its part, and others still get theirs', async (
   expect(await tell('192.0.2.1', sized(1_000_000), '{')).toBe('waits');
   // Without a length as much as the endpoint takes.
   expect(await tell('192.0.2.2', 'Transfer-Encoding: chunked', '1\r\n{\r\n')).toBe('waits');
-  expect(await tell('192.0.2.2', sized(1), '')).toBe(CROWDED);
+  expect(await tell('192.0.2.2', sized(100_000), '')).toBe(CROWDED);
   // All together.
-  expect(await tell('192.0.2.3', sized(1), '')).toBe(CROWDED);
+  expect(await tell('192.0.2.3', sized(100_000), '')).toBe(CROWDED);
+  // What is small has room left; that ends too.
+  expect(await tell('192.0.2.3', sized(65_536), '{')).toBe('waits');
   // Blobs are written as they come, and too much at once is no body at all.
   expect(await tell('192.0.2.3', sized(9_000_000), '{', `/api/v1/blobs/${'00'.repeat(32)}`)).toMatch(/^403/);
   expect((await registry.send('GET', '/healthz')).status).toBe(200);
   sockets[0]?.destroy();
   await expect.poll(() => tell('192.0.2.3', sized(2), '{}')).toBe('400 TUF_REPOSITORY_METADATA_MALFORMED');
   for (const socket of sockets) socket.destroy();
+});
+
+test('the addresses of an IPv6 network are one client', async () => {
+  const first = await send('2001:db8:0:1::1', sized(5_000_000), '{');
+  const second = await send('2001:db8:0:1:ffff::2', sized(100_000), '{');
+  const other = await send('2001:db8:0:2::1', sized(100_000), '{');
+  expect([first.told, second.told, other.told]).toEqual(['waits', CROWDED, 'waits']);
+  for (const { socket } of [first, second, other]) socket.destroy();
 });
 
 test('nothing stays held: of answered, broken off and pipelined requests', async () => {

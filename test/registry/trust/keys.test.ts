@@ -6,7 +6,9 @@ import { generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node
 import { fromBER } from 'asn1js';
 import { Certificate } from 'pkijs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { provedKey, requestedKey } from '../../../registry/ca/key-to-certify.ts';
 import * as der from '../../../registry/trust/der.ts';
+import { codeOf } from '../../core/tlog/refusal.ts';
 import { CLAIMS } from './loopback-issuer.ts';
 import { entryFor, startTrustServer, type TrustServer } from './trust-server.ts';
 
@@ -324,4 +326,15 @@ describe('a signing request', () => {
     expect(leaf).not.toContain(Buffer.from('root@example.com').toString('base64').slice(0, 16));
     expect(parsed.raw.includes('root@example.com')).toBe(false);
   });
+});
+
+test('a key or request that is white space alone is refused in no time', () => {
+  const space = ' '.repeat(30_000);
+  const started = performance.now();
+  for (const name of ['PUBLIC KEY', 'CERTIFICATE REQUEST']) {
+    const pem = `-----BEGIN ${name}-----${space}`;
+    expect(codeOf(() => provedKey({ publicKeyPem: pem, proof: '' }, 'x'))).toBe('CA_KEY_UNSUPPORTED');
+    expect(codeOf(() => requestedKey(Buffer.from(pem).toString('base64')))).toBe('CA_CSR_MALFORMED');
+  }
+  expect(performance.now() - started).toBeLessThan(500);
 });
