@@ -23,7 +23,7 @@ export function fsckVerb(program: Command): void {
     .description(
       'Recomputes both logs from their entries (every tile, root, checkpoint signature and identity), and compares heads, ' +
         'attestations, their index, blobs and TUF repository with each other. Stops at the first bad place and exits with 1. ' +
-        'Changes nothing; the registry must not be running.',
+        'Changes no data, though LevelDB writes some files of its own anew when it is opened; the registry must not be running.',
     )
     .argument('<folder>', 'data folder that `waybill init` made')
     .option('--all', 'go on after the first bad place')

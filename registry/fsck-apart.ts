@@ -4,6 +4,8 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { lchown, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import type { DatabaseCounts, Finding, FsckOptions } from './fsck.ts';
@@ -46,7 +48,20 @@ export async function* fsckApart(options: FsckOptions): AsyncGenerator<Finding, 
   } finally {
     signal.removeEventListener('abort', kill);
     kill();
+    await checking.end();
+    await giveBack(dataFolder);
   }
+}
+
+/**
+ * LevelDB writes some of its files anew whenever it opens a database. Where root did it for another user, whose service could not open it
+ * any more, they are given back.
+ */
+async function giveBack(dataFolder: string): Promise<void> {
+  if (process.geteuid?.() !== 0) return;
+  const folder = join(dataFolder, 'state', 'db');
+  const { uid, gid } = await stat(folder);
+  for (const name of await readdir(folder)) await lchown(join(folder, name), uid, gid);
 }
 
 type BrokenOff = { readonly kind: 'broken-off'; readonly finding: Finding };
@@ -74,6 +89,11 @@ class CheckingProcess {
   /** A process that has ended takes nothing, and `answer` says so. */
   send(message: Start | 'next'): void {
     this.#child.send(message, () => undefined);
+  }
+
+  /** Resolves when it has ended, however that was. */
+  async end(): Promise<void> {
+    await this.#ended.catch(() => undefined);
   }
 
   answer(): Promise<Exclude<Answer, { kind: 'progress' }> | BrokenOff> {

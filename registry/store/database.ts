@@ -5,7 +5,7 @@
 import type { Level } from 'level';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { type Json, parseStrictJson } from '../../core/encoding/strict-json.ts';
-import { quote, Rejection, Unavailable } from '../../core/faults.ts';
+import { printable, quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { storeFailure } from './durable-files.ts';
 import { openLevelFolder } from './level-folder.ts';
@@ -64,7 +64,9 @@ export class Database {
           cause,
         });
       }
-      throw storeFailure(`could not open ${quote(folder)}`, inner ?? cause);
+      // What LevelDB says names the file and why: a permission, a disk that cannot be written.
+      const said = inner?.code?.startsWith('LEVEL_') ? ` (${printable(inner.message)})` : '';
+      throw storeFailure(`could not open ${quote(folder)}${said}`, inner ?? cause);
     }
   }
 

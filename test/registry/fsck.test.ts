@@ -259,7 +259,7 @@ const harms: Harm[] = [
     'state/blobs/sha256/00/x',
     'added',
     async () => {
-      await mkdir(at('blobs/sha256/00'));
+      await mkdir(at('blobs/sha256/00'), { recursive: true });
       await cp(blobPath(), at('blobs/sha256/00/x'));
     },
   ],
