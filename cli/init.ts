@@ -361,6 +361,7 @@ function print(done: InitResult, { issuers, org, url, witnesses }: Options): voi
   printLine('  keys/         online keys, mode 0600, and enrolment.token for devices');
   printLine('  trust/        certificate chains and what clients will trust');
   printLine('  state/        log, attestations, blobs, TUF repository');
+  printLine('  unbegun/      marks of logs that have published nothing yet; `waybill serve` removes them');
   printLine(`  root.json     give it to everyone who must trust this registry: ${done.rootPath}`);
   printLine();
   printLine(`Its logs are ${done.logs.log} and ${done.logs.ct}; these names cannot be changed later.`);

@@ -184,6 +184,9 @@ describe('init', () => {
       '`waybill serve` speaks plain HTTP at 127.0.0.1:8410. For https://waybill.acme.example, put a proxy with TLS before it',
     );
     expect(made.out).not.toContain('no --org');
+    for (const name of await readdir(join(home, 'd'))) {
+      expect(made.out).toMatch(new RegExp(`^  ${name}/? +\\w`, 'm'));
+    }
     for (const url of ['http://localhost:8410', 'http://[::1]:8410', 'http://127.8.8.8']) {
       await rm(home, { recursive: true });
       const trial = await run(url);
