@@ -47,7 +47,7 @@ export function serveVerb(program: Command): void {
       const config = await readConfigFile(folder);
       const registry = await openRegistry({ dataFolder: folder, config, clock: Date.now });
       const app = await buildServer(registry);
-      renewAtHangup(app, () => reloadTls(app, registry));
+      renewAtHangup(app, config.listen.tls && (() => reloadTls(app, registry)));
       const start = async () => {
         const address = await listen(app, config.listen);
         if (options.json === true) printJson({ address, url: config.url, pid: process.pid });

@@ -12,9 +12,14 @@ interface Renewable {
   readonly log: { info(text: string): void; error(of: object, text: string): void };
 }
 
-/** At SIGHUP certificate and key are read again; a renewed certificate that cannot be used is no reason to stop serving with the old one. */
-export function renewAtHangup({ log }: Renewable, renew: () => Promise<void>): void {
+/**
+ * At SIGHUP certificate and key are read again; a renewed certificate that cannot be used is no reason to stop serving with the old one.
+ * Without TLS (`renew` undefined) the signal ends nothing, and is said to have done nothing.
+ */
+export function renewAtHangup({ log }: Renewable, renew: (() => Promise<void>) | undefined): void {
   process.on('SIGHUP', async () => {
+    if (renew === undefined)
+      return log.info('SIGHUP changes nothing: there is no TLS certificate to read again');
     try {
       await renew();
       log.info('certificate and key read again');

@@ -120,9 +120,10 @@ function addServe(witness: Command): void {
       const tls = await readTls?.();
       const held = await Witness.open({ folder, clock: Date.now });
       const app = await buildWitnessServer(held, { logLevel: 'info', tls });
-      renewAtHangup(app, async () => {
-        if (readTls !== undefined) (app.server as HttpsServer).setSecureContext(await readTls());
-      });
+      renewAtHangup(
+        app,
+        readTls && (async () => (app.server as HttpsServer).setSecureContext(await readTls())),
+      );
       await serveUntilStopped(app, async () => {
         const address = await listen(app, at);
         const { vkey, origins } = held;

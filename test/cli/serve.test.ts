@@ -90,6 +90,10 @@ describe('serve', () => {
     // Another process that would only read is kept out too.
     const check = await waybill(['fsck', made.dataFolder], made.home);
     expect(check).toMatchObject({ code: 75, err: expect.stringContaining('REGISTRY_DATA_LOCKED') });
+    // Without TLS there is nothing that this signal could have read again; it ends nothing either.
+    serving.child.kill('SIGHUP');
+    await expect.poll(() => serving.said().err).toContain('SIGHUP changes nothing');
+    expect(serving.said().err).not.toContain('certificate and key read again');
     serving.child.kill('SIGTERM');
     expect(await serving.ended).toBe(0);
     await expect(fetch(`${made.url}/healthz`)).rejects.toThrow();

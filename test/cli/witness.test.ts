@@ -79,6 +79,9 @@ test('from nothing to cosignatures, over a kill and a restart', { timeout: 120_0
   const taken = await waybill(['witness', 'serve', 'w2', '--port', port], home);
   expect(taken.code).toBe(75);
   expect(taken.err).toContain('REGISTRY_ADDRESS_UNAVAILABLE');
+  second.child.kill('SIGHUP');
+  await expect.poll(second.logged, { timeout: 10_000 }).toContain('SIGHUP changes nothing');
+  expect(second.logged()).not.toContain('certificate and key read again');
   second.child.kill('SIGTERM');
   expect(await once(second.child, 'exit')).toEqual([0, null]);
 });
