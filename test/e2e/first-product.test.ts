@@ -64,8 +64,10 @@ test('the page leads from an empty folder to an installed image', async () => {
       await open(command, cwd, bin);
     }
   }
-  const last = printed.at(-1) ?? '';
+  const [last = '', next = ''] = printed.slice(-2);
   expect(last).toContain('installed 1.0.0 in slot b\n');
   expect(last).toMatch(/built with: 1 image\n.*hello 1\.0\.0/);
   expect(last).toMatch(/\nhello, device\n$/);
+  expect(next).toContain('installed 1.1.0 in slot a\n');
+  expect(next).toMatch(/\nhello again, device\n$/);
 }, 180_000);
