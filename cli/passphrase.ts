@@ -3,7 +3,12 @@
 
 import { ReadStream } from 'node:tty';
 import { RELEASE } from '../release/faults.ts';
-import { checkNewPassphrase, type Passphrases, readPassphraseFile } from '../release/passphrase.ts';
+import {
+  checkNewPassphrase,
+  NEW_CHARACTERS_MIN,
+  type Passphrases,
+  readPassphraseFile,
+} from '../release/passphrase.ts';
 import { CLI } from './faults.ts';
 
 export const PASSPHRASE_FILE_HELP = 'passphrase of encrypted keys or PIN of tokens; else it is asked for';
@@ -22,10 +27,12 @@ export function passphrasesFrom({ passphraseFile }: { readonly passphraseFile?: 
 export async function newPassphrase(options: { readonly passphraseFile?: string }): Promise<string> {
   const { passphraseFile } = options;
   const passphrase =
-    passphraseFile === undefined ? await prompt('the new keys') : await readPassphraseFile(passphraseFile);
+    passphraseFile === undefined
+      ? await prompt(`the new keys, at least ${NEW_CHARACTERS_MIN} characters`)
+      : await readPassphraseFile(passphraseFile);
   checkNewPassphrase(passphrase);
   if (passphraseFile !== undefined || passphrase === (await prompt('the new keys, again'))) return passphrase;
-  throw RELEASE.reject('CEREMONY_PASSPHRASE_WRONG', 'expected the same passphrase twice, got two');
+  throw RELEASE.reject('CEREMONY_PASSPHRASE_UNREPEATED', 'expected the same passphrase twice, got two');
 }
 
 /** Asks on the terminal, shows nothing of what is typed. @throws CEREMONY_PASSPHRASE_MISSING, CLI_CANCELLED */

@@ -61,7 +61,14 @@ export const RELEASE = faultsOf({
   CEREMONY_PASSPHRASE_UNSUITABLE: {
     class: 'rejection',
     meaning: 'A passphrase is too short, or its file is empty, too long or open to others.',
-    remedy: 'Put one line of at least 16 characters into a file of mode 0600, best drawn at random.',
+    remedy:
+      'Take one of at least 16 characters, best drawn at random; a file has it as its only line, and mode 0600.',
+    usage: true,
+  },
+  CEREMONY_PASSPHRASE_UNREPEATED: {
+    class: 'rejection',
+    meaning: 'The passphrase of new keys was another one when it was typed again.',
+    remedy: 'Run the command again and type the same passphrase twice; nothing was made.',
     usage: true,
   },
   CEREMONY_TOKEN_URI_MALFORMED: {

@@ -13,7 +13,7 @@ export interface Passphrases {
 }
 
 /** OpenSSL stretches a passphrase 2,048 times: that makes a long one no stronger, and a short one is guessed all the same. */
-const NEW_CHARACTERS_MIN = 16;
+export const NEW_CHARACTERS_MIN = 16;
 const FILE_SIZE_BYTES_MAX = 4096;
 
 /**

@@ -140,6 +140,7 @@ async function typed(words: readonly string[], lines: readonly string[]): Promis
 test('on a terminal it is asked for, twice for new keys, and nothing of it is shown', async () => {
   const words = ['key', 'new', '--for', 'root', at('k.pem'), '--encrypt'];
   const shown = await typed(words, [`xy\u007f\b${PASSPHRASE}\r`, `${PASSPHRASE}\n`]);
+  expect(shown).toContain('passphrase for the new keys, at least 16 characters: ');
   expect(shown).toContain('passphrase for the new keys, again');
   for (const part of PASSPHRASE.split(' ')) expect(shown).not.toContain(part);
   await readPrivateKey(at('k.pem'), 'ed25519', asking(PASSPHRASE));
@@ -147,7 +148,13 @@ test('on a terminal it is asked for, twice for new keys, and nothing of it is sh
     ['key', 'new', '--for', 'root', at('two.pem'), '--encrypt'],
     [`${PASSPHRASE}\r`, `${PASSPHRASE}!\r`],
   );
-  expect(differing).toContain('CEREMONY_PASSPHRASE_WRONG');
+  expect(differing).toContain('CEREMONY_PASSPHRASE_UNREPEATED');
+  expect(differing).toContain('type the same passphrase twice');
+  const short = await typed(
+    ['key', 'new', '--for', 'root', at('two.pem'), '--encrypt'],
+    ['fifteen letters\r'],
+  );
+  expect(short).toContain('what to do: Take one of at least 16 characters');
   const cancelled = await typed(['key', 'show', at('k.pem')], ['\u0003']);
   expect(cancelled).toContain('CLI_CANCELLED');
   const nothing = await typed(['key', 'show', at('k.pem')], ['\r']);
