@@ -124,11 +124,14 @@ function checkUsage(key: string, { offline, stolenSince: stolen, retire: ends }:
 function stolenSince(text: string | undefined, nowMs: number): number | undefined {
   if (text === undefined) return undefined;
   const ms = parseInstantMs(text);
-  if (ms === undefined || ms > nowMs) {
+  if (ms === undefined) {
     throw CLI.reject(
       'CLI_USAGE',
-      `expected --stolen-since to be a time in the past such as 2026-01-31T12:00:00Z, got ${quote(text)}`,
+      `expected --stolen-since to be a time in UTC, with Z at its end, such as 2026-01-31T12:00:00Z, got ${quote(text)}`,
     );
+  }
+  if (ms > nowMs) {
+    throw CLI.reject('CLI_USAGE', `expected --stolen-since to be a time in the past, got ${quote(text)}`);
   }
   return ms;
 }

@@ -102,7 +102,7 @@ export function checkThreshold(role: string, keys: number, threshold: number): v
   if (Number.isInteger(keys) && Number.isInteger(threshold) && threshold >= 1 && threshold <= keys) return;
   throw RELEASE.reject(
     'CEREMONY_THRESHOLD_INVALID',
-    `expected a threshold from 1 to the number of different ${role} keys, got ${threshold} of ${keys}`,
+    `expected a threshold from 1 to the number of different ${role} keys, got threshold ${threshold} with ${keys} ${keys === 1 ? 'key' : 'keys'}`,
   );
 }
 

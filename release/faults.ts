@@ -18,7 +18,8 @@ export const RELEASE = faultsOf({
   CEREMONY_THRESHOLD_INVALID: {
     class: 'rejection',
     meaning: 'The numbers of keys of a role and of signatures asked of them do not make a threshold.',
-    remedy: 'Ask for at least one signature and for no more signatures than there are keys.',
+    remedy:
+      'Ask for at least one signature and for no more than there are keys: --root-threshold, --targets-threshold, --releases-threshold.',
     usage: true,
   },
   CEREMONY_KEY_EXISTS: {

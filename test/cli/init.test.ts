@@ -211,6 +211,9 @@ describe('init', () => {
       expect(await run('--url', 'http://127.0.0.1:1', '--org', org)).toBe(2);
     }
     expect(await run('--url', 'http://127.0.0.1:1', '--root-keys', '0')).toBe(2);
+    const words = ['--offline', join(home, 'o'), '--url', 'http://127.0.0.1:1', '--root-keys', '1'];
+    const { err } = await say(['init', join(home, 'd'), ...words]);
+    expect(err).toMatch(/got threshold 2 with 1 key\n.*--root-threshold/);
     expect(await run()).toBe(2);
     expect(await readdir(home)).toEqual([]);
   });

@@ -198,7 +198,8 @@ describe('wrong usage ends with exit code 2', () => {
     [['ct', '--offline', 'x'], 'without offline keys'],
     [['ca', '--retire', '--offline', 'x'], 'expected --retire alone'],
     [['ct', '--retire', '--stolen-since', '2026-01-31T12:00:00Z'], 'expected --retire alone'],
-    [['ct', '--stolen-since', 'yesterday'], 'expected --stolen-since to be a time in the past'],
+    [['ct', '--stolen-since', 'yesterday'], 'expected --stolen-since to be a time in UTC'],
+    [['ct', '--stolen-since', '2026-01-31T12:00:00+02:00'], 'a time in UTC, with Z at its end, such as'],
     [['ct', '--stolen-since', '2999-01-31T12:00:00Z'], 'expected --stolen-since to be a time in the past'],
   ])('%j', async (words, message) => {
     const said = await say(['rotate', made.dataFolder, ...words]);
