@@ -32,6 +32,7 @@ import { rekorRoutes } from './log/rekor-routes.ts';
 import { SignatureLog } from './log/signature-log.ts';
 import { Writers } from './log/writers.ts';
 import { LOG } from './log-faults.ts';
+import { checkNamesLog } from './log-named.ts';
 import { ReleaseRecords } from './releases.ts';
 import { type ApiDeps, attestationRoutes, blobRoutes, deviceRoutes, traceRoutes } from './routes.ts';
 import { checkAllRead, type LogShard, ServicesInForce } from './services-in-force.ts';
@@ -46,7 +47,7 @@ import type { KeyGone, KeylessRule } from './trust/open-instances.ts';
 import { checkReopensNone } from './trust/reopened.ts';
 import { openTrustServices, serviceNames } from './trust/services.ts';
 import { unbegunPath } from './trust/unbegun.ts';
-import { TrustInForce } from './trust-in-force.ts';
+import { type LogTrust, TrustInForce } from './trust-in-force.ts';
 import { tsaRoutes } from './tsa/routes.ts';
 import { ExpiryWarnings } from './tuf/expiry-warnings.ts';
 import { readPublishedTarget } from './tuf/published-target.ts';
@@ -164,10 +165,18 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       devices,
       tracer: new Tracer(database, devices, releases),
       tuf,
-      observer: observerOf(trust, releases, async (next) => {
-        services.checkKeepsAll(next);
-        await checkAllRead(dataFolder, held);
-      }),
+      observer: observerOf(
+        trust,
+        releases,
+        async (next) => {
+          services.checkKeepsAll(next);
+          await checkAllRead(dataFolder, held);
+        },
+        (next) => {
+          const shard = services.logBy(next.root);
+          if (shard !== undefined) checkNamesLog(shard, next, clock());
+        },
+      ),
       trust,
       services,
       keysGone: rule.gone,
@@ -219,14 +228,17 @@ function observerOf(
   trust: TrustInForce,
   releases: ReleaseRecords,
   checkRoot: (next: TrustedRoot) => Promise<void>,
+  checkLog: (next: LogTrust) => void,
 ): ChangeObserver {
   return {
     async examine(role, targets, { reopen }) {
       if (role === 'targets') {
         const next = await trust.check(targets);
-        if (!trust.isOtherRoot(targets)) return;
-        if (!reopen) checkReopensNone(next, trust.root);
-        await checkRoot(next);
+        if (trust.isOtherRoot(targets)) {
+          if (!reopen) checkReopensNone(next.root, trust.root);
+          await checkRoot(next.root);
+        }
+        if (trust.hasOtherLogFiles(targets)) checkLog(next);
       } else await releases.check(role, targets);
     },
     async published(role, targets) {

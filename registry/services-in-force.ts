@@ -59,6 +59,11 @@ export class ServicesInForce {
     return this.#newest('log', this.held.log, logPeriod);
   }
 
+  /** The shard that would take signatures now if that trusted root were published; undefined if none would. */
+  logBy(next: TrustedRoot): LogShard | undefined {
+    return this.#newestBy(next, this.held.log, logPeriod);
+  }
+
   /**
    * Refuses a trusted root that lacks an instance of ours which the published one names: an older file, by which a key that was stolen
    * since would sign again. @throws TRUST_ROOT_BEHIND
@@ -90,13 +95,16 @@ export class ServicesInForce {
   }
 
   #newest<T>(service: Service, instances: readonly T[], period: PeriodOf<T>): T {
-    const root = this.#root();
-    const newest = [...instances].reverse().find((instance) => this.#isInForce(period(instance, root)));
+    const newest = this.#newestBy(this.#root(), instances, period);
     if (newest !== undefined) return newest;
     throw TRUST.unavailable(
       'TRUST_KEY_UNPUBLISHED',
       `expected the published trusted root to name a key of ${quoteService(service)} for now, got none of the ${instances.length} held here`,
     );
+  }
+
+  #newestBy<T>(root: TrustedRoot, instances: readonly T[], period: PeriodOf<T>): T | undefined {
+    return [...instances].reverse().find((instance) => this.#isInForce(period(instance, root)));
   }
 
   #isInForce(period: Validity | undefined): boolean {

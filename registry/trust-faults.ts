@@ -98,6 +98,13 @@ export const TRUST = faultsOf({
     remedy: 'Begin with the published trusted_root.json, and change nothing but what must change.',
     usage: true,
   },
+  TRUST_CONFIG_BEHIND: {
+    class: 'rejection',
+    meaning:
+      'A signing configuration or log policy, that to be published or the one published before, does not name the log that takes entries by the trusted root beside it: nobody could sign, or nobody would believe the log.',
+    remedy:
+      'Publish the three files of trust/ in the data folder at once: `waybill tuf update` with --trusted-root, and with --signing-config and --log-policy too.',
+  },
   TRUST_ROOT_REOPENS: {
     class: 'rejection',
     meaning:

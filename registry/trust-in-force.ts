@@ -15,12 +15,22 @@ import type { Blobs } from './store/blobs.ts';
 import { STORE } from './store-faults.ts';
 import type { NamedTarget } from './tuf/role-document.ts';
 
-interface Trust {
+/** What top-level targets says about the signature log. */
+export interface LogTrust {
   readonly root: TrustedRoot;
-  readonly rootSha256: string;
+  readonly logPolicy: LogPolicy | undefined;
+  /** The bytes of the signing configuration. */
+  readonly signingConfig: Uint8Array | undefined;
+}
+
+/** The files of `LogTrust`. */
+const LOG_FILES = ['trusted_root.json', 'signing_config.v0.2.json', 'tlog-policy'];
+
+interface Trust extends LogTrust {
+  /** SHA-256 of the `LOG_FILES`, in hexadecimal. */
+  readonly hashes: readonly (string | undefined)[];
   readonly verifier: BundleVerifier;
   readonly keys: readonly Uint8Array[];
-  readonly logPolicy: LogPolicy | undefined;
 }
 
 export class TrustInForce {
@@ -55,7 +65,12 @@ export class TrustInForce {
 
   /** True if these targets name another trusted root than is published now. */
   isOtherRoot(targets: readonly NamedTarget[]): boolean {
-    return targets.find(({ name }) => name === 'trusted_root.json')?.sha256 !== this.#trust.rootSha256;
+    return hashesOf(targets)[0] !== this.#trust.hashes[0];
+  }
+
+  /** True if these targets name another trusted root, signing configuration or log policy than are published now. */
+  hasOtherLogFiles(targets: readonly NamedTarget[]): boolean {
+    return hashesOf(targets).some((sha256, i) => sha256 !== this.#trust.hashes[i]);
   }
 
   /** Keys (DER SubjectPublicKeyInfo) that may sign without a certificate now. */
@@ -70,12 +85,12 @@ export class TrustInForce {
 
   /**
    * Refuses top-level targets whose trust material cannot be used.
-   * @returns the trusted root that they name
+   * @returns what they say about the log
    * @throws TUF_REPOSITORY_TRUST_MISSING, SIGSTORE_TRUSTED_ROOT_MALFORMED, DEVICE_POLICY_MALFORMED, TLOG_POLICY_MALFORMED,
    *   REGISTRY_KEY_UNSUITABLE
    */
-  async check(targets: readonly NamedTarget[]): Promise<TrustedRoot> {
-    return (await readTrust(this.#blobs, this.#configured, targets)).root;
+  async check(targets: readonly NamedTarget[]): Promise<LogTrust> {
+    return readTrust(this.#blobs, this.#configured, targets);
   }
 
   /** Takes over the trust material of published targets. @throws the codes of `check` */
@@ -83,6 +98,9 @@ export class TrustInForce {
     this.#trust = await readTrust(this.#blobs, this.#configured, targets);
   }
 }
+
+const hashesOf = (targets: readonly NamedTarget[]): readonly (string | undefined)[] =>
+  LOG_FILES.map((file) => targets.find(({ name }) => name === file)?.sha256);
 
 async function readTrust(
   blobs: Blobs,
@@ -114,8 +132,15 @@ async function readTrust(
   const policy = targets.find((target) => target.name === 'tlog-policy');
   const logPolicy =
     policy === undefined ? undefined : parseLogPolicy(await blobs.read(policy.sha256), nodeCrypto);
-  const verifier = bothVerifiers({ trustedRoot, keys });
-  return { root: parseTrustedRoot(trustedRoot), rootSha256: root.sha256, verifier, keys, logPolicy };
+  const config = targets.find((target) => target.name === 'signing_config.v0.2.json');
+  return {
+    root: parseTrustedRoot(trustedRoot),
+    hashes: hashesOf(targets),
+    verifier: bothVerifiers({ trustedRoot, keys }),
+    keys,
+    logPolicy,
+    signingConfig: config && (await blobs.read(config.sha256)),
+  };
 }
 
 /** A trusted root without one of its parts is valid, and refuses everything from then on. */

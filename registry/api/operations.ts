@@ -203,6 +203,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       'REGISTRY_REQUEST_TOO_LARGE',
       'TUF_REPOSITORY_EXPIRED',
       'TRUST_ROOT_REOPENS',
+      'TRUST_CONFIG_BEHIND',
     ],
   },
 

@@ -136,6 +136,7 @@ describe('refused, and nothing is changed', () => {
 });
 
 describe('a new shard of the signature log', () => {
+  const BEHIND = { status: 422, code: 'TRUST_CONFIG_BEHIND' };
   let old: { readonly config: Uint8Array; readonly policy: Uint8Array; readonly checkpoint: string };
   let changed: readonly string[];
 
@@ -170,7 +171,17 @@ describe('a new shard of the signature log', () => {
     expect(refusal(await post('/log'))).toEqual({ status: 400, code: 'LOG_REQUEST_MALFORMED' });
     const { bytes } = await registry.send('GET', '/log/checkpoint');
     old = { ...old, checkpoint: Buffer.from(bytes).toString() };
+    // The policy alone harms nobody: it names both.
+    const [root, config, policy] = ['trusted_root.json', 'signing_config.v0.2.json', 'tlog-policy'];
+    for (const files of [[root], [config], [root, policy], [root, config], [config, policy]] as string[][]) {
+      expect([files, refusal(await publishAll(files))]).toEqual([files, BEHIND]);
+    }
+    expect(refusal(await post('/log2'))).toEqual({ status: 409, code: 'LOG_SHARD_INACTIVE' });
     expect((await publishAll(changed)).status).toBe(201);
+    for (const file of [{ 'tlog-policy': old.policy }, { 'signing_config.v0.2.json': old.config }]) {
+      expect(refusal(await publish(file))).toEqual(BEHIND);
+    }
+    expect(refusal(await publish({ 'signing_config.v0.2.json': utf8('{}') }))).toEqual(BEHIND);
     expect(refusal(await post('/log'))).toEqual({ status: 409, code: 'LOG_SHARD_INACTIVE' });
     expect(refusal(await post('/log2'))).toEqual({ status: 400, code: 'LOG_REQUEST_MALFORMED' });
     await expect(sign(old.config)).rejects.toThrow();
