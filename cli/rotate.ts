@@ -191,7 +191,7 @@ function printRotated(
   options: Options,
 ): void {
   const { rotated, folder, config, policy, stolenSinceMs } = done;
-  const { service, instance, keys, changed, logKey } = rotated;
+  const { service, instance, keys, changed, logKey, unpublished } = rotated;
   if (options.json === true) {
     printJson({ folder, ...rotated });
     return;
@@ -200,6 +200,9 @@ function printRotated(
   for (const path of keys) printLine(`  made     ${path}`);
   if (keys.length === 0) printLine('  made     before, by a rotation that was broken off');
   for (const name of changed) printLine(`  changed  ${join(folder, 'trust', name)}`);
+  if (unpublished !== undefined) {
+    printLine(`  Key ${unpublished} was never published: it ends too, and signs nothing.`);
+  }
   if (keys.length > 1) printLine('  The root key is an offline key: move it off this machine now.');
   printLine();
   printLine('Next:');

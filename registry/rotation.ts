@@ -83,6 +83,8 @@ export interface Rotated {
   readonly changed: readonly TrustFile[];
   /** The verifier key of the new shard of the signature log. */
   readonly logKey?: string;
+  /** The instance before, if it is not published either: one more was made since a key was stolen. */
+  readonly unpublished?: number;
 }
 
 export type TrustFile = 'trusted_root.json' | 'signing_config.v0.2.json' | 'tlog-policy';
@@ -94,8 +96,8 @@ const trustPath = (dataFolder: string, name: TrustFile): string => join(dataFold
 
 /**
  * Makes the next key of a service and the trust material with it. With `stolenSinceMs` all older keys end at that time, in the past;
- * without, they stay valid until `retire`. A rotation that was broken off is finished by the next one.
- * @throws CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
+ * without, they stay valid until `retire`, and the newest must be published. A rotation that was broken off is finished by the next one.
+ * @throws TRUST_ROTATE_EARLY, CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
  *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_LOCKED, REGISTRY_DATA_MISSING, REGISTRY_STORE_FAILED
  */
 export function rotate(registry: RotatedRegistry, of: RotationOf, stolenSinceMs?: number): Promise<Rotated> {
@@ -125,7 +127,15 @@ async function rotateAlone(
   const { service } = of;
   const names = serviceNames(org);
   const root = await openTrustedRoot(dataFolder);
-  const instance = instancesOf(root, service, names).length + 1;
+  const instances = instancesOf(root, service, names);
+  const instance = instances.length + 1;
+  const isAhead = !(await isPublished(dataFolder, service, instances.at(-1)));
+  if (isAhead && stolenSinceMs === undefined) {
+    throw TRUST.reject(
+      'TRUST_ROTATE_EARLY',
+      `expected key ${instances.length} of the service ${quote(service)} to be published, got one that is not`,
+    );
+  }
   const isMade =
     (await hasKey(dataFolder, service, instance)) &&
     (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
@@ -155,6 +165,7 @@ async function rotateAlone(
     keys,
     changed: [...changed.keys()],
     ...(logKey === undefined ? {} : { logKey }),
+    ...(isAhead ? { unpublished: instances.length } : {}),
   };
 }
 
@@ -173,8 +184,7 @@ async function retireAlone(registry: RotatedRegistry, service: Service): Promise
   const root = await openTrustedRoot(dataFolder);
   const instances = instancesOf(root, service, names);
   const newest = instances.at(-1);
-  const published = await publishedRoot(dataFolder);
-  if (newest === undefined || instances.length < 2 || !hasInstance(published, service, newest)) {
+  if (instances.length < 2 || !(await isPublished(dataFolder, service, newest))) {
     const got = instances.length < 2 ? 'none' : 'a newest one that is not published';
     throw TRUST.reject('TRUST_RETIRE_EARLY', `expected a published key after older ones, got ${got}`);
   }
@@ -189,6 +199,15 @@ async function openTrustedRoot(dataFolder: string): Promise<JsonObject> {
   const root = readTrustedRoot(await readFileOf(dataFolder, 'trusted_root.json'));
   checkKeepsAll(root, await publishedRoot(dataFolder));
   return root;
+}
+
+/** True of none too: there is nothing to publish. */
+async function isPublished(
+  dataFolder: string,
+  service: Service,
+  instance: JsonObject | undefined,
+): Promise<boolean> {
+  return instance === undefined || hasInstance(await publishedRoot(dataFolder), service, instance);
 }
 
 async function publishedRoot(dataFolder: string): Promise<JsonObject> {

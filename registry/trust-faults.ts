@@ -113,6 +113,14 @@ export const TRUST = faultsOf({
       'Begin with the published trusted_root.json; it is an older one otherwise. If the key is to count again, say so with --allow-reopen.',
     usage: true,
   },
+  TRUST_ROTATE_EARLY: {
+    class: 'rejection',
+    meaning:
+      'A key was to be made of a service whose newest key is not published yet: it would be left unused.',
+    remedy:
+      'Publish the key that is there first: restart the server, then `waybill tuf update` with what changed in trust/ of the data folder. With --stolen-since one more is made all the same.',
+    usage: true,
+  },
   TRUST_RETIRE_EARLY: {
     class: 'rejection',
     meaning: 'Older instances of a service cannot be retired: there is none, or the newest is not published.',

@@ -172,6 +172,13 @@ test('what is printed says what to do next', { timeout: 60_000 }, async () => {
       `--trusted-root ${join(trustFolder, 'trusted_root.json')}\n`,
   );
   expect(out).toContain(`waybill rotate ${made.dataFolder} log --retire\n`);
+  // Typed again by mistake, nothing more is made; a thief is not waited for.
+  const again = await waybill(['rotate', made.dataFolder, 'log'], made.home);
+  expect([again.code, again.out]).toEqual([2, '']);
+  expect(again.err).toContain('TRUST_ROTATE_EARLY');
+  const stolen = ['rotate', made.dataFolder, 'log', '--stolen-since', '2026-01-31T12:00:00Z'];
+  const { out: said } = await waybill(stolen, made.home);
+  expect(said).toMatch(/^ {2}Key [0-9]+ was never published: it ends too, and signs nothing\.$/m);
 });
 
 test('a new root key is encrypted if asked for, and opened with its passphrase', {
@@ -185,6 +192,8 @@ test('a new root key is encrypted if asked for, and opened with its passphrase',
   const [rootPath = ''] = (JSON.parse(root.out) as { keys: string[] }).keys;
   expect(await readFile(rootPath, 'utf8')).toContain('BEGIN ENCRYPTED PRIVATE KEY');
   expect((await stat(rootPath)).mode & 0o777).toBe(0o600);
+  await restart();
+  await type(SERVICES.find(({ service }) => service === 'log')?.publish ?? '');
   const without = await rotate('ca', '--offline', made.offline);
   expect(without.err).toContain('CEREMONY_PASSPHRASE_MISSING');
   const { code } = await rotate('ca', '--offline', made.offline, '--passphrase-file', passphrase);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a rotation refuses, what it finishes after it was broken off, and what is left of a shard that takes no more entries.
 
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signStatement } from '../../attest/sign.ts';
@@ -101,6 +101,26 @@ describe('refused, and nothing is changed', () => {
     await rotate(registryOf(), { service: 'ct' });
     expect(await codeOfAsync(retire(registryOf(), 'ct'))).toBe('TRUST_RETIRE_EARLY');
   });
+
+  test.each(['ca', 'ct', 'log', 'tsa'] as const)(
+    'a key of %s after one that is not published',
+    async (service) => {
+      // A copy: the folder of the registry goes on as it is.
+      const dataFolder = join(registry.home, `early-${service}`);
+      await cp(registry.dataFolder, dataFolder, { recursive: true });
+      const copy = { ...registryOf(), dataFolder };
+      const of =
+        service === 'ca' || service === 'tsa' ? { service, rootKey: await rootKey(service) } : { service };
+      // The test before made a key of ct.
+      if (service !== 'ct') expect(await rotate(copy, of)).not.toHaveProperty('unpublished');
+      const folders = ['keys', 'trust'].map((name) => join(dataFolder, name));
+      const before = await Promise.all(folders.map((folder) => readdir(folder)));
+      expect(await codeOfAsync(rotate(copy, of))).toBe('TRUST_ROTATE_EARLY');
+      expect(await Promise.all(folders.map((folder) => readdir(folder)))).toEqual(before);
+      const stolen = await rotate(copy, of, Date.parse('2026-01-31T12:00:00Z'));
+      expect(stolen).toMatchObject({ instance: 3, unpublished: 2 });
+    },
+  );
 
   test('a trusted root that lacks what is published', async () => {
     await registry.restart();
