@@ -46,12 +46,21 @@ const timeOf = (ms: number): string =>
 
 /**
  * Refuses a trusted root that believes a key for longer than the published one, which has ended it; those of others that stand beside ours, too.
+ * One that has left out what was ended would let the next bring it back without an end, so that is refused as well.
  * @throws TRUST_ROOT_REOPENS
  */
 export function checkReopensNone(next: TrustedRoot, published: TrustedRoot): void {
   const ends = new Map<string, number>();
+  const named = new Set(keysOf(next).map(idOf));
   for (const key of keysOf(published)) {
     ends.set(idOf(key), Math.max(ends.get(idOf(key)) ?? 0, endOf(key.validFor)));
+  }
+  for (const key of keysOf(published)) {
+    if (endOf(key.validFor) === Number.POSITIVE_INFINITY || named.has(idOf(key))) continue;
+    throw TRUST.reject(
+      'TRUST_ROOT_REOPENS',
+      `expected the ${key.what} with the key ${quote(hexEncode(key.spki).slice(-16))}, which has ended, to stay with its end, found none`,
+    );
   }
   for (const key of keysOf(next)) {
     const end = ends.get(idOf(key));

@@ -91,6 +91,13 @@ test.each(LISTS)('the key decides, in %s, whatever else stands with it', async (
   expect(code(ending(5000), ending(5000))).toBeUndefined();
   expect(code(ending(4000), ending(5000))).toBeUndefined();
   expect(code(ending(5000), ending(undefined))).toBeUndefined();
+  // Of a key that stands there twice the later end counts, wherever it stands.
+  const twice = { ...root, [list]: [...ending(6000)[list], ...ending(5000)[list]] };
+  expect(code(ending(6000), twice)).toBeUndefined();
+  expect(code(ending(7000), twice)).toBe('TRUST_ROOT_REOPENS');
+  // What has ended stays: left out, it could come back without its end.
+  expect(code({ ...root, [list]: [] }, ending(5000))).toBe('TRUST_ROOT_REOPENS');
+  expect(code({ ...root, [list]: [] }, ending(undefined))).toBeUndefined();
   // What was not there before begins as it likes.
   expect(code(ending(undefined), { ...root, [list]: [] })).toBeUndefined();
 });

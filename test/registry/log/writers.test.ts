@@ -4,6 +4,7 @@
 import { createPublicKey } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { Writers } from '../../../registry/log/writers.ts';
+import { extendedKeyUsage, keyUsage, OID } from '../../../registry/trust/certificate.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { codeOf } from '../../core/tlog/refusal.ts';
 import { TestAuthority } from './log-server.ts';
@@ -75,6 +76,12 @@ test('a certificate that was issued here is verified no more, and all else of it
   // In the serial number.
   other[18] = (other[18] as number) ^ 1;
   expect(codeOf(() => writers.admit(other, 'certificate'))).toBe('LOG_CERTIFICATE_UNTRUSTED');
+  // Whatever else the authority may certify one day, it writes nothing here.
+  const spki = newSigner().signer.spki;
+  const extensions = [keyUsage('digitalSignature'), extendedKeyUsage(OID.timeStamping)];
+  const stamping = { ...issued, der: await ours.issue(spki, { extensions }) };
+  writers.issued(stamping);
+  expect(codeOf(() => writers.admit(stamping.der, 'certificate'))).toBe('LOG_CERTIFICATE_UNTRUSTED');
   const elsewhere = await make(foreign);
   writers.issued(elsewhere);
   expect(codeOf(() => writers.admit(elsewhere.der, 'certificate'))).toBe('LOG_CERTIFICATE_UNTRUSTED');
