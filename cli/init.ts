@@ -339,6 +339,14 @@ function organization(text: string | undefined, url: string): string {
       'expected --org, such as acme.example: it names logs and certificates, and cannot be changed later',
     );
   }
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+    const name = URL.canParse(text) ? new URL(text).hostname : '';
+    const instead = name === '' ? 'such as acme.example' : `here ${quote(name)}`;
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --org to be a name or a domain, ${instead}, got the address ${quote(text)}`,
+    );
+  }
   if (/^[^\p{C}\p{Z}](?:[^\p{C}]{0,62}[^\p{C}\p{Z}])?$/u.test(text)) return text;
   throw CLI.reject(
     'CLI_USAGE',
@@ -355,7 +363,7 @@ function baseUrl(text: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-function print(done: InitResult, { issuers, org, url, witnesses }: Options): void {
+function print(done: InitResult, { issuers, org, witnesses }: Options): void {
   printLine(`Registry made in ${done.folder}`);
   printLine('  config.yaml   where to listen, whose tokens count; read at start');
   printLine('  keys/         online keys, mode 0600, and enrolment.token for devices');
@@ -382,12 +390,25 @@ function print(done: InitResult, { issuers, org, url, witnesses }: Options): voi
   if (witnesses !== undefined) {
     printLine(`Each witness must be told of the log: waybill witness add <its folder> ${done.logKey}`);
   }
-  if (new URL(url).protocol === 'https:') {
-    printLine(
-      `\`waybill serve\` speaks plain HTTP at ${BEHIND_TLS.host}:${BEHIND_TLS.port}. For ${done.url}, put a proxy with TLS before it, or`,
-    );
-    printLine('  give it a certificate of its own: listen in config.yaml; docs/operating.md shows both.');
-  }
+  printExposure(new URL(done.url));
   const first = issuers === undefined ? "list your CI's token issuer in config.yaml, then " : '';
   printLine(`Next: ${first}run: waybill serve ${done.folder}`);
+}
+
+/** Where the server will listen, and what is missing between it and its clients. */
+function printExposure(url: URL): void {
+  const isPlain = url.protocol === 'http:';
+  if (isPlain && isLoopback(url)) return;
+  const shown = url.href.replace(/\/+$/, '');
+  if (isPlain) {
+    printLine(
+      `${shown} has no TLS: whoever is on the way reads tokens and replaces what is fetched. Make the registry`,
+    );
+    printLine('  anew with an https address, which is in its trust files for good.');
+  }
+  const forWhom = isPlain ? 'Clients of other machines do not reach it there: put' : `For ${shown}, put`;
+  printLine(
+    `\`waybill serve\` speaks plain HTTP at ${BEHIND_TLS.host}:${BEHIND_TLS.port}. ${forWhom} a proxy with TLS before it, or`,
+  );
+  printLine('  give it a certificate of its own: listen in config.yaml; docs/operating.md shows both.');
 }

@@ -3,10 +3,10 @@
 
 import { stringify } from 'yaml';
 import type { DocumentNode } from '../core/encoding/document.ts';
-import { readIssuers } from '../registry/ca/issuers.ts';
+import { isLoopback, readIssuers } from '../registry/ca/issuers.ts';
 import { openYaml, readInput } from './files.ts';
 
-/** Behind TLS of another server, ours listens on loopback. */
+/** Behind TLS of another server, ours listens on loopback; without, nobody else is let in before the operator says so. */
 export const BEHIND_TLS = { host: '127.0.0.1', port: 8410 };
 
 /** What init was told, and what most people change next. @throws CLI_FILE_UNREADABLE, CLI_DOCUMENT_MALFORMED, OIDC_CONFIG_* */
@@ -17,7 +17,7 @@ export async function formatConfig(inputs: {
 }): Promise<string> {
   const url = new URL(inputs.url);
   const plain = { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || 80) };
-  const listen = url.protocol === 'https:' ? BEHIND_TLS : plain;
+  const listen = isForThisMachine(url) ? plain : BEHIND_TLS;
   const issuers = inputs.issuers === undefined ? undefined : await openIssuers(inputs.issuers);
   return [
     '# `waybill serve` reads this file when it starts; docs/spec/registry-api.md says what each member means.',
@@ -25,6 +25,11 @@ export async function formatConfig(inputs: {
     issuers === undefined ? ISSUERS_EXAMPLE : stringify({ issuers: issuers.value }).trimEnd(),
     '',
   ].join('\n');
+}
+
+/** Plain HTTP that nobody can read on its way, since it never leaves the machine. */
+function isForThisMachine(url: URL): boolean {
+  return url.protocol === 'http:' && isLoopback(url);
 }
 
 const ISSUERS_EXAMPLE = [

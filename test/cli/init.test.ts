@@ -184,9 +184,18 @@ describe('init', () => {
       '`waybill serve` speaks plain HTTP at 127.0.0.1:8410. For https://waybill.acme.example, put a proxy with TLS before it',
     );
     expect(made.out).not.toContain('no --org');
+    expect(made.out).not.toContain('has no TLS');
     for (const name of await readdir(join(home, 'd'))) {
       expect(made.out).toMatch(new RegExp(`^  ${name}/? +\\w`, 'm'));
     }
+    await rm(home, { recursive: true });
+    const open = await run('http://waybill.acme.example', '--org', 'acme.example');
+    expect(open.out).toContain(
+      '\nhttp://waybill.acme.example has no TLS: whoever is on the way reads tokens',
+    );
+    expect(open.out).toContain('put a proxy with TLS before it');
+    const { listen } = await readConfigFile(join(home, 'd'));
+    expect(listen).toEqual({ host: '127.0.0.1', port: 8410 });
     for (const url of ['http://localhost:8410', 'http://[::1]:8410', 'http://127.8.8.8']) {
       await rm(home, { recursive: true });
       const trial = await run(url);
@@ -210,6 +219,18 @@ describe('init', () => {
     for (const org of ['', ' ', 'a\nb', 'a ', 'x'.repeat(65)]) {
       expect(await run('--url', 'http://127.0.0.1:1', '--org', org)).toBe(2);
     }
+    const asAddress = [
+      '--offline',
+      join(home, 'o'),
+      '--url',
+      'http://127.0.0.1:1',
+      '--org',
+      'http://acme.example',
+    ];
+    expect(await say(['init', join(home, 'd'), ...asAddress])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('a name or a domain, here "acme.example", got the address'),
+    });
     expect(await run('--url', 'http://127.0.0.1:1', '--root-keys', '0')).toBe(2);
     const words = ['--offline', join(home, 'o'), '--url', 'http://127.0.0.1:1', '--root-keys', '1'];
     const { err } = await say(['init', join(home, 'd'), ...words]);
