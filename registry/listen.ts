@@ -7,7 +7,7 @@ import { quote } from '../core/faults.ts';
 import type { ListenAddress } from './config.ts';
 import { STORE } from './store-faults.ts';
 
-/** Listens on an address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE */
+/** Listens on an address; returns the address as it can be used. @throws REGISTRY_ADDRESS_UNAVAILABLE, REGISTRY_ADDRESS_FOREIGN */
 export async function listen(app: FastifyInstance, { host, port }: ListenAddress): Promise<string> {
   try {
     // Fastify knows of no server but its own, and calls every address http.
@@ -16,17 +16,26 @@ export async function listen(app: FastifyInstance, { host, port }: ListenAddress
     const listenTextResolver = (address: string) => `Server listening at ${spelled(address)}`;
     return spelled(await app.listen({ host, port, listenTextResolver }));
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? '';
-    if (!/^E(ADDRINUSE|ADDRNOTAVAIL|ACCES|NOTFOUND|AFNOSUPPORT|INVAL)$/.test(code)) throw cause;
-    throw STORE.unavailable(
-      'REGISTRY_ADDRESS_UNAVAILABLE',
-      `expected ${quote(host)} port ${port} to be free: ${REASONS[code] ?? code}`,
-      { cause },
-    );
+    throw refusal(cause as NodeJS.ErrnoException, { host, port });
   }
 }
 
-const REASONS: Readonly<Record<string, string>> = {
+function refusal(cause: NodeJS.ErrnoException, { host, port }: ListenAddress): unknown {
+  const { code = '' } = cause;
+  if (code in PORT_REASONS) {
+    const message = `expected ${quote(host)} port ${port} to be free: ${PORT_REASONS[code]}`;
+    return STORE.unavailable('REGISTRY_ADDRESS_UNAVAILABLE', message, { cause });
+  }
+  if (HOST_FAILURES.includes(code)) {
+    const message = `expected ${quote(host)} to be an address of this machine, got ${code}`;
+    return STORE.unavailable('REGISTRY_ADDRESS_FOREIGN', message, { cause });
+  }
+  return cause;
+}
+
+const PORT_REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another process listens there',
   EACCES: 'EACCES; ports below 1024 need CAP_NET_BIND_SERVICE',
 };
+/** Among them an address that the network does not have yet, and a name that nobody could be asked about. */
+const HOST_FAILURES = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EAFNOSUPPORT', 'EINVAL'];

@@ -49,9 +49,15 @@ export const STORE = faultsOf({
   },
   REGISTRY_ADDRESS_UNAVAILABLE: {
     class: 'unavailable',
-    meaning: 'A registry or witness cannot listen on its address.',
+    meaning: 'A registry or witness cannot listen on its port: it is taken, or is not for this user.',
     remedy:
-      'Stop the process that holds the port, or choose another address: `listen` in config.yaml, `--port` of a witness.',
+      'Stop the process that holds the port, or choose another port: `listen` in config.yaml, `--port` of a witness.',
+  },
+  REGISTRY_ADDRESS_FOREIGN: {
+    class: 'unavailable',
+    meaning: 'The host on which a registry or witness should listen is no address of this machine.',
+    remedy:
+      'Correct `listen.host` or `metrics.host` in config.yaml, `--host` of a witness: 127.0.0.1 behind a proxy, 0.0.0.0 for all addresses of the machine.',
   },
   REGISTRY_REQUEST_MALFORMED: {
     class: 'rejection',

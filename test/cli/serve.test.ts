@@ -199,6 +199,11 @@ describe('serve', () => {
     const config = await readFile(path, 'utf8');
     await writeFile(path, `${config}listn: 1\n`);
     expect(await failsHere('REGISTRY_CONFIG_MALFORMED', 2)).toMatch(/config\.yaml:\d+:\d+/);
+    // Of the block for documentation: no machine has it.
+    await writeFile(path, config.replace('host: 127.0.0.1', 'host: 192.0.2.1'));
+    const foreign = await fails('REGISTRY_ADDRESS_FOREIGN', 75);
+    expect(foreign).toContain('expected "192.0.2.1" to be an address of this machine, got EADDRNOTAVAIL');
+    expect(foreign).toContain('Correct `listen.host`');
     await writeFile(path, config);
     const token = join(made.dataFolder, 'keys', 'enrolment.token');
     await chmod(token, 0o600);
