@@ -17,7 +17,21 @@ interface Kept {
   readonly owner: string;
   /** Where the largest size stands. */
   readonly slot: number;
+  /** -1 before the first: there is no file, or an empty one. */
   readonly size: bigint;
+}
+
+/** The bytes of a file with one slot written. */
+function inFile(slot: number, value: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(2 * SLOT_BYTES);
+  bytes.set(value, slot * SLOT_BYTES);
+  return bytes;
+}
+
+/** An owner's line for people: the log and the SHA-256 of its key. */
+function told(owner: string): string {
+  const [name = '', key = ''] = owner.split(' ');
+  return `${quote(name)} with the key of SHA-256 ${quote(key)}`;
 }
 
 export class TreeMemory {
@@ -27,7 +41,7 @@ export class TreeMemory {
 
   private constructor(kept?: Kept) {
     this.#kept = kept;
-    this.#largest = kept?.size ?? 0n;
+    this.#largest = kept === undefined || kept.size < 0n ? 0n : kept.size;
   }
 
   /** Remembers as long as the process runs. */
@@ -36,7 +50,8 @@ export class TreeMemory {
   }
 
   /**
-   * Takes up what the file says, or makes it. An empty one is the word of the operator that the signer may begin anew.
+   * Takes up what the file says. An empty one is the word of the operator that the signer may begin anew. The first signature makes it,
+   * so that a signer started for the wrong log leaves nothing behind.
    * @param name the log @param spki its key @throws SIGNER_MEMORY_UNUSABLE, REGISTRY_STORE_FAILED
    */
   static async open(
@@ -48,10 +63,8 @@ export class TreeMemory {
     const unusable = (got: string) =>
       TRUST.reject(
         'SIGNER_MEMORY_UNUSABLE',
-        `expected the size of a tree of this key in ${quote(path)}, got ${got}`,
-        {
-          at: path,
-        },
+        `expected the size of a tree of ${told(owner)} in ${quote(path)}, got ${got}`,
+        { at: path },
       );
     const found = await readSlots(storage).catch((cause: unknown) => {
       throw storeFailure(`could not read ${quote(path)}`, cause);
@@ -61,25 +74,12 @@ export class TreeMemory {
       if (value === undefined) return -1n;
       const [, whose, size] = /^([^\n]*)\n(0|[1-9][0-9]{0,18})\n$/.exec(utf8Decode(value) ?? '') ?? [];
       if (size === undefined) throw unusable('other bytes');
-      if (whose !== owner) throw unusable(`that of ${quote(whose ?? '')}`);
+      if (whose !== owner) throw unusable(`that of ${told(whose ?? '')}`);
       return BigInt(size);
     });
     const [first = -1n, second = -1n] = sizes;
     const slot = first >= second ? 0 : 1;
-    const memory = new TreeMemory({ storage, path, owner, slot, size: slot === 0 ? first : second });
-    if (memory.#largest < 0n) await memory.#create();
-    return memory;
-  }
-
-  async #create(): Promise<void> {
-    const { storage, path, owner } = this.#kept as Kept;
-    const bytes = new Uint8Array(2 * SLOT_BYTES);
-    bytes.set(formatSlot(utf8(`${owner}\n0\n`)));
-    await storage.create(bytes).catch((cause: unknown) => {
-      throw storeFailure(`could not write ${quote(path)}`, cause);
-    });
-    this.#largest = 0n;
-    this.#kept = { storage, path, owner, slot: 0, size: 0n };
+    return new TreeMemory({ storage, path, owner, slot, size: slot === 0 ? first : second });
   }
 
   /** Refuses a smaller tree than the largest; resolves when this one will be remembered. @throws SIGNER_DATA_REFUSED, REGISTRY_STORE_FAILED */
@@ -101,11 +101,12 @@ export class TreeMemory {
     const { storage, path, owner, ...last } = this.#kept as Kept;
     if (size <= last.size) return;
     const slot = 1 - last.slot;
-    await storage
-      .overwrite(slot * SLOT_BYTES, formatSlot(utf8(`${owner}\n${size}\n`)))
-      .catch((cause: unknown) => {
-        throw storeFailure(`could not write ${quote(path)}`, cause);
-      });
+    const bytes = formatSlot(utf8(`${owner}\n${size}\n`));
+    const written =
+      last.size < 0n ? storage.create(inFile(slot, bytes)) : storage.overwrite(slot * SLOT_BYTES, bytes);
+    await written.catch((cause: unknown) => {
+      throw storeFailure(`could not write ${quote(path)}`, cause);
+    });
     this.#kept = { storage, path, owner, slot, size };
   }
 

@@ -2,7 +2,7 @@
 // Keys of the services in signers of their own, over real sockets: all work, each signs its own kind of data alone, and one that is gone
 // makes its service unavailable without leaving anything half done.
 
-import { generateKeyPairSync } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -321,15 +321,17 @@ describe('logs', () => {
       const path = await memoryFile();
       const disk = diskSlots(path);
       const done: string[] = [];
-      let isBroken = false;
+      let isBroken = true;
+      const slowly = async (write: () => Promise<void>) => {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        if (isBroken) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+        await write();
+        done.push('kept');
+      };
       const memory = await TreeMemory.open(path, owner, {
         ...disk,
-        overwrite: async (offset, bytes) => {
-          await new Promise((resolve) => setTimeout(resolve, 5));
-          if (isBroken) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
-          await disk.overwrite(offset, bytes);
-          done.push('kept');
-        },
+        create: (bytes) => slowly(() => disk.create(bytes)),
+        overwrite: (offset, bytes) => slowly(() => disk.overwrite(offset, bytes)),
       });
       const key: HeldKey = {
         spki,
@@ -349,6 +351,10 @@ describe('logs', () => {
         const headers = { 'content-type': 'application/octet-stream' };
         return (await app.inject({ method: 'POST', url: '/log/sign', headers, payload })).statusCode;
       };
+      // The first makes the file, and of an empty tree too.
+      expect([await ask(0), done]).toEqual([503, []]);
+      isBroken = false;
+      expect([await ask(0), done.splice(0)]).toEqual([200, ['kept', 'signed']]);
       expect(await ask(4)).toBe(200);
       expect(done).toEqual(['kept', 'signed']);
       isBroken = true;
@@ -361,6 +367,17 @@ describe('logs', () => {
       await app.close();
     });
 
+    test('begins with the first signature: a signer started for the wrong log leaves nothing behind', async () => {
+      const path = await memoryFile();
+      const wrong = await TreeMemory.open(path, { name: 'log2.example.example', spki });
+      await wrong.close();
+      await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+      expect(await codeAfter(path, 0n)).toBe('accepted');
+      expect((await stat(path)).size).toBe(2 * SLOT_BYTES);
+      expect(await codeAfter(path, 2n)).toBe('accepted');
+      expect(await codeAfter(path, 1n)).toBe('SIGNER_DATA_REFUSED');
+    });
+
     test('is of one key and log; damaged it is refused, and empty it is the word of the operator', async () => {
       const path = await memoryFile();
       expect(await codeAfter(path, 5n)).toBe('accepted');
@@ -368,7 +385,15 @@ describe('logs', () => {
         { name: 'log2.example.example', spki },
         { name: ORIGIN, spki: newSigner().signer.spki },
       ]) {
-        expect(await codeOfAsync(TreeMemory.open(path, other))).toBe('SIGNER_MEMORY_UNUSABLE');
+        // Both are named, what is there and what was asked for.
+        const told = [owner, other].map(({ name, spki: key }) => {
+          const id = createHash('sha256').update(key).digest('hex');
+          return `"${name}" with the key of SHA-256 "${id}"`;
+        });
+        await expect(TreeMemory.open(path, other)).rejects.toMatchObject({
+          code: 'SIGNER_MEMORY_UNUSABLE',
+          message: `expected the size of a tree of ${told[1]} in "${path}", got that of ${told[0]}`,
+        });
       }
       await writeFile(path, 'x');
       expect(await codeOfAsync(TreeMemory.open(path, owner))).toBe('SIGNER_MEMORY_UNUSABLE');
