@@ -90,7 +90,7 @@ function checkCertificateLog(data: Uint8Array, trees: TreeMemory, nowMs: number)
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   // Version 1, signature type tree_hash; timestamp, size, root.
   const isTreeHead = data.length === 50 && data[0] === 0 && data[1] === 1;
-  if (isTreeHead) return trees.check(view.getBigUint64(10));
+  if (isTreeHead) return trees.check(view.getBigUint64(10), data.subarray(18));
   // Version 1, signature type certificate_timestamp; timestamp, entry type precert_entry.
   const isEntry = data.length > 44 && data[0] === 0 && data[1] === 0 && view.getUint16(10) === 1;
   if (!isEntry) throw refused('expected a tree head or the entry of a precertificate, got other bytes');
@@ -106,7 +106,7 @@ function checkCheckpoint(data: Uint8Array, origin: string, trees: TreeMemory): v
   if (checkpoint.origin !== origin) {
     throw refused(`expected a checkpoint of ${quote(origin)}, got one of ${quote(checkpoint.origin)}`);
   }
-  return trees.check(checkpoint.size);
+  return trees.check(checkpoint.size, checkpoint.rootHash);
 }
 
 function readAs<T>(what: string, read: () => T): T {

@@ -10,16 +10,29 @@ import { diskSlots, formatSlot, readSlots, SLOT_BYTES, type SlotStorage } from '
 import { sha256 } from '../trust/certificate.ts';
 import { TRUST } from '../trust-faults.ts';
 
+/** A tree that was signed. */
+interface SignedTree {
+  /** -1 before the first: there is no file, or an empty one. */
+  readonly size: bigint;
+  /** Hex. */
+  readonly root: string;
+}
+
+/** What the file says. */
+interface Found extends SignedTree {
+  /** Where the largest size stands. */
+  readonly slot: number;
+}
+
 interface Kept {
   readonly storage: SlotStorage;
   readonly path: string;
   /** The first line of the file's values: whose memory it is. */
   readonly owner: string;
-  /** Where the largest size stands. */
-  readonly slot: number;
-  /** -1 before the first: there is no file, or an empty one. */
-  readonly size: bigint;
+  readonly found: Found;
 }
+
+const NONE: SignedTree = { size: -1n, root: '' };
 
 /** The bytes of a file with one slot written. */
 function inFile(slot: number, value: Uint8Array): Uint8Array {
@@ -34,14 +47,41 @@ function told(owner: string): string {
   return `${quote(name)} with the key of SHA-256 ${quote(key)}`;
 }
 
+/** @throws SIGNER_MEMORY_UNUSABLE, REGISTRY_STORE_FAILED */
+async function readMemory({ storage, path, owner }: Omit<Kept, 'found'>): Promise<Found> {
+  const found = await readSlots(storage).catch((cause: unknown) => {
+    throw storeFailure(`could not read ${quote(path)}`, cause);
+  });
+  const unusable = (got: string) => unusableMemory({ path, owner }, got);
+  if (found.kind === 'damaged') throw unusable('other bytes');
+  const trees = (found.kind === 'values' ? found.values : []).map((value) => {
+    if (value === undefined) return NONE;
+    const text = utf8Decode(value) ?? '';
+    const [, whose, size, root = ''] = /^([^\n]*)\n(0|[1-9][0-9]{0,19}) ([0-9a-f]{64})\n$/.exec(text) ?? [];
+    if (size === undefined) throw unusable('other bytes');
+    if (whose !== owner) throw unusable(`that of ${told(whose ?? '')}`);
+    return { size: BigInt(size), root };
+  });
+  const [first = NONE, second = NONE] = trees;
+  return first.size >= second.size ? { ...first, slot: 0 } : { ...second, slot: 1 };
+}
+
+function unusableMemory({ path, owner }: Pick<Kept, 'path' | 'owner'>, got: string): Error {
+  return TRUST.reject(
+    'SIGNER_MEMORY_UNUSABLE',
+    `expected the size of a tree of ${told(owner)} in ${quote(path)}, got ${got}`,
+    { at: path },
+  );
+}
+
 export class TreeMemory {
-  #largest: bigint;
+  #largest: SignedTree;
   #kept: Kept | undefined;
   #turn: Promise<void> = Promise.resolve();
 
   private constructor(kept?: Kept) {
     this.#kept = kept;
-    this.#largest = kept === undefined || kept.size < 0n ? 0n : kept.size;
+    this.#largest = kept?.found ?? NONE;
   }
 
   /** Remembers as long as the process runs. */
@@ -59,55 +99,45 @@ export class TreeMemory {
     { name, spki }: { readonly name: string; readonly spki: Uint8Array },
     storage: SlotStorage = diskSlots(path),
   ): Promise<TreeMemory> {
-    const owner = `${name} ${hexEncode(sha256(spki))}`;
-    const unusable = (got: string) =>
-      TRUST.reject(
-        'SIGNER_MEMORY_UNUSABLE',
-        `expected the size of a tree of ${told(owner)} in ${quote(path)}, got ${got}`,
-        { at: path },
-      );
-    const found = await readSlots(storage).catch((cause: unknown) => {
-      throw storeFailure(`could not read ${quote(path)}`, cause);
-    });
-    if (found.kind === 'damaged') throw unusable('other bytes');
-    const sizes = (found.kind === 'values' ? found.values : []).map((value) => {
-      if (value === undefined) return -1n;
-      const [, whose, size] = /^([^\n]*)\n(0|[1-9][0-9]{0,18})\n$/.exec(utf8Decode(value) ?? '') ?? [];
-      if (size === undefined) throw unusable('other bytes');
-      if (whose !== owner) throw unusable(`that of ${told(whose ?? '')}`);
-      return BigInt(size);
-    });
-    const [first = -1n, second = -1n] = sizes;
-    const slot = first >= second ? 0 : 1;
-    return new TreeMemory({ storage, path, owner, slot, size: slot === 0 ? first : second });
+    const file = { storage, path, owner: `${name} ${hexEncode(sha256(spki))}` };
+    return new TreeMemory({ ...file, found: await readMemory(file) });
   }
 
-  /** Refuses a smaller tree than the largest; resolves when this one will be remembered. @throws SIGNER_DATA_REFUSED, REGISTRY_STORE_FAILED */
-  check(size: bigint): void | Promise<void> {
-    if (size < this.#largest) {
-      throw TRUST.reject(
-        'SIGNER_DATA_REFUSED',
-        `expected a tree of at least ${this.#largest} entries, got one of ${size}`,
-      );
+  /**
+   * Refuses a smaller tree than the largest, and another one of its size; resolves when this one will be remembered.
+   * @param rootHash 32 bytes @throws SIGNER_DATA_REFUSED, SIGNER_MEMORY_UNUSABLE, REGISTRY_STORE_FAILED
+   */
+  check(size: bigint, rootHash: Uint8Array): void | Promise<void> {
+    const root = hexEncode(rootHash);
+    const { size: largest, root: signed } = this.#largest;
+    if (size < largest || (size === largest && root !== signed)) {
+      const expected = size < largest ? `a tree of at least ${largest} entries` : 'the tree that was signed';
+      throw TRUST.reject('SIGNER_DATA_REFUSED', `expected ${expected}, got one of ${size} entries`);
     }
-    this.#largest = size;
+    this.#largest = { size, root };
     if (this.#kept === undefined) return;
-    const kept = this.#turn.then(() => this.#keep(size));
+    const kept = this.#turn.then(() => this.#keep({ size, root }));
     this.#turn = kept.catch(() => undefined);
     return kept;
   }
 
-  async #keep(size: bigint): Promise<void> {
-    const { storage, path, owner, ...last } = this.#kept as Kept;
+  async #keep({ size, root }: SignedTree): Promise<void> {
+    const { found: last, ...file } = this.#kept as Kept;
     if (size <= last.size) return;
+    // A second signer with this key would overwrite what the first one signed.
+    const found = await readMemory(file);
+    if (found.size !== last.size || found.root !== last.root) {
+      throw unusableMemory(file, `a size that another process wrote, ${found.size}`);
+    }
+    const { storage, path, owner } = file;
     const slot = 1 - last.slot;
-    const bytes = formatSlot(utf8(`${owner}\n${size}\n`));
+    const bytes = formatSlot(utf8(`${owner}\n${size} ${root}\n`));
     const written =
       last.size < 0n ? storage.create(inFile(slot, bytes)) : storage.overwrite(slot * SLOT_BYTES, bytes);
     await written.catch((cause: unknown) => {
       throw storeFailure(`could not write ${quote(path)}`, cause);
     });
-    this.#kept = { storage, path, owner, slot, size };
+    this.#kept = { ...file, found: { size, root, slot } };
   }
 
   async close(): Promise<void> {

@@ -300,9 +300,9 @@ describe('logs', () => {
       onTestFinished(() => rm(folder, { recursive: true }));
       return join(folder, 'log.pem.size');
     }
-    const codeAfter = async (path: string, size: bigint) => {
+    const codeAfter = async (path: string, size: bigint, root: Uint8Array = Buffer.alloc(32, `${size}`)) => {
       const memory = await TreeMemory.open(path, owner);
-      const code = await codeOfAsync((async () => memory.check(size))());
+      const code = await codeOfAsync((async () => memory.check(size, root))());
       await memory.close();
       return code;
     };
@@ -313,8 +313,21 @@ describe('logs', () => {
         expect(await codeAfter(path, size)).toBe('accepted');
         expect(await codeAfter(path, size)).toBe('accepted');
         expect(await codeAfter(path, size - 1n)).toBe('SIGNER_DATA_REFUSED');
+        // Another tree of the same size is a fork.
+        expect(await codeAfter(path, size, Buffer.alloc(32))).toBe('SIGNER_DATA_REFUSED');
       }
       expect((await stat(path)).mode & 0o777).toBe(0o600);
+    });
+
+    test('is of one signer: a second one over the same file signs nothing', async () => {
+      const path = await memoryFile();
+      const [one, two] = [await TreeMemory.open(path, owner), await TreeMemory.open(path, owner)];
+      const root = Buffer.alloc(32, 1);
+      await one.check(10n, root);
+      expect(await codeOfAsync((async () => two.check(1n, root))())).toBe('SIGNER_MEMORY_UNUSABLE');
+      await one.check(20n, root);
+      await Promise.all([one.close(), two.close()]);
+      expect(await codeAfter(path, 11n)).toBe('SIGNER_DATA_REFUSED');
     });
 
     test('is durable before anything is signed; where it cannot be, nothing is', async () => {
@@ -409,6 +422,9 @@ describe('logs', () => {
     const guard = guardOf({ service: 'ct' }, TreeMemory.forgetful());
     guard(treeHead(1, 5n, new Uint8Array(32)));
     expect(codeOf(() => guard(treeHead(2, 4n, new Uint8Array(32))))).toBe('SIGNER_DATA_REFUSED');
+    // The same tree at another time is; another one of its size is a fork.
+    guard(treeHead(2, 5n, new Uint8Array(32)));
+    expect(codeOf(() => guard(treeHead(2, 5n, new Uint8Array(32).fill(1))))).toBe('SIGNER_DATA_REFUSED');
   });
 
   test.each(SERVICES.map((service) => [service]))(
