@@ -11,7 +11,14 @@ import type { LogPolicy } from '../core/tlog/log-policy.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RegistryConfig } from '../registry/config.ts';
-import { type Rotated, type RotationOf, retire, rotate, type TrustFile } from '../registry/rotation.ts';
+import {
+  type Retired,
+  type Rotated,
+  type RotationOf,
+  retire,
+  rotate,
+  type TrustFile,
+} from '../registry/rotation.ts';
 import type { CertifiedService, Service } from '../registry/trust/instances.ts';
 import type { P256Signer } from '../registry/trust/signer.ts';
 import { formatPrivateKey, publicKeyDer } from '../release/key-file.ts';
@@ -87,8 +94,8 @@ export function rotateVerb(program: Command): void {
       const config = await readConfigFile(folder);
       const registry = { dataFolder: folder, org: config.org, url: config.url, nowMs: Date.now() };
       if (options.retire === true) {
-        const ended = new Date(await retire(registry, of.service)).toISOString();
-        return printRetired({ service: of.service, ended, folder, url: config.url }, options);
+        const retired = await retire(registry, of.service);
+        return printRetired({ service: of.service, retired, folder, url: config.url }, options);
       }
       const stolenSinceMs = stolenSince(options.stolenSince, registry.nowMs);
       const rotated = await rotate(registry, await rotationOf(of, options), stolenSinceMs);
@@ -220,18 +227,30 @@ function printRotated(
 }
 
 function printRetired(
-  done: { readonly service: Service; readonly ended: string; readonly folder: string; readonly url: string },
+  done: {
+    readonly service: Service;
+    readonly retired: Retired;
+    readonly folder: string;
+    readonly url: string;
+  },
   options: Options,
 ): void {
-  const { service, ended, folder, url } = done;
-  const changed = ['trusted_root.json'] as const;
+  const { service, retired, folder, url } = done;
+  const { isNew, isPublished } = retired;
+  const ended = new Date(retired.endMs).toISOString();
+  const changed: readonly TrustFile[] = isNew ? ['trusted_root.json'] : [];
   if (options.json === true) {
-    printJson({ folder, service, ended, changed });
+    printJson({ folder, service, ended, changed, isPublished });
     return;
   }
-  printLine(`Older keys of the ${TITLE[service]} end at ${ended}; what was signed before stays valid`);
-  printLine(`  changed  ${join(folder, 'trust', 'trusted_root.json')}`);
+  const keys = `Older keys of the ${TITLE[service]}`;
+  if (isPublished) {
+    printLine(`${keys} already end at ${ended}, nothing to do`);
+    return;
+  }
+  printLine(`${keys} ${isNew ? '' : 'already '}end at ${ended}; what was signed before stays valid`);
+  for (const name of changed) printLine(`  changed  ${join(folder, 'trust', name)}`);
   printLine();
   printLine('Next: publish it:');
-  printLine(`  ${updateCommand(url, folder, changed)}`);
+  printLine(`  ${updateCommand(url, folder, ['trusted_root.json'])}`);
 }

@@ -37,6 +37,7 @@ import {
   checkKeepsAll,
   directToShard,
   dropLogLines,
+  endOf,
   endOlder,
   formatTrustedRoot,
   hasInstance,
@@ -169,16 +170,26 @@ async function rotateAlone(
   };
 }
 
+/** When the older keys of a service end. */
+export interface Retired {
+  /** The latest of their ends, milliseconds since 1970. */
+  readonly endMs: number;
+  /** False where each of them had an end already, and no later one: then no file was written. */
+  readonly isNew: boolean;
+  /** True where what is published says so, too. */
+  readonly isPublished: boolean;
+}
+
 /**
- * Ends the periods of all keys of a service but the newest, which must be published, ten minutes from now.
- * @returns the end, milliseconds since 1970
+ * Ends the periods of all keys of a service but the newest, which must be published, ten minutes from now; those that end sooner stay as
+ * they are.
  * @throws TRUST_RETIRE_EARLY, and as `rotate`
  */
-export function retire(registry: RotatedRegistry, service: Service): Promise<number> {
+export function retire(registry: RotatedRegistry, service: Service): Promise<Retired> {
   return alone(registry, () => retireAlone(registry, service));
 }
 
-async function retireAlone(registry: RotatedRegistry, service: Service): Promise<number> {
+async function retireAlone(registry: RotatedRegistry, service: Service): Promise<Retired> {
   const { dataFolder, org, nowMs } = registry;
   const names = serviceNames(org);
   const root = await openTrustedRoot(dataFolder);
@@ -189,9 +200,14 @@ async function retireAlone(registry: RotatedRegistry, service: Service): Promise
     throw TRUST.reject('TRUST_RETIRE_EARLY', `expected a published key after older ones, got ${got}`);
   }
   const endMs = wholeSecond(nowMs) + RETIREMENT_DELAY_MS;
-  const bytes = formatTrustedRoot(endOlder(root, service, names, endMs));
-  await diskFiles.write(trustPath(dataFolder, 'trusted_root.json'), bytes);
-  return endMs;
+  const next = endOlder(root, service, names, endMs);
+  const ended = instancesOf(next, service, names);
+  const isAsIn = (other: JsonObject) =>
+    JSON.stringify(instancesOf(other, service, names)) === JSON.stringify(ended);
+  const isNew = !isAsIn(root);
+  if (isNew) await diskFiles.write(trustPath(dataFolder, 'trusted_root.json'), formatTrustedRoot(next));
+  const ends = ended.slice(0, -1).map((instance) => endOf(instance) ?? endMs);
+  return { endMs: Math.max(...ends), isNew, isPublished: isAsIn(published) };
 }
 
 /** The trusted root to change: the data folder's own, which may be ahead of what is published but never behind. */

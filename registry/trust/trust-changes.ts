@@ -66,6 +66,12 @@ export function endOlder(root: JsonObject, service: Service, names: ServiceNames
   return { ...root, [LIST[service]]: listOf(root, LIST[service]).map(end) };
 }
 
+/** When the period of an instance ends, milliseconds since 1970; undefined for one that is in use. */
+export function endOf(instance: JsonObject): number | undefined {
+  const { end } = (instance.validFor ?? (instance.publicKey as JsonObject).validFor) as JsonObject;
+  return typeof end === 'string' ? Date.parse(end) : undefined;
+}
+
 function ended(period: Json | undefined, endMs: number): JsonObject {
   const known = period as JsonObject;
   const before = typeof known.end === 'string' && Date.parse(known.end) <= endMs;

@@ -147,6 +147,10 @@ describe.each(SERVICES)('$title', ({ service, lines, publish }) => {
       await type(line);
       if (!line.includes('--retire')) await restart();
       await type(publish);
+      if (line.includes('--retire')) {
+        const again = await say(line.split(' ').slice(1));
+        expect(again.out).toMatch(/^Older keys of the .* already end at \S+Z, nothing to do\n$/);
+      }
       const after = await sign();
       expect(await verdict(after)).toBe('accepted');
       const isStolen = line.includes('--stolen-since');

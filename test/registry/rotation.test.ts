@@ -129,9 +129,13 @@ describe.each([
   });
 
   test('older keys are retired with their window, and what they signed within it stays good', async () => {
-    const endMs = await retire(registryOf(), service);
+    const { endMs, isNew, isPublished } = await retire(registryOf(), service);
+    expect({ isNew, isPublished }).toEqual({ isNew: true, isPublished: false });
     expect(endMs - Date.now()).toBeGreaterThan(590_000);
+    const again = { endMs, isNew: false, isPublished: false };
+    expect(await retire({ ...registryOf(), nowMs: Date.now() + 60_000 }, service)).toEqual(again);
     expect((await publish()).status).toBe(201);
+    expect(await retire(registryOf(), service)).toEqual({ ...again, isPublished: true });
     const published = await trusted();
     const instances = instancesOf(readTrustedRoot(published), service, serviceNames(ORG));
     expect(instances).toHaveLength(rotated.instance);
