@@ -58,6 +58,12 @@ test('every key is exchanged as the page says, and the road goes on', { timeout:
     roles.find(({ role }) => role === name)?.keyIds ?? [];
   const asked: Record<string, number> = {};
   const before = await status();
+  // A server that is away is not taken for a role that is due.
+  const [ask = ''] = await blocksOf(SECTIONS[0]);
+  const away = await typeOnTerminal(ask.replace(house.url, 'http://127.0.0.1:1'), house.folder, PASSPHRASE);
+  expect(away.code).toBe(1);
+  expect(away.shown).toMatch(/^waybill: [A-Z_]*UN(REACHABLE|AVAILABLE)/m);
+  expect(away.shown).not.toContain('sign it again');
   for (const section of SECTIONS) {
     const blocks = await blocksOf(section);
     expect([section, blocks.length > 0]).toEqual([section, true]);
