@@ -207,7 +207,7 @@ async function retireAlone(registry: RotatedRegistry, service: Service): Promise
   const isNew = !isAsIn(root);
   if (isNew) await diskFiles.write(trustPath(dataFolder, 'trusted_root.json'), formatTrustedRoot(next));
   const ends = ended.slice(0, -1).map((instance) => endOf(instance) ?? endMs);
-  return { endMs: Math.max(...ends), isNew, isPublished: isAsIn(published) };
+  return { endMs: Math.max(...ends), isNew, isPublished: isAsIn(await publishedRoot(dataFolder)) };
 }
 
 /** The trusted root to change: the data folder's own, which may be ahead of what is published but never behind. */
