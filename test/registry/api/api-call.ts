@@ -42,6 +42,7 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   LOG_CERTIFICATE_EXPIRED: 'certificates of our own authority, and time',
   REGISTRY_SIGNATURES_WRONG: 'a hundred wrong signatures',
   TRUST_ROOT_REOPENS: 'a rotation that ended a key',
+  TRUST_CONFIG_BEHIND: 'a rotation of the log',
   CA_CHAIN_NOT_VALID: 'years',
   CA_CSR_SIGNATURE_WRONG: 'a signing request of another kind of writer',
   OIDC_ISSUER_UNREACHABLE: 'an issuer that is down',
