@@ -4,7 +4,7 @@
 // place, synced, and moved there whole; one that lacks its main file is not opened.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type DatabaseOptions, Level } from 'level';
 import { quote } from '../../core/faults.ts';
@@ -59,10 +59,7 @@ async function makeWhole(folder: string): Promise<void> {
   const level = new Level(beside);
   await level.open();
   await level.close();
-  for (const name of await readdir(beside)) {
-    const file = await open(join(beside, name), 'r+');
-    await file.sync().finally(() => file.close());
-  }
+  // By now LevelDB has synced what it reads when it is opened again; their names are left.
   await syncFolder(beside);
   await rename(beside, folder);
   await syncFolder(dirname(folder));
