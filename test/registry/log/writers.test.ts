@@ -3,6 +3,7 @@
 
 import { createPublicKey } from 'node:crypto';
 import { expect, test } from 'vitest';
+import { verifyRequest } from '../../../registry/log/rekor-request.ts';
 import { Writers } from '../../../registry/log/writers.ts';
 import { extendedKeyUsage, keyUsage, OID } from '../../../registry/trust/certificate.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
@@ -87,4 +88,10 @@ test('a certificate that was issued here is verified no more, and all else of it
   expect(codeOf(() => writers.admit(elsewhere.der, 'certificate'))).toBe('LOG_CERTIFICATE_UNTRUSTED');
   nowMs += 11_000;
   expect(codeOf(() => writers.admit(issued.der, 'certificate'))).toBe('LOG_CERTIFICATE_EXPIRED');
+});
+
+test('a request that is no UTF-8 is not read', () => {
+  const writers = new Writers({ authorities: [], isListedKey: () => false, clock: Date.now });
+  const body = Buffer.from('{"x":"\xff"}', 'latin1');
+  expect(() => verifyRequest(body, writers)).toThrow('not UTF-8');
 });
