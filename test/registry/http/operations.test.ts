@@ -18,7 +18,7 @@ import { dsseRequest, hashedRequest, keyed, TYPE } from '../log/log-server.ts';
 import { freePort, makeDataFolder, RunningRegistry, refusal } from '../running-registry.ts';
 import { LoopbackIssuer } from '../trust/loopback-issuer.ts';
 import { sha256 } from '../tuf-house.ts';
-import { NOW_MS, runWitness, witnessFolder } from '../witness/running-witness.ts';
+import { runWitness, witnessFolder } from '../witness/running-witness.ts';
 import { open } from './raw-requests.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../../cli/waybill.js', import.meta.url));
@@ -118,11 +118,14 @@ test('figures tell which witness cosigns and which does not', { timeout: 60_000 
   const metrics = { host: '127.0.0.1', port: await freePort() };
   const made = await makeDataFolder(issuer.url, { metrics }, file);
   const config = await readConfigFile(made.dataFolder);
-  const registry = await openRegistry({ dataFolder: made.dataFolder, config, clock: () => NOW_MS + 60_000 });
+  // Cosignatures have whole seconds, and the keys of the registry begin now.
+  const signedMs = Math.floor(Date.now() / 1000) * 1000;
+  const registry = await openRegistry({ dataFolder: made.dataFolder, config, clock: () => signedMs + 60_000 });
   const held = await WitnessFolder.open(one.folder);
   await held.addLog(registry.services.log().log.verifierKey);
   await held.close();
-  await runWitness(one, undefined, up);
+  const witness = await runWitness(one, undefined, up);
+  witness.clock.ms = signedMs;
   const app = await buildServer(registry);
   await listen(app, config.listen);
   onTestFinished(async () => {
