@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { RegistryLimits } from '../config-limits.ts';
 import { STORE } from '../store-faults.ts';
 import { clientOf } from './client-address.ts';
+import { atOnce, atSending } from './hooks.ts';
 
 /** Log entries, certificates and timestamps are below it. */
 const SMALL_BYTES = 64 * 1024;
@@ -28,29 +29,35 @@ export function limitBodies(app: FastifyInstance, limits: RegistryLimits): void 
     else ofClient.set(client, own);
   };
   const held = new WeakMap<FastifyRequest, { readonly client: string; readonly bytes: number }>();
-  app.addHook('onRequest', async (request, reply) => {
-    const bytes = isStreamed(request) ? 0 : expectedBytes(request);
-    if (bytes === 0) return;
-    const client = clientOf(request.ip);
-    // Small ones have room of their own: who announces much and sends nothing does not stop them.
-    const share = bytes <= SMALL_BYTES ? SHARE_OF_SMALL : 1;
-    const own = ofClient.get(client) ?? 0;
-    if (ofAll + bytes > bodyBytes * share || own + bytes > bodyBytesPerClient * share) {
-      reply.header('connection', 'close');
-      throw STORE.unavailable(
-        'REGISTRY_BODIES_TOO_LARGE',
-        `expected at most ${bodyBytesPerClient} bytes of bodies under way from one client, ${bodyBytes} from all, got more`,
-      );
-    }
-    count(client, bytes);
-    held.set(request, { client, bytes });
-  });
+  app.addHook(
+    'onRequest',
+    atOnce((request, reply) => {
+      const bytes = isStreamed(request) ? 0 : expectedBytes(request);
+      if (bytes === 0) return;
+      const client = clientOf(request.ip);
+      // Small ones have room of their own: who announces much and sends nothing does not stop them.
+      const share = bytes <= SMALL_BYTES ? SHARE_OF_SMALL : 1;
+      const own = ofClient.get(client) ?? 0;
+      if (ofAll + bytes > bodyBytes * share || own + bytes > bodyBytesPerClient * share) {
+        reply.header('connection', 'close');
+        throw STORE.unavailable(
+          'REGISTRY_BODIES_TOO_LARGE',
+          `expected at most ${bodyBytesPerClient} bytes of bodies under way from one client, ${bodyBytes} from all, got more`,
+        );
+      }
+      count(client, bytes);
+      held.set(request, { client, bytes });
+    }),
+  );
   // Runs however a request ends, also where its client is gone; the close of an answer that waits behind another does not.
-  app.addHook('onSend', async (request) => {
-    const own = held.get(request);
-    if (own !== undefined) count(own.client, -own.bytes);
-    held.delete(request);
-  });
+  app.addHook(
+    'onSend',
+    atSending((request) => {
+      const own = held.get(request);
+      if (own !== undefined) count(own.client, -own.bytes);
+      held.delete(request);
+    }),
+  );
 }
 
 /** What a body may grow to: as announced, or as far as its endpoint reads. */

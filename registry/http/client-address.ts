@@ -5,6 +5,7 @@ import { isIPv6 } from 'node:net';
 
 /** The client behind an address, as a key to count by. An IPv4 address that is mapped into IPv6 is itself. */
 export function clientOf(address: string): string {
+  if (!address.includes(':')) return address;
   const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
   const [bare = ''] = address.split('%');

@@ -7,6 +7,7 @@ import type { FastifyInstance, onRequestAsyncHookHandler, RouteOptions } from 'f
 import type { RegistryLimits } from '../config-limits.ts';
 import { refusalOf } from '../http-errors.ts';
 import { STORE } from '../store-faults.ts';
+import { atOnce } from './hooks.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -78,13 +79,16 @@ const PUBLIC_READ = /^\/(?:(?:ca|ct[0-9]*|log[0-9]*|tsa|tuf)\/|(?:healthz|readyz
 
 /** Demands a certificate of the configured authorities for all but public reads; what has no route is no public read. */
 export function demandCertificates(app: FastifyInstance): void {
-  app.addHook('onRequest', async ({ method, routeOptions: { url = '' }, raw }) => {
-    const isRead = method === 'GET' || method === 'HEAD';
-    if (isRead && PUBLIC_READ.test(url)) return;
-    if ((raw.socket as TLSSocket).authorized === true) return;
-    throw STORE.reject(
-      'REGISTRY_CLIENT_UNCERTIFIED',
-      'expected a TLS client certificate of a configured authority, got none',
-    );
-  });
+  app.addHook(
+    'onRequest',
+    atOnce(({ method, routeOptions: { url = '' }, raw }) => {
+      const isRead = method === 'GET' || method === 'HEAD';
+      if (isRead && PUBLIC_READ.test(url)) return;
+      if ((raw.socket as TLSSocket).authorized === true) return;
+      throw STORE.reject(
+        'REGISTRY_CLIENT_UNCERTIFIED',
+        'expected a TLS client certificate of a configured authority, got none',
+      );
+    }),
+  );
 }

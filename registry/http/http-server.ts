@@ -26,6 +26,7 @@ import { bodyOf, handleError, pathOf, statusOf } from '../http-errors.ts';
 import { STORE } from '../store-faults.ts';
 import { isStreamed, limitBodies } from './body-memory.ts';
 import { clientOf } from './client-address.ts';
+import { atOnce, atSending } from './hooks.ts';
 import type { TlsFiles } from './tls-files.ts';
 
 export interface HttpOptions {
@@ -79,10 +80,13 @@ export function makeHttpServer(options: HttpOptions): FastifyInstance {
   });
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.setErrorHandler(handleError);
-  app.addHook('onRequest', async (request, reply) => {
-    setHeaders(request, reply, options.tls !== undefined);
-    checkHeaders(request, reply);
-  });
+  app.addHook(
+    'onRequest',
+    atOnce((request, reply) => {
+      setHeaders(request, reply, options.tls !== undefined);
+      checkHeaders(request, reply);
+    }),
+  );
   limitTimes(app, limits);
   refuseWhileStopping(app);
   limitBodies(app, limits);
@@ -92,15 +96,24 @@ export function makeHttpServer(options: HttpOptions): FastifyInstance {
 /** Of these Node takes the first, others the last; a second one is refused, of `Host` as [RFC9112 §3.2] demands. */
 const SINGULAR = ['host', 'authorization', 'content-type'];
 
-function checkHeaders({ raw }: FastifyRequest, reply: FastifyReply): void {
-  const names = raw.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
-  const twice = SINGULAR.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
-  if (names.length <= HEADERS_COUNT_MAX && twice === undefined) return;
+function checkHeaders({ raw: { rawHeaders } }: FastifyRequest, reply: FastifyReply): void {
+  const twice = SINGULAR.find((name) => countNamed(rawHeaders, name) > 1);
+  if (rawHeaders.length <= 2 * HEADERS_COUNT_MAX && twice === undefined) return;
   // Whoever sends this is not asked further.
   reply.header('connection', 'close');
   throw twice === undefined
     ? STORE.reject('REGISTRY_REQUEST_HEADERS', `expected at most ${HEADERS_COUNT_MAX} headers`)
     : STORE.reject('REGISTRY_REQUEST_MALFORMED', `expected one header ${twice}, got more`);
+}
+
+/** `rawHeaders` holds names and values in turn. */
+function countNamed(rawHeaders: readonly string[], name: string): number {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const other = rawHeaders[i] as string;
+    if (other.length === name.length && other.toLowerCase() === name) count++;
+  }
+  return count;
 }
 
 /** Fastify would make the same server, but without the limits on connections. */
@@ -195,31 +208,44 @@ function setHeaders(request: FastifyRequest, reply: FastifyReply, isTls: boolean
   });
 }
 
-/** Bodies that trickle in, and answers that trickle out. */
+/** Bodies that trickle in, and answers that trickle out: one timer a request, since the second begins when the first has ended. */
 function limitTimes(app: FastifyInstance, { documentTimeoutMs, answerTimeoutMs }: RegistryLimits): void {
-  const timers = new WeakMap<FastifyRequest, NodeJS.Timeout>();
-  app.addHook('onRequest', async (request, reply) => {
-    const { raw } = request;
-    if (isStreamed(request)) return;
-    const timer = setTimeout(() => {
-      // Whoever reads the body gets this as its end; if nobody does, nothing waits for it.
-      if (raw.listenerCount('error') === 0) return;
-      reply.header('connection', 'close');
-      raw.emit(
-        'error',
-        STORE.unavailable('REGISTRY_REQUEST_SLOW', `expected the body within ${documentTimeoutMs} ms`),
+  const timers = new WeakMap<FastifyReply['raw'], NodeJS.Timeout>();
+  const stop = (raw: FastifyReply['raw']) => clearTimeout(timers.get(raw));
+  app.addHook(
+    'onRequest',
+    atOnce((request, reply) => {
+      const { raw } = request;
+      reply.raw.once('close', () => stop(reply.raw));
+      if (isStreamed(request)) return;
+      const timer = setTimeout(() => {
+        // Whoever reads the body gets this as its end; if nobody does, nothing waits for it.
+        if (raw.listenerCount('error') === 0) return;
+        reply.header('connection', 'close');
+        raw.emit(
+          'error',
+          STORE.unavailable('REGISTRY_REQUEST_SLOW', `expected the body within ${documentTimeoutMs} ms`),
+        );
+      }, documentTimeoutMs);
+      timers.set(reply.raw, timer);
+    }),
+  );
+  app.addHook(
+    'preValidation',
+    atOnce((_request, { raw }) => stop(raw)),
+  );
+  app.addHook(
+    'onSend',
+    atSending((_request, { raw }) => {
+      stop(raw);
+      // Whoever is gone already takes nothing, and would never clear the timer.
+      if (raw.closed) return;
+      timers.set(
+        raw,
+        setTimeout(() => raw.destroy(), answerTimeoutMs),
       );
-    }, documentTimeoutMs);
-    timers.set(request, timer);
-    reply.raw.once('close', () => clearTimeout(timer));
-  });
-  app.addHook('preValidation', async (request) => clearTimeout(timers.get(request)));
-  app.addHook('onSend', async (_request, { raw }) => {
-    // Whoever is gone already takes nothing, and would never clear the timer.
-    if (raw.closed) return;
-    const timer = setTimeout(() => raw.destroy(), answerTimeoutMs);
-    raw.once('close', () => clearTimeout(timer));
-  });
+    }),
+  );
 }
 
 function refuseWhileStopping(app: FastifyInstance): void {
@@ -227,14 +253,17 @@ function refuseWhileStopping(app: FastifyInstance): void {
   app.addHook('preClose', async () => {
     isStopping = true;
   });
-  app.addHook('onRequest', async (_request, reply) => {
-    if (!isStopping) return;
-    reply.header('connection', 'close');
-    throw STORE.unavailable(
-      'REGISTRY_STOPPING',
-      'expected a registry that runs, got one that is being stopped',
-    );
-  });
+  app.addHook(
+    'onRequest',
+    atOnce((_request, reply) => {
+      if (!isStopping) return;
+      reply.header('connection', 'close');
+      throw STORE.unavailable(
+        'REGISTRY_STOPPING',
+        'expected a registry that runs, got one that is being stopped',
+      );
+    }),
+  );
 }
 
 /** Answers what no route takes; call it once services are mounted. */

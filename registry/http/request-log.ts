@@ -4,6 +4,7 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { refusalOf } from '../http-errors.ts';
+import { atOnce } from './hooks.ts';
 
 /** What is told of a request. */
 export interface Answered {
@@ -28,19 +29,22 @@ export function logRequests(
   app: FastifyInstance,
   observe: (answered: Answered) => void = () => undefined,
 ): void {
-  app.addHook('onResponse', async (request, reply) => {
-    const answered = describe(request, reply);
-    observe(answered);
-    const { code, broken, ...told } = answered;
-    const line = {
-      ...told,
-      client: request.ip,
-      ...(code === undefined ? {} : { code }),
-      ...(broken ? { broken } : {}),
-    };
-    if (FREQUENT.includes(answered.route) && answered.status < 400) request.log.debug(line, 'answered');
-    else request.log.info(line, 'answered');
-  });
+  app.addHook(
+    'onResponse',
+    atOnce((request, reply) => {
+      const answered = describe(request, reply);
+      observe(answered);
+      const { code, broken, ...told } = answered;
+      const line = {
+        ...told,
+        client: request.ip,
+        ...(code === undefined ? {} : { code }),
+        ...(broken ? { broken } : {}),
+      };
+      if (FREQUENT.includes(answered.route) && answered.status < 400) request.log.debug(line, 'answered');
+      else request.log.info(line, 'answered');
+    }),
+  );
 }
 
 function describe(request: FastifyRequest, reply: FastifyReply): Answered {
