@@ -45,3 +45,20 @@ export interface Appended {
   /** From the entry to the root of `checkpoint`, checked. */
   readonly proof: readonly Uint8Array[];
 }
+
+/** A request that waits for a batch. */
+export interface Pending {
+  readonly request: AppendRequest;
+  /** Of the request, in hex. */
+  readonly identity: string;
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (failure: unknown) => void;
+}
+
+/** A request of a batch, with its place in the tree. */
+export interface Placed {
+  readonly pending: Pending;
+  readonly index: bigint;
+  readonly duplicate: boolean;
+  readonly leafHash: Uint8Array;
+}

@@ -36,23 +36,34 @@ interface SignedRequest {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Reads a request, admits its writer and verifies its signature.
+ * Reads a request, admits its writer and verifies its signature. Where only a digest came, which our own arithmetic has to verify, a leaf that is
+ * logged is not verified again: nothing else ever made it one.
  * @returns the leaf that it becomes @throws LOG_REQUEST_MALFORMED, LOG_KEY_UNSUPPORTED, LOG_SIGNATURE_WRONG, and what `Writers.admit` throws
  */
-export function verifyRequest(body: Uint8Array, writers: Writers): Uint8Array {
-  const { signed, signature, verifier } = parseRequest(body);
+export async function verifyRequest(
+  body: Uint8Array,
+  writers: Writers,
+  isLogged: (leaf: Uint8Array) => Promise<boolean>,
+): Promise<Uint8Array> {
+  const request = parseRequest(body);
+  const { signed, signature, verifier } = request;
   const { key, form } = writers.admit(verifier.bytes, verifier.form);
-  const valid =
-    'message' in signed
-      ? verify('sha256', signed.message, key, signature.bytes)
-      : verifyP256Digest(key.export({ type: 'spki', format: 'der' }), signed.digest, signature.bytes);
-  if (!valid) {
-    throw LOG.reject('LOG_SIGNATURE_WRONG', 'expected a signature by the key that came with it, got another');
+  if ('message' in signed) {
+    if (!verify('sha256', signed.message, key, signature.bytes)) throw wrongSignature();
+    return leafOf(request, form, hash('sha256', signed.message, 'base64'));
   }
-  const digest =
-    'message' in signed
-      ? hash('sha256', signed.message, 'base64')
-      : Buffer.from(signed.digest).toString('base64');
+  const leaf = leafOf(request, form, Buffer.from(signed.digest).toString('base64'));
+  if (await isLogged(leaf)) return leaf;
+  const spki = key.export({ type: 'spki', format: 'der' });
+  if (!verifyP256Digest(spki, signed.digest, signature.bytes)) throw wrongSignature();
+  return leaf;
+}
+
+const wrongSignature = () =>
+  LOG.reject('LOG_SIGNATURE_WRONG', 'expected a signature by the key that came with it, got another');
+
+/** `form` is how the leaf names the writer, `digest` base64. */
+function leafOf({ signature, verifier }: SignedRequest, form: Writer['form'], digest: string): Uint8Array {
   const text = hashedRekordText({
     digest,
     signature: signature.text,

@@ -13,8 +13,10 @@ import type {
 } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { parseTilePath } from '../../core/tlog/tile-path.ts';
+import { atOnce } from '../http/hooks.ts';
 import { handleError, logFault, sendFault } from '../http-errors.ts';
 import { LOG } from '../log-faults.ts';
+import { STORE } from '../store-faults.ts';
 import type { Cosigning } from './cosigning.ts';
 import { formatEntry, REQUEST_SIZE_BYTES_MAX, verifyRequest } from './rekor-request.ts';
 import type { SignatureLog } from './signature-log.ts';
@@ -31,12 +33,16 @@ export interface LogDeps {
 }
 
 const compress = promisify(gzip);
+/** Threads of the process that may compress; the database writes on the others. */
+const COMPRESSING_MAX = 2;
+let compressing = 0;
 const FOREVER = 'public, max-age=31536000, immutable';
 
 /** `POST /api/v2/log/entries`; reads at the prefix and, for Rekor's clients, below `/api/v2`; `GET /api/v2/proof`. */
 export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
   const { log, cosigning, writers, checkActive = () => undefined } = deps;
   app.setErrorHandler(answerFault);
+  app.addHook('onRequest', atOnce(checkSpelling));
   app.removeAllContentTypeParsers();
   // Bytes: our own strict reader follows.
   app.addContentTypeParser(
@@ -50,7 +56,7 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
       throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');
     }
     checkActive();
-    const leaf = verifyRequest(request.body, writers);
+    const leaf = await verifyRequest(request.body, writers, (made) => log.has(made));
     // Thousands may wait for the next checkpoint: they hold no more than that takes.
     request.body = undefined;
     const logged = await log.add(leaf);
@@ -85,6 +91,13 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
   readRoutes(app, log, cosigning, '/api/v2');
 };
 
+/** No path of ours needs percent-encoding, which would give each several addresses. */
+function checkSpelling({ raw }: FastifyRequest): void {
+  const [path = ''] = raw.url?.split('?', 1) ?? [];
+  if (!path.includes('%')) return;
+  throw STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(path)}: expected no percent-encoding`);
+}
+
 function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosigning, below: string): void {
   app.get(`${below}/checkpoint`, async (_request, reply) =>
     reply
@@ -111,7 +124,7 @@ function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosignin
   });
 }
 
-/** Entries hold base64 and compress well; hashes do not. */
+/** Entries hold base64 and compress well; hashes do not. When many ask at once, some get theirs as they are. */
 async function sendImmutable(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -124,7 +137,10 @@ async function sendImmutable(
   if (!/(^|[\s,])gzip\s*(,|;\s*q=(1|0\.[0-9]*[1-9])|$)/.test(request.headers['accept-encoding'] ?? '')) {
     return reply.send(Buffer.from(body));
   }
-  return reply.header('content-encoding', 'gzip').send(await compress(body));
+  if (compressing >= COMPRESSING_MAX) return reply.send(Buffer.from(body));
+  compressing++;
+  const compressed = await compress(body).finally(() => compressing--);
+  return reply.header('content-encoding', 'gzip').send(compressed);
 }
 
 function naturalNumber(query: Record<string, unknown>, name: string): bigint {

@@ -84,6 +84,11 @@ export class SignatureLog {
     return { ...appended, leaf };
   }
 
+  /** True if this leaf is an entry. */
+  has(leaf: Uint8Array): Promise<boolean> {
+    return this.tiles.has(nodeHasher.sha256(leaf));
+  }
+
   /** Finishes what was promised and takes no more; the database stays open. */
   close(): Promise<void> {
     return this.tiles.close();

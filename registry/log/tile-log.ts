@@ -12,7 +12,15 @@ import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
 import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
-import type { Appended, AppendRequest, CheckpointBody, LogEntry, PublishedCheckpoint } from './log-entry.ts';
+import type {
+  Appended,
+  AppendRequest,
+  CheckpointBody,
+  LogEntry,
+  Pending,
+  Placed,
+  PublishedCheckpoint,
+} from './log-entry.ts';
 import type { LogHead, StoredHead } from './log-head.ts';
 import {
   failed,
@@ -54,21 +62,6 @@ export interface TileLogOptions {
   readonly hasSuccessor?: boolean | undefined;
   /** Most entries that may wait for a batch (8192 by default); more are refused with LOG_BUSY. */
   readonly waitingCountMax?: number;
-}
-
-interface Pending {
-  readonly request: AppendRequest;
-  /** Hex. */
-  readonly identity: string;
-  readonly resolve: (appended: Appended) => void;
-  readonly reject: (failure: unknown) => void;
-}
-
-interface Placed {
-  readonly pending: Pending;
-  readonly index: bigint;
-  readonly duplicate: boolean;
-  readonly leafHash: Uint8Array;
 }
 
 /** A batch that is whole but for the signature of its checkpoint. */
@@ -307,6 +300,12 @@ export class TileLog {
     }
     const identity = Buffer.from(request.identity).toString('hex');
     return new Promise((resolve, reject) => this.group.push({ request, identity, resolve, reject }));
+  }
+
+  /** True if there is an entry with this identity. */
+  async has(identity: Uint8Array): Promise<boolean> {
+    const [index] = await this.store.indexes([Buffer.from(identity).toString('hex')]);
+    return index !== undefined;
   }
 
   /** Finishes what waits and takes no more. The database stays open: it is the caller's. */

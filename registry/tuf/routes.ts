@@ -69,6 +69,12 @@ export const tufWriteRoutes: FastifyPluginAsync<TufDeps> = async (app, { tuf, ob
         );
         return sendFault(reply, fault, { missing });
       }
+      if (allowed.reopen && outcome.kind === 'published') {
+        request.log.warn(
+          { role, version: outcome.version },
+          'published, with ends of keys free to be taken back',
+        );
+      }
       return reply.code(outcome.kind === 'published' ? 201 : 200).send({ role, version: outcome.version });
     },
   );

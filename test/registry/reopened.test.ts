@@ -3,12 +3,14 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import Fastify from 'fastify';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseTrustedRoot, type TrustedRoot } from '../../core/sigstore/trusted-root.ts';
 import { rotate } from '../../registry/rotation.ts';
 import { checkReopensNone } from '../../registry/trust/reopened.ts';
 import { serviceNames } from '../../registry/trust/services.ts';
 import { endOlder, formatTrustedRoot, readTrustedRoot } from '../../registry/trust/trust-changes.ts';
+import { tufWriteRoutes } from '../../registry/tuf/routes.ts';
 import { RunningRegistry, refusal } from './running-registry.ts';
 import { sha256 } from './tuf-house.ts';
 
@@ -53,7 +55,18 @@ test('the server refuses a trusted root in which an end is gone or later', { tim
   expect(registry.registry.trust.root.certificateLogs[0]?.validFor.endMs).toBe(endMs);
   expect((await publish(endingAt(endMs - 1000))).status).toBe(201);
   expect(refusal(await publish(open, '?reopen=yes')).status).toBe(400);
-  expect((await publish(open, '?reopen=allowed')).status).toBe(201);
+  const { tuf, blobs, observer } = registry.registry;
+  const lines: string[] = [];
+  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => lines.push(line) } } });
+  await app.register(tufWriteRoutes, { tuf, blobs, observer });
+  const payload = Buffer.from(await registry.nextTargets({ 'trusted_root.json': open }));
+  const headers = { 'content-type': 'application/json' };
+  const url = '/tuf/targets?reopen=allowed';
+  expect((await app.inject({ method: 'PUT', url, headers, payload })).statusCode).toBe(201);
+  // Who runs the registry learns of it, since nothing else would ever tell.
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+    { level: 40, role: 'targets', msg: 'published, with ends of keys free to be taken back' },
+  ]);
   expect(registry.registry.trust.root.certificateLogs[0]?.validFor.endMs).toBeUndefined();
 });
 

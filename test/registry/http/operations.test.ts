@@ -120,7 +120,11 @@ test('figures tell which witness cosigns and which does not', { timeout: 60_000 
   const config = await readConfigFile(made.dataFolder);
   // Cosignatures have whole seconds, and the keys of the registry begin now.
   const signedMs = Math.floor(Date.now() / 1000) * 1000;
-  const registry = await openRegistry({ dataFolder: made.dataFolder, config, clock: () => signedMs + 60_000 });
+  const registry = await openRegistry({
+    dataFolder: made.dataFolder,
+    config,
+    clock: () => signedMs + 60_000,
+  });
   const held = await WitnessFolder.open(one.folder);
   await held.addLog(registry.services.log().log.verifierKey);
   await held.close();

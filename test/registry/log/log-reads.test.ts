@@ -69,7 +69,23 @@ describe('reading', () => {
     expect(refused.headers.get('content-encoding')).toBeNull();
   });
 
+  test('a crowd that reads gzip leaves threads to the database', async () => {
+    const server = await filledServer(256);
+    const plain = Buffer.from(await (await get(server, '/tile/entries/000')).arrayBuffer());
+    const asked = Array.from({ length: 40 }, () =>
+      get(server, '/tile/entries/000', { 'accept-encoding': 'gzip' }),
+    );
+    const encodings = new Set<string | null>();
+    for (const reply of await Promise.all(asked)) {
+      encodings.add(reply.headers.get('content-encoding'));
+      expect(Buffer.from(await reply.arrayBuffer())).toEqual(plain);
+    }
+    expect([...encodings].sort()).toEqual(['gzip', null]);
+  });
+
   test.each([
+    ['/ch%65ckpoint', 'REGISTRY_REQUEST_UNKNOWN'],
+    ['/api/v2/pr%6Fof?index=0', 'REGISTRY_REQUEST_UNKNOWN'],
     ['/tile/0/000', 'LOG_TILE_UNKNOWN'],
     ['/tile/0/000.p/4', 'LOG_TILE_UNKNOWN'],
     ['/tile/1/000.p/1', 'LOG_TILE_UNKNOWN'],
@@ -78,10 +94,10 @@ describe('reading', () => {
     ['/tile/entries/000', 'LOG_TILE_UNKNOWN'],
     ['/tile/0/000.p/0', 'TLOG_PATH_MALFORMED'],
     ['/tile/0/000.p/256', 'TLOG_PATH_MALFORMED'],
-    ['/tile/0/%30%30%30.p/3', 'TLOG_PATH_MALFORMED'],
+    ['/tile/0/%30%30%30.p/3', 'REGISTRY_REQUEST_UNKNOWN'],
     ['/tile/0/x000/000.p/3', 'TLOG_PATH_MALFORMED'],
     ['/tile/64/000', 'TLOG_PATH_MALFORMED'],
-    ['/tile/0/..%2f000', 'TLOG_PATH_MALFORMED'],
+    ['/tile/0/..%2f000', 'REGISTRY_REQUEST_UNKNOWN'],
     ['/api/v2/tile/00/000', 'TLOG_PATH_MALFORMED'],
     ['/api/v2/proof?index=3', 'TLOG_INDEX_OUTSIDE_TREE'],
     ['/api/v2/proof?index=0&size=4', 'LOG_SIZE_UNPUBLISHED'],

@@ -82,6 +82,25 @@ describe('writing', () => {
     expect((await server.post(request)).body).toEqual(again.body);
   });
 
+  test('what is logged is not verified again where that is our own arithmetic', async () => {
+    const server = await startLogServer();
+    const { signer, certificate, verifier } = await certifiedWriter(server);
+    const [digest, signature] = [digestOf('one'), dsseRequest('other', signer, verifier).signature];
+    const code = async (body: object) => {
+      const reply = await server.post(body);
+      return reply.body.error?.code ?? reply.status;
+    };
+    expect(await code(hashedRequest(digest, signature, verifier))).toBe('LOG_SIGNATURE_WRONG');
+    // Nothing but the log itself lets the next one in: the signature is wrong.
+    const keyDetails = 'PKIX_ECDSA_P256_SHA_256';
+    await server.log.add(formatHashedRekord({ digest, signature, verifier: { certificate }, keyDetails }));
+    expect(await code(hashedRequest(digest, signature, verifier))).toBe(201);
+    expect(server.log.tiles.checkpoint().size).toBe(1n);
+    // Who writes is asked each time.
+    server.time.skewMs = HOUR_MS;
+    expect(await code(hashedRequest(digest, signature, verifier))).toBe('LOG_CERTIFICATE_EXPIRED');
+  });
+
   test('the reply has every member that clients read', async () => {
     const server = await startLogServer();
     const { signer, verifier } = await certifiedWriter(server);
