@@ -34,13 +34,7 @@ async function publish(bytes: Uint8Array, query = '') {
 }
 
 test('the server refuses a trusted root in which an end is gone or later', { timeout: 60_000 }, async () => {
-  const options = {
-    dataFolder: registry.dataFolder,
-    org: 'example',
-    url: registry.url,
-    nowMs: Date.now(),
-  };
-  await rotate(options, { service: 'ct' });
+  await rotate(registry.rotationOptions(), { service: 'ct' });
   await registry.restart();
   const open = await readRoot();
   expect((await publish(open)).status).toBe(201);

@@ -15,12 +15,6 @@ beforeAll(async () => {
 });
 afterAll(async () => registry.close());
 
-const registryOf = () => ({
-  dataFolder: registry.dataFolder,
-  org: 'example',
-  url: registry.url,
-  nowMs: Date.now(),
-});
 const withRoot = async (service: 'ca' | 'tsa'): Promise<RotationOf> => ({
   service,
   rootKey: await openKey(join(registry.offline, `${service}-root.pem`)),
@@ -43,7 +37,10 @@ async function publish(): Promise<void> {
 test.each([1, 2, 3, 4])('of the same key, round %d', async () => {
   const of = await withRoot('ca');
   const before = await countInRoot('ca');
-  const outcomes = await Promise.allSettled([rotate(registryOf(), of), rotate(registryOf(), of)]);
+  const outcomes = await Promise.allSettled([
+    rotate(registry.rotationOptions(), of),
+    rotate(registry.rotationOptions(), of),
+  ]);
   const failures = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason.code] : []));
   expect(failures).toEqual(['REGISTRY_DATA_LOCKED']);
   expect(await countInRoot('ca')).toBe(before + 1);
@@ -53,20 +50,23 @@ test.each([1, 2, 3, 4])('of the same key, round %d', async () => {
 
 test('of two keys: what one says of the trusted root is not overwritten by the other', async () => {
   const [tsa, ct] = [await withRoot('tsa'), { service: 'ct' } as const];
-  const outcomes = await Promise.allSettled([rotate(registryOf(), tsa), rotate(registryOf(), ct)]);
+  const outcomes = await Promise.allSettled([
+    rotate(registry.rotationOptions(), tsa),
+    rotate(registry.rotationOptions(), ct),
+  ]);
   const [tsaDone = 0, ctDone = 0] = outcomes.map(({ status }) => (status === 'fulfilled' ? 1 : 0));
   expect([tsaDone, ctDone].sort()).toEqual([0, 1]);
   expect([await countInRoot('tsa'), await countInRoot('ct')]).toEqual([1 + tsaDone, 1 + ctDone]);
   // Whoever was refused tries again, and nothing is left of it.
-  await rotate(registryOf(), tsaDone === 1 ? ct : tsa);
+  await rotate(registry.rotationOptions(), tsaDone === 1 ? ct : tsa);
   expect([await countInRoot('tsa'), await countInRoot('ct')]).toEqual([2, 2]);
   await publish();
 });
 
 test('the end of older keys waits for its turn too', async () => {
   const outcomes = await Promise.allSettled([
-    rotate(registryOf(), { service: 'ct' }),
-    retire(registryOf(), 'tsa'),
+    rotate(registry.rotationOptions(), { service: 'ct' }),
+    retire(registry.rotationOptions(), 'tsa'),
   ]);
   expect(outcomes.map((each) => (each.status === 'rejected' ? each.reason.code : 'done'))).toContain(
     'REGISTRY_DATA_LOCKED',

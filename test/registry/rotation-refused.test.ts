@@ -32,12 +32,6 @@ beforeAll(async () => {
 });
 afterAll(async () => registry.close());
 
-const registryOf = () => ({
-  dataFolder: registry.dataFolder,
-  org: 'example',
-  url: registry.url,
-  nowMs: Date.now(),
-});
 const trustFile = (name: string): string => join(registry.dataFolder, 'trust', name);
 const readTrust = async (name: string) => new Uint8Array(await readFile(trustFile(name)));
 const rootKey = (service: Service) => openKey(join(registry.offline, `${service}-root.pem`));
@@ -80,7 +74,7 @@ describe('refused, and nothing is changed', () => {
     ],
   ] as const)('%s', async (_name, code, of) => {
     const before = [await readdir(join(registry.dataFolder, 'keys')), await readTrust('trusted_root.json')];
-    expect(await codeOfAsync(rotate(registryOf(), await of()))).toBe(code);
+    expect(await codeOfAsync(rotate(registry.rotationOptions(), await of()))).toBe(code);
     expect([await readdir(join(registry.dataFolder, 'keys')), await readTrust('trusted_root.json')]).toEqual(
       before,
     );
@@ -89,7 +83,7 @@ describe('refused, and nothing is changed', () => {
   test('a new root where an offline key of that name is', async () => {
     await writeFile(join(registry.offline, 'ca-root-2.pem'), 'kept');
     const of = { service: 'ca', newRootFolder: registry.offline } as const;
-    expect(await codeOfAsync(rotate(registryOf(), of))).toBe('CA_FILES_EXIST');
+    expect(await codeOfAsync(rotate(registry.rotationOptions(), of))).toBe('CA_FILES_EXIST');
     expect(await readdir(join(registry.dataFolder, 'keys'))).not.toContain('ca-intermediate-2.pem');
     expect(await readdir(join(registry.dataFolder, 'trust'))).not.toContain('ca-chain-2.pem');
     expect(await readFile(join(registry.offline, 'ca-root-2.pem'), 'utf8')).toBe('kept');
@@ -97,9 +91,9 @@ describe('refused, and nothing is changed', () => {
   });
 
   test('to retire what has no successor, or one that is not published', async () => {
-    expect(await codeOfAsync(retire(registryOf(), 'ct'))).toBe('TRUST_RETIRE_EARLY');
-    await rotate(registryOf(), { service: 'ct' });
-    expect(await codeOfAsync(retire(registryOf(), 'ct'))).toBe('TRUST_RETIRE_EARLY');
+    expect(await codeOfAsync(retire(registry.rotationOptions(), 'ct'))).toBe('TRUST_RETIRE_EARLY');
+    await rotate(registry.rotationOptions(), { service: 'ct' });
+    expect(await codeOfAsync(retire(registry.rotationOptions(), 'ct'))).toBe('TRUST_RETIRE_EARLY');
   });
 
   test.each(['ca', 'ct', 'log', 'tsa'] as const)(
@@ -108,7 +102,7 @@ describe('refused, and nothing is changed', () => {
       // A copy: the folder of the registry goes on as it is.
       const dataFolder = join(registry.home, `early-${service}`);
       await cp(registry.dataFolder, dataFolder, { recursive: true });
-      const copy = { ...registryOf(), dataFolder };
+      const copy = { ...registry.rotationOptions(), dataFolder };
       const of =
         service === 'ca' || service === 'tsa' ? { service, rootKey: await rootKey(service) } : { service };
       // The test before made a key of ct.
@@ -129,7 +123,9 @@ describe('refused, and nothing is changed', () => {
     const root = readTrustedRoot(kept);
     const [first] = instancesOf(root, 'ct', serviceNames('example'));
     await writeFile(trustFile('trusted_root.json'), formatTrustedRoot({ ...root, ctlogs: [first ?? {}] }));
-    expect(await codeOfAsync(rotate(registryOf(), { service: 'ct' }))).toBe('TRUST_ROOT_BEHIND');
+    expect(await codeOfAsync(rotate(registry.rotationOptions(), { service: 'ct' }))).toBe(
+      'TRUST_ROOT_BEHIND',
+    );
     await writeFile(trustFile('trusted_root.json'), kept);
   });
 
@@ -150,7 +146,9 @@ describe('refused, and nothing is changed', () => {
   test('trust material that cannot be read', async () => {
     const kept = await readTrust('signing_config.v0.2.json');
     await writeFile(trustFile('signing_config.v0.2.json'), '{}');
-    expect(await codeOfAsync(rotate(registryOf(), { service: 'log' }))).toBe('CA_FILES_UNREADABLE');
+    expect(await codeOfAsync(rotate(registry.rotationOptions(), { service: 'log' }))).toBe(
+      'CA_FILES_UNREADABLE',
+    );
     await writeFile(trustFile('signing_config.v0.2.json'), kept);
   });
 });
@@ -166,13 +164,13 @@ describe('a new shard of the signature log', () => {
     // The test before left the key, since the signing configuration could not be read.
     const key = await readFile(keyPath);
     const trustedRoot = await readTrust('trusted_root.json');
-    const rotated = await rotate(registryOf(), { service: 'log' });
+    const rotated = await rotate(registry.rotationOptions(), { service: 'log' });
     expect(rotated).toMatchObject({ instance: 2, keys: [] });
     expect(rotated.logKey).toMatch(/^log2\.example\.example\+/);
     expect(await readFile(keyPath)).toEqual(key);
     // Broken off again, before its last write: finished without anything twice.
     await writeFile(trustFile('trusted_root.json'), trustedRoot);
-    expect((await rotate(registryOf(), { service: 'log' })).keys).toEqual([]);
+    expect((await rotate(registry.rotationOptions(), { service: 'log' })).keys).toEqual([]);
     const { rekorTlogUrls } = JSON.parse(String(Buffer.from(await readTrust('signing_config.v0.2.json'))));
     expect(rekorTlogUrls.map(({ url }: { url: string }) => url)).toEqual([`${registry.url}/log2`]);
     changed = rotated.changed;
@@ -262,7 +260,7 @@ describe('a new shard of the signature log', () => {
 
   test('a stolen key: its shard leaves a log policy without witnesses, and its period ends when it was stolen', async () => {
     const stolenSinceMs = Date.parse('2026-01-31T12:00:00Z');
-    const { logKey } = await rotate(registryOf(), { service: 'log' }, stolenSinceMs);
+    const { logKey } = await rotate(registry.rotationOptions(), { service: 'log' }, stolenSinceMs);
     const { logs } = parseLogPolicy(await readTrust('tlog-policy'), nodeCrypto);
     expect(logs.map(({ key }) => key.name)).toEqual(['log3.example.example']);
     expect(logKey).toMatch(/^log3\./);
@@ -278,7 +276,7 @@ describe('a new shard of the signature log', () => {
     const lines = Buffer.from(await readTrust('tlog-policy')).toString();
     const witnessed = lines.replace('quorum none', `# who looks on\nwitness w1 ${vkey}\nquorum w1`);
     await writeFile(trustFile('tlog-policy'), witnessed);
-    await rotate(registryOf(), { service: 'log' }, Date.parse('2026-02-01T12:00:00Z'));
+    await rotate(registry.rotationOptions(), { service: 'log' }, Date.parse('2026-02-01T12:00:00Z'));
     const text = Buffer.from(await readTrust('tlog-policy')).toString();
     const { logs, quorum } = parseLogPolicy(utf8(text), nodeCrypto);
     expect(logs.map(({ key }) => key.name)).toEqual(['log3.example.example', 'log4.example.example']);
@@ -291,7 +289,7 @@ describe('published, but not for now', () => {
     await registry.restart();
     const { registry: running } = registry;
     const of = { service: 'ca', rootKey: await rootKey('ca') } as const;
-    await rotate(registryOf(), of);
+    await rotate(registry.rotationOptions(), of);
     await registry.restart();
     expect(running.services.caChains()).toHaveLength(1);
     const names = serviceNames('example');

@@ -33,12 +33,6 @@ beforeAll(async () => {
 });
 afterAll(async () => registry.close());
 
-const registryOf = () => ({
-  dataFolder: registry.dataFolder,
-  org: ORG,
-  url: registry.url,
-  nowMs: Date.now(),
-});
 const trusted = (): Promise<Uint8Array> => readPublishedTarget(registry.dataFolder, 'trusted_root.json');
 
 /** A bundle over a new statement, signed where the published signing configuration says. */
@@ -111,7 +105,7 @@ describe.each([
   test('is signed with once it is published, and not before', async () => {
     oldRoot = await trusted();
     before = await sign();
-    rotated = await rotate(registryOf(), await rotationOf(key));
+    rotated = await rotate(registry.rotationOptions(), await rotationOf(key));
     expect(refusal(await publish(rotated.changed))).toEqual({ status: 422, code: 'TRUST_KEY_UNREAD' });
     await registry.restart();
     expect(verdict(await sign(), oldRoot)).toBe(BOTH);
@@ -129,13 +123,15 @@ describe.each([
   });
 
   test('older keys are retired with their window, and what they signed within it stays good', async () => {
-    const { endMs, isNew, isPublished } = await retire(registryOf(), service);
+    const { endMs, isNew, isPublished } = await retire(registry.rotationOptions(), service);
     expect({ isNew, isPublished }).toEqual({ isNew: true, isPublished: false });
     expect(endMs - Date.now()).toBeGreaterThan(590_000);
     const again = { endMs, isNew: false, isPublished: false };
-    expect(await retire({ ...registryOf(), nowMs: Date.now() + 60_000 }, service)).toEqual(again);
+    expect(await retire({ ...registry.rotationOptions(), nowMs: Date.now() + 60_000 }, service)).toEqual(
+      again,
+    );
     expect((await publish()).status).toBe(201);
-    expect(await retire(registryOf(), service)).toEqual({ ...again, isPublished: true });
+    expect(await retire(registry.rotationOptions(), service)).toEqual({ ...again, isPublished: true });
     const published = await trusted();
     const instances = instancesOf(readTrustedRoot(published), service, serviceNames(ORG));
     expect(instances).toHaveLength(rotated.instance);

@@ -96,6 +96,11 @@ export class RunningRegistry {
     return new RunningRegistry(issuer, made, await run(made.dataFolder, skew), skew);
   }
 
+  /** What `rotate` and `retire` need to know of it. */
+  rotationOptions() {
+    return { dataFolder: this.dataFolder, org: 'example', url: this.url, nowMs: Date.now() };
+  }
+
   /** Stops and starts again over the same folder, `between` while it stands still. */
   async restart(between: () => Promise<void> = async () => undefined): Promise<void> {
     await this.#app.close();

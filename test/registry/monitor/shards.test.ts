@@ -31,13 +31,6 @@ beforeAll(async () => {
 });
 afterAll(() => registry.close());
 
-const rotated = () => ({
-  dataFolder: registry.dataFolder,
-  org: 'example',
-  url: registry.url,
-  nowMs: Date.now(),
-});
-
 /** Publishes the trust material of the data folder. */
 async function publish() {
   const files: Record<string, Uint8Array> = {};
@@ -93,7 +86,7 @@ test('both logs get shards under the monitor; then the retired ones fork', { tim
 
   // A build whose certificate is in the older log, and its signature in the newer one.
   for (const service of ['log', 'ct'] as const) {
-    await rotate(rotated(), { service });
+    await rotate(registry.rotationOptions(), { service });
     await registry.restart();
     expect(await watching.round()).toMatchObject(calm);
     await publish();
@@ -105,7 +98,7 @@ test('both logs get shards under the monitor; then the retired ones fork', { tim
   expect(after).toMatchObject(calm);
   expect(sizes(after.logs)).toBe('log 2, log2 3, ct 3, ct2 2');
 
-  for (const service of ['log', 'ct'] as const) await retire(rotated(), service);
+  for (const service of ['log', 'ct'] as const) await retire(registry.rotationOptions(), service);
   await publish();
   await build(watching);
   const retired = await watching.round();
