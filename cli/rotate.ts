@@ -92,10 +92,11 @@ export function rotateVerb(program: Command): void {
     .action(async (folder: string, key: string, options: Options) => {
       const of = checkUsage(key, options);
       const config = await readConfigFile(folder);
-      const registry = { dataFolder: folder, org: config.org, url: config.url, nowMs: Date.now() };
+      const { org, url, headFolder } = config;
+      const registry = { dataFolder: folder, org, url, headFolder, nowMs: Date.now() };
       if (options.retire === true) {
         const retired = await retire(registry, of.service);
-        return printRetired({ service: of.service, retired, folder, url: config.url }, options);
+        return printRetired({ service: of.service, retired, folder, url }, options);
       }
       const stolenSinceMs = stolenSince(options.stolenSince, registry.nowMs);
       const rotated = await rotate(registry, await rotationOf(of, options), stolenSinceMs);

@@ -16,6 +16,7 @@ import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RegistryConfig } from './config.ts';
 import { readTileLeaf, verifyTreeHeadNote } from './ct/stored-entry.ts';
 import { type AttestationFacts, indexRows } from './facts.ts';
+import { hasBegun } from './log/begun-shard.ts';
 import { nodeHasher } from './log/hash-tiles.ts';
 import { type Finding, LogCheck, type LogCheckOptions } from './log/log-check.ts';
 import { headFolder, LogHead } from './log/log-head.ts';
@@ -230,12 +231,6 @@ function readTileLeafOfAny(entry: Uint8Array, index: bigint, chains: readonly (r
   throw failure;
 }
 
-/** False for a shard that no start has begun, as its mark says: there is nothing of it. */
-async function isBegun(rows: LogRows, head: LogHead): Promise<boolean> {
-  if (!(await head.mayBegin())) return true;
-  return (await rows.keys({ limit: 1 }).all()).length > 0 || (await head.isThere());
-}
-
 async function* checkTiles(
   options: FsckOptions,
   shard: { readonly service: LogService; readonly number: number },
@@ -248,7 +243,8 @@ async function* checkTiles(
   };
   const unbegun = unbegunPath(options.dataFolder, shard.service, shard.number);
   const head = LogHead.in(headFolder(options.dataFolder, options.config.headFolder), origin, unbegun);
-  if (!(await isBegun(rows, head))) return 0n;
+  // Of a shard that no start has begun, as its mark says, there is nothing.
+  if ((await head.mayBegin()) && !(await hasBegun(rows, head))) return 0n;
   const size = yield* new LogCheck({ ...log, progress }).run();
   const noteOf = async (of: bigint) => {
     const note = await rows.get(rowKey.checkpoint(of));

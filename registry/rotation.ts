@@ -8,6 +8,7 @@ import type { Json, JsonObject } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
+import { hasBegunIn } from './log/begun-shard.ts';
 import { createLogKey, logVerifierKey, openLogKey } from './log/log-key.ts';
 import { openSigner } from './signer/signer-client.ts';
 import { Database } from './store/database.ts';
@@ -56,6 +57,8 @@ export interface RotatedRegistry {
   /** As in config.yaml. */
   readonly org: string;
   readonly url: string;
+  /** As in config.yaml. */
+  readonly headFolder?: string | undefined;
   /** Milliseconds since 1970. */
   readonly nowMs: number;
 }
@@ -99,7 +102,8 @@ const trustPath = (dataFolder: string, name: TrustFile): string => join(dataFold
  * Makes the next key of a service and the trust material with it. With `stolenSinceMs` all older keys end at that time, in the past;
  * without, they stay valid until `retire`, and the newest must be published. A rotation that was broken off is finished by the next one.
  * @throws TRUST_ROTATE_EARLY, CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
- *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_LOCKED, REGISTRY_DATA_MISSING, REGISTRY_STORE_FAILED
+ *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_LOCKED, REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED,
+ *   REGISTRY_STORE_FAILED, LOG_STORE_FAILED
  */
 export function rotate(registry: RotatedRegistry, of: RotationOf, stolenSinceMs?: number): Promise<Rotated> {
   return alone(registry, () => rotateAlone(registry, of, stolenSinceMs));
@@ -141,7 +145,7 @@ async function rotateAlone(
     (await hasKey(dataFolder, service, instance)) &&
     (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
   const keys = isMade ? [] : await makeKey(registry, of, instance);
-  if (service === 'ct' || service === 'log') await allowBeginning(dataFolder, service, instance);
+  if (service === 'ct' || service === 'log') await allowBeginning(registry, service, instance);
   const entry = await entryOf(registry, service, instance);
   const added = addInstance(root, service, entry.json);
   const next = stolenSinceMs === undefined ? added : endOlder(added, service, names, stolenSinceMs);
@@ -261,10 +265,17 @@ async function makeKey(
   return [path];
 }
 
-/** The mark of a shard whose key a signer has, and was not made here. */
-async function allowBeginning(dataFolder: string, service: LogService, instance: number): Promise<void> {
+/** The mark of a shard whose key a signer has, and was not made here. One that a server has begun since a rotation was broken off has none. */
+async function allowBeginning(
+  registry: RotatedRegistry,
+  service: LogService,
+  instance: number,
+): Promise<void> {
+  const { dataFolder, headFolder } = registry;
   const mark = unbegunMark(dataFolder, service, instance);
   if (!(await isThere(signerPath(dataFolder, service, instance))) || (await isThere(mark.path))) return;
+  const firstOrigin = serviceNames(registry.org)[service];
+  if (await hasBegunIn({ dataFolder, headFolder, service, firstOrigin, instance })) return;
   await writeNewFiles([mark]);
 }
 

@@ -4,7 +4,7 @@
 
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -219,11 +219,32 @@ describe('a registry without keys of its services', () => {
       code: 'LOG_HEAD_MISSING',
       row: { remedy: expect.stringMatching(/finish `waybill rotate` first/) },
     });
+    const before = await readFile(join(dataFolder, 'trust', 'trusted_root.json'));
     const rotated = await rotate({ dataFolder, org: 'example', url, nowMs: Date.now() }, { service: 'log' });
     expect(rotated).toMatchObject({ instance: 2, keys: [] });
     await registry.restart();
     expect(registry.registry.services.held.log[1]?.log.tiles.checkpoint().size).toBe(0n);
-    await registry.restart(() => rm(signerPath(dataFolder, 'log', 2)));
+
+    // A rotation that was broken off before it wrote the trusted root is finished after a start: the log began, and gets no second mark.
+    const rotateAgain = async (headFolder?: string) => {
+      await writeFile(join(dataFolder, 'trust', 'trusted_root.json'), before);
+      await rotate({ dataFolder, org: 'example', url, headFolder, nowMs: Date.now() }, { service: 'log' });
+      return readdir(join(dataFolder, 'unbegun'));
+    };
+    expect(await rotateAgain()).toEqual([]);
+    const heads = join(dataFolder, 'state', 'heads');
+    await registry.restart(async () => {
+      await rename(heads, join(apart, 'heads'));
+      // Its rows alone tell that it began.
+      expect(await rotateAgain()).toEqual([]);
+      await rename(join(dataFolder, 'state', 'db'), join(apart, 'db'));
+      expect(await rotateAgain(join(apart, 'heads'))).toEqual([]);
+      expect(await rotateAgain()).toEqual(['log2']);
+      await rename(join(apart, 'heads'), heads);
+      await rename(join(apart, 'db'), join(dataFolder, 'state', 'db'));
+      await rm(join(dataFolder, 'unbegun', 'log2'));
+      await rm(signerPath(dataFolder, 'log', 2));
+    });
   });
 
   test('each signs its own kind of data alone', () => {
