@@ -28,6 +28,14 @@ export const STORE = faultsOf({
     meaning: 'Files of the data folder do not fit each other.',
     remedy: 'Restore the data folder as a whole from a backup; do not mix files of different states.',
   },
+  REGISTRY_FOLDER_MOUNTED: {
+    class: 'rejection',
+    meaning:
+      'A database should begin in a folder that is a mount point. It is made beside its place and moved there whole, so that no power cut leaves half of it, and nothing can be moved in the place of a mount point.',
+    remedy:
+      'Mount the disk at a folder above, the data folder or its `state/`, or mount it elsewhere and put a symbolic link to a folder on it in this place: `ln -s /mnt/disk/db <data folder>/state/db`.',
+    usage: true,
+  },
   REGISTRY_FSCK_DAMAGED: {
     class: 'rejection',
     meaning: '`waybill fsck` found a row or file of a data folder that does not follow from the rest.',

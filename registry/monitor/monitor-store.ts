@@ -33,9 +33,10 @@ export class MonitorStore {
     this.#level = level;
   }
 
-  /** Opens or makes the state below a folder; no second process has it until `close`. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED */
+  /** Opens or makes the state below a folder; no second process has it until `close`. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED, REGISTRY_FOLDER_MOUNTED */
   static async open(folder: string): Promise<MonitorStore> {
     const level = await openLevelFolder(join(folder, 'state')).catch((cause: Error) => {
+      if ((cause as NodeJS.ErrnoException).code === 'REGISTRY_FOLDER_MOUNTED') throw cause;
       const inner = cause.cause as NodeJS.ErrnoException | undefined;
       if (inner?.code === 'LEVEL_LOCKED') {
         throw MONITOR.unavailable('MONITOR_STATE_LOCKED', `expected ${quote(folder)} to be free, got a lock`);

@@ -4,7 +4,7 @@
 // place, synced, and moved there whole; one that lacks its main file is not opened.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type DatabaseOptions, Level } from 'level';
 import { quote } from '../../core/faults.ts';
@@ -16,14 +16,19 @@ type Options = DatabaseOptions<string, Uint8Array>;
 /** Names the file that names all others. */
 const MAIN_FILE = 'CURRENT';
 
+/** Of a new file system of ext's kind; the rest of it is empty. */
+const LOST_AND_FOUND = 'lost+found';
+
 /**
- * Opens the database of a folder; makes it if there is no such folder, or an empty one.
- * @throws REGISTRY_DATA_DAMAGED if there are files but no database, and what LevelDB and the file system throw
+ * Opens the database of a folder; makes it if there is no such folder, or an empty one. A symbolic link to a folder is followed.
+ * @throws REGISTRY_DATA_DAMAGED if there are files but no database, REGISTRY_DATA_MISSING if a link leads nowhere, REGISTRY_FOLDER_MOUNTED
+ *   if a new database would be the root of a file system, and what LevelDB and the file system throw
  */
 export async function openLevelFolder(
-  folder: string,
+  named: string,
   options: Options = {},
 ): Promise<Level<string, Uint8Array>> {
+  const folder = await realFolder(named);
   if (!(await isThere(folder))) {
     await makeWhole(folder).catch(async (failure: unknown) => {
       // Another process may have been sooner.
@@ -47,22 +52,56 @@ const isThere = (folder: string): Promise<boolean> =>
     () => false,
   );
 
+/** The folder itself, made if it is not there: a database is made beside it, not beside a link to it. */
+async function realFolder(named: string): Promise<string> {
+  const isLink = await lstat(named).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  );
+  if (!isLink) await mkdir(named, { recursive: true });
+  return realpath(named).catch((cause: NodeJS.ErrnoException) => {
+    if (!isLink || cause.code !== 'ENOENT') throw cause;
+    // A disk that is not there, say; what is made in its place would be hidden by it later.
+    throw STORE.reject(
+      'REGISTRY_DATA_MISSING',
+      `expected a folder where the symbolic link ${quote(named)} leads, found none`,
+      { cause },
+    );
+  });
+}
+
 async function makeWhole(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  if ((await readdir(folder)).length > 0) {
+  if ((await readdir(folder)).some((name) => name !== LOST_AND_FOUND)) {
     throw STORE.reject(
       'REGISTRY_DATA_DAMAGED',
       `expected a database in ${quote(folder)}, found files without its ${MAIN_FILE}`,
     );
   }
+  const [own, parent] = await Promise.all([stat(folder), stat(dirname(folder))]);
+  if (own.dev !== parent.dev) throw mounted(folder);
   const beside = `${folder}.${randomBytes(6).toString('hex')}.new`;
-  const level = new Level(beside);
-  await level.open();
-  await level.close();
-  // By now LevelDB has synced what it reads when it is opened again; their names are left.
-  await syncFolder(beside);
-  await rename(beside, folder);
+  try {
+    const level = new Level(beside);
+    await level.open();
+    await level.close();
+    // By now LevelDB has synced what it reads when it is opened again; their names are left.
+    await syncFolder(beside);
+    await rename(beside, folder);
+  } catch (cause) {
+    await rm(beside, { recursive: true, force: true }).catch(() => undefined);
+    // Another place of the same file system is mounted there.
+    if ((cause as NodeJS.ErrnoException).code === 'EBUSY') throw mounted(folder, cause);
+    throw cause;
+  }
   await syncFolder(dirname(folder));
+}
+
+function mounted(folder: string, cause?: unknown): Error {
+  return STORE.reject(
+    'REGISTRY_FOLDER_MOUNTED',
+    `expected an ordinary folder ${quote(folder)} for a new database, got a mount point`,
+    { cause },
+  );
 }
 
 /** What a power cut, or the slower of two processes, left beside. */

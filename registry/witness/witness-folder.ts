@@ -107,7 +107,7 @@ export class WitnessFolder {
 
   /**
    * Takes hold of the folder until `close`.
-   * @throws WITNESS_DATA_MISSING, WITNESS_DATA_LOCKED, WITNESS_DATA_DAMAGED, REGISTRY_STORE_FAILED
+   * @throws WITNESS_DATA_MISSING, WITNESS_DATA_LOCKED, WITNESS_DATA_DAMAGED, REGISTRY_FOLDER_MOUNTED, REGISTRY_STORE_FAILED
    */
   static async open(folder: string, files: DurableFiles = diskFiles): Promise<WitnessFolder> {
     const [pem, vkey] = await Promise.all([
@@ -120,6 +120,7 @@ export class WitnessFolder {
     }
     const key = readKey(folder, pem, vkey);
     const lock = await openLevelFolder(join(folder, 'lock')).catch((cause: Error) => {
+      if ((cause as NodeJS.ErrnoException).code === 'REGISTRY_FOLDER_MOUNTED') throw cause;
       const inner = cause.cause as NodeJS.ErrnoException | undefined;
       if (inner?.code === 'LEVEL_LOCKED') {
         throw WITNESS.unavailable('WITNESS_DATA_LOCKED', `expected ${quote(folder)} to be free, got a lock`);
