@@ -41,6 +41,7 @@ import { Database } from './store/database.ts';
 import { diskFiles } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
 import { Tracer } from './trace.ts';
+import { checkKeyMode, checkOwnerWrites } from './trust/files.ts';
 import { shardName, shardOrigin } from './trust/instances.ts';
 import { NamedInstances } from './trust/named-instances.ts';
 import type { KeyGone, KeylessRule } from './trust/open-instances.ts';
@@ -98,6 +99,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const names = serviceNames(config.org);
   const named = new NamedInstances(await readPublishedTarget(dataFolder, 'trusted_root.json'), names);
   const rule: KeylessRule = { named, nowMs: clock(), gone: [] };
+  await checkOwnerWrites(join(dataFolder, 'keys'), 'a folder of keys');
   const keys = await openTrustServices(dataFolder, rule);
   const logKeys = await openLogKeys(dataFolder, rule);
   const token = await readToken(join(dataFolder, 'keys', 'enrolment.token'));
@@ -209,6 +211,7 @@ async function checkFolder(folder: string): Promise<void> {
 
 /** The token that enrolment asks for; at least 128 bits, or it could be guessed. */
 async function readToken(path: string): Promise<string> {
+  await checkKeyMode(path, 'an enrolment token');
   const bytes = await diskFiles.read(path);
   if (bytes === undefined) {
     throw STORE.reject('REGISTRY_DATA_MISSING', `expected an enrolment token in ${quote(path)}, found none`);

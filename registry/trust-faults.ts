@@ -55,9 +55,10 @@ export const TRUST = faultsOf({
   },
   CA_KEY_EXPOSED: {
     class: 'rejection',
-    meaning: 'A private key can be read or changed by others than its owner.',
+    meaning:
+      'A private key or the enrolment token can be read or changed by others than its owner, or the folder of the keys or a file that names a signer changed.',
     remedy:
-      'Run `chmod 600` on it, and rotate the key if others could have read it. A key that a group must read belongs to root, with mode 0640 or 0440.',
+      'Run `chmod 600` on the file, `chmod 700` on the folder, and rotate the key, or write another token, if others could have read it. A key that a group must read belongs to root, with mode 0640 or 0440.',
     usage: true,
   },
   CA_KEY_MISMATCH: {

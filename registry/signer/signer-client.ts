@@ -5,7 +5,7 @@ import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { quote, Unavailable } from '../../core/faults.ts';
 import { sameBytes } from '../../core/tlog/merkle.ts';
-import { readTrustFile } from '../trust/files.ts';
+import { checkOwnerWrites, readTrustFile } from '../trust/files.ts';
 import { isThere, keyPath, type Service, signerPath } from '../trust/instances.ts';
 import { TRUST } from '../trust-faults.ts';
 
@@ -28,7 +28,7 @@ const ANSWER_BYTES_MAX = 4096;
 
 /**
  * Opens the signer of an instance, if the data folder names one in place of a key.
- * @throws CA_FILES_UNREADABLE, SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG
+ * @throws CA_FILES_UNREADABLE, CA_KEY_EXPOSED, SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG
  */
 export async function openSigner(
   folder: string,
@@ -45,6 +45,7 @@ export async function openSigner(
       { at },
     );
   }
+  await checkOwnerWrites(path, 'the name of a signer');
   const socket = (await readTrustFile(path)).trim();
   if (!/^\/[^\0\n]{1,100}$/.test(socket)) {
     throw TRUST.reject('CA_FILES_UNREADABLE', `expected the path of a socket in ${quote(path)}`, {

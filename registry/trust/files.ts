@@ -2,7 +2,7 @@
 // Keys and certificates on disk: written once, whole or not at all, never over another.
 
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { access, constants, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { syncFolder } from '../store/durable-files.ts';
@@ -59,22 +59,42 @@ async function writeNewFile({ path, text, secret }: NewFile): Promise<void> {
 }
 
 /**
- * Refuses a file of a private key that others than its owner may read or change [docs/operating.md §Keys]. Its group may read what
- * belongs to root: so are secrets given to a service that is not root. @throws CA_KEY_EXPOSED
+ * Refuses a file of a private key, or of another secret, that others than its owner may read or change [docs/operating.md §Keys]. Its group
+ * may read what belongs to root: so are secrets given to a service that is not root. @throws CA_KEY_EXPOSED
  */
-export async function checkKeyMode(path: string): Promise<void> {
+export async function checkKeyMode(path: string, what = 'a private key'): Promise<void> {
+  const found = await modeOf(path);
+  if (found === undefined || (found.mode & ~(found.isRoots ? 0o740 : 0o700)) === 0) return;
+  const expected = found.isRoots ? '0600, or 0640 for a group,' : '0600';
+  throw exposed(path, `expected ${what} of mode ${expected} in ${quote(path)}`, found.mode);
+}
+
+/**
+ * Refuses a file or folder that is no secret, and that others than its owner may change: what names a signer, and the folder of the keys.
+ * @throws CA_KEY_EXPOSED
+ */
+export async function checkOwnerWrites(path: string, what: string): Promise<void> {
+  const found = await modeOf(path);
+  if (found === undefined || (found.mode & 0o022) === 0) return;
+  // Mounted so that nobody can write, whatever the mode says: so are the secrets of Kubernetes.
+  const isReadOnly = await access(path, constants.W_OK).then(
+    () => false,
+    (cause: NodeJS.ErrnoException) => cause.code === 'EROFS',
+  );
+  if (isReadOnly) return;
+  throw exposed(path, `expected ${what}, ${quote(path)}, that its owner alone may change`, found.mode);
+}
+
+/** The mode of a file and whether it is root's; undefined if that cannot be said. */
+async function modeOf(path: string) {
   // Whoever reads it says what else is wrong. Windows has no modes.
   const found = process.platform === 'win32' ? undefined : await stat(path).catch(() => undefined);
-  if (found === undefined || (found.mode & 0o777 & ~(found.uid === 0 ? 0o740 : 0o700)) === 0) return;
-  const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
-  const expected = found.uid === 0 ? '0600, or 0640 for a group,' : '0600';
-  throw TRUST.reject(
-    'CA_KEY_EXPOSED',
-    `expected a private key of mode ${expected} in ${quote(path)}, got ${mode}`,
-    {
-      at: path,
-    },
-  );
+  return found && { mode: found.mode & 0o777, isRoots: found.uid === 0 };
+}
+
+function exposed(path: string, expected: string, mode: number): Error {
+  const got = mode.toString(8).padStart(4, '0');
+  return TRUST.reject('CA_KEY_EXPOSED', `${expected}, got ${got}`, { at: path });
 }
 
 /** Reads a file that holds a private key. @throws CA_FILES_UNREADABLE, CA_KEY_EXPOSED */

@@ -206,7 +206,14 @@ describe('serve', () => {
     expect(foreign).toContain('Correct `listen.host`');
     await writeFile(path, config);
     const token = join(made.dataFolder, 'keys', 'enrolment.token');
+    await chmod(token, 0o644);
+    expect(await failsHere('CA_KEY_EXPOSED', 2)).toMatch(
+      /expected an enrolment token .* got 0644.*chmod 600/s,
+    );
     await chmod(token, 0o600);
+    await chmod(join(made.dataFolder, 'keys'), 0o777);
+    expect(await failsHere('CA_KEY_EXPOSED', 2)).toMatch(/expected a folder of keys.* got 0777.*chmod 700/s);
+    await chmod(join(made.dataFolder, 'keys'), 0o755);
     await writeFile(token, 'short\n');
     await failsHere('REGISTRY_DATA_DAMAGED', 1);
     await rm(token);

@@ -4,7 +4,7 @@
 
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -179,6 +179,10 @@ describe('a registry without keys of its services', () => {
     await writeFile(signerPath(registry.dataFolder, 'tsa'), 'tsa.sock\n');
     expect(await codeOfAsync(openSigner(registry.dataFolder, 'tsa', 1))).toBe('CA_FILES_UNREADABLE');
     await writeFile(signerPath(registry.dataFolder, 'tsa'), `${socket('tsa')}\n`);
+    await chmod(signerPath(registry.dataFolder, 'tsa'), 0o666);
+    expect(await codeOfAsync(openSigner(registry.dataFolder, 'tsa', 1))).toBe('CA_KEY_EXPOSED');
+    await chmod(signerPath(registry.dataFolder, 'tsa'), 0o644);
+    expect((await openSigner(registry.dataFolder, 'tsa', 1))?.spki).toBeDefined();
   });
 
   test('a key that a signer has is rotated to: its certificate is issued, no key is made', async () => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys and certificates on disk, the documents built from them, and the encodings below.
 
+import { spawnSync } from 'node:child_process';
 import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,6 +11,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { joinAuthority } from '../../../registry/trust/authority.ts';
 import * as der from '../../../registry/trust/der.ts';
+import { checkOwnerWrites } from '../../../registry/trust/files.ts';
 import { createTrustServices, openTrustServices, serviceNames } from '../../../registry/trust/services.ts';
 import { type P256Signer, signerFromPem } from '../../../registry/trust/signer.ts';
 import { buildTrustedRoot } from '../../../registry/trust/trusted-root.ts';
@@ -157,6 +159,34 @@ describe('what serve opens', () => {
         for (const mode of [0o640, 0o440]) expect(await codeWith(mode)).toBe('CA_KEY_EXPOSED');
       }
       expect(await codeWith(0o600)).toBe('accepted');
+    }
+  });
+
+  test('what is no secret may be read by others, not changed, but where nobody can write', async () => {
+    const [file, keys] = [join(home, 'tsa.signer'), join(home, 'keys')];
+    await mkdir(keys);
+    await writeFile(file, '/run/tsa.sock\n');
+    for (const [path, isFolder] of [
+      [file, false],
+      [keys, true],
+    ] as const) {
+      const codeWith = async (mode: number) => {
+        await chmod(path, mode);
+        return codeOfAsync(checkOwnerWrites(path, 'a thing'));
+      };
+      for (const mode of isFolder ? [0o700, 0o755, 0o750, 0o500] : [0o644, 0o600, 0o444]) {
+        expect(await codeWith(mode)).toBe('accepted');
+      }
+      for (const mode of [0o777, 0o720, 0o702]) {
+        expect([mode, await codeWith(mode)]).toEqual([mode, 'CA_KEY_EXPOSED']);
+      }
+      await chmod(path, 0o777);
+      const source = JSON.stringify(join(import.meta.dirname, '../../../registry/trust/files.ts'));
+      const script = `const { checkOwnerWrites } = await import(${source});
+        await checkOwnerWrites(${JSON.stringify(path)}, 'a thing'); console.log('accepted')`;
+      const node = [process.execPath, '--input-type=module', '-e', script];
+      const argv = ['--dev-bind', '/', '/', '--ro-bind', path, path, '--', ...node];
+      expect(spawnSync('bwrap', argv, { encoding: 'utf8' })).toMatchObject({ stdout: 'accepted\n' });
     }
   });
 
