@@ -8,6 +8,8 @@ import type { JsonObject } from '../core/encoding/strict-json.ts';
 import { quote, Rejection } from '../core/faults.ts';
 import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { sameBytes } from '../core/tlog/merkle.ts';
+import { canonicalMetadata } from '../core/tuf/canonical.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
 import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import type { TufClient } from '../device/tuf-client.ts';
@@ -57,6 +59,8 @@ export interface TufResult {
   readonly version: number;
   readonly expires: string;
   readonly published: boolean;
+  /** True if it was published before: nothing was sent. */
+  readonly wasPublished?: true;
   /** Differences from the version in force, in words. */
   readonly changes: readonly string[];
   /** Signatures that are missing, in words; none if it can be published. */
@@ -93,8 +97,7 @@ export async function updateTrust(inputs: TufInputs & TrustFiles): Promise<TufRe
   inputs.progress(`reading top-level targets from ${inputs.registry}`);
   const client = await openOfflineRoles(inputs);
   const current = client.role('targets');
-  const isNew = ({ name, sha256 }: GoodsFile) => current.signed.targets.get(name)?.hashes.sha256 !== sha256;
-  if (!files.some(isNew)) {
+  if (files.every((file) => isNamed(client, file))) {
     const names = files.map(({ name }) => name).join(', ');
     throw RELEASE.reject('OFFLINE_ROLE_UNCHANGED', `expected another ${names}, got what is published`);
   }
@@ -106,6 +109,17 @@ export async function updateTrust(inputs: TufInputs & TrustFiles): Promise<TufRe
 }
 
 type TrustFile = ReturnType<typeof goodsOf>;
+
+/** True if the targets in force name a file with these bytes. */
+function isNamed(client: TufClient, { name, sha256 }: GoodsFile): boolean {
+  return client.role('targets').signed.targets.get(name)?.hashes.sha256 === sha256;
+}
+
+/** True if it says what is in force, whoever signed it. */
+function isInForce(file: RoleFile, { json }: { readonly json: JsonObject }): boolean {
+  const [ours, theirs] = [canonicalMetadata(file.signed), canonicalMetadata(json)];
+  return ours !== undefined && theirs !== undefined && sameBytes(ours, theirs);
+}
 
 /** An older trusted root would have ended keys count again; nobody signs one by mistake. @throws TRUST_ROOT_REOPENS, RELEASE_REGISTRY_* */
 async function checkEnds(
@@ -308,7 +322,7 @@ async function inForce(
 }
 
 /**
- * `waybill tuf publish`: offers a file that enough officers have signed.
+ * `waybill tuf publish`: offers a file that enough officers have signed. One that is in force as it stands is not offered again.
  * @throws OFFLINE_ROLE_*, RELEASE_*, TUF_*, CLI_*
  */
 export async function publishRoleFile(
@@ -319,6 +333,9 @@ export async function publishRoleFile(
   inputs.progress(`reading ${file.role} from ${inputs.registry}`);
   const client = await openOfflineRoles(inputs);
   const current = file.role === 'root' ? client.root : client.role('targets');
+  if (isInForce(file, current) && files.every((each) => isNamed(client, each))) {
+    return { ...resultOf(file, current, client.root.signed, true), missing: [], wasPublished: true };
+  }
   checkNext(file, current);
   checkSigned(file, client.root.signed);
   await checkEnds(inputs, client, files);

@@ -204,7 +204,9 @@ function signCommand(tuf: Command): void {
 
 function publishCommand(tuf: Command): void {
   withTrustFiles(withRoot(tuf.command('publish')))
-    .description('Publish a file that enough officers have signed, with the trust files that it names anew.')
+    .description(
+      'Publish a file that enough officers have signed, with the trust files that it names anew. Of one that is in force it says so.',
+    )
     .argument('<file>', 'next root or targets')
     .addHelpText(
       'after',
@@ -271,7 +273,11 @@ async function run(options: Options, work: (given: Given) => Promise<TufResult>)
   else print(result);
 }
 
-function print({ role, version, expires, published, missing, path }: TufResult): void {
+function print({ role, version, expires, published, wasPublished, missing, path }: TufResult): void {
+  if (wasPublished) {
+    printLine(`${role} version ${version} is published already, good until ${expires}: nothing to do`);
+    return;
+  }
   printLine(`${published ? 'published ' : ''}${role} version ${version}, good until ${expires}`);
   if (path === undefined) return;
   printLine(`  in ${path}`);

@@ -64,6 +64,10 @@ test('a root in turns: what is printed leads to the next step', { timeout: 120_0
   const signed = await sign('--key', key('root-2'), '--json');
   expect(JSON.parse(signed.out)).toMatchObject({ role: 'root', version: 2, missing: [], published: false });
   expect((await here('publish', house.url, file)).out).toMatch(/^published root version 2, good until /);
+  expect(await here('publish', house.url, file)).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/^root version 2 is published already, good until \S+: nothing to do\n$/),
+  });
 });
 
 test('online keys are made beside the old ones, never over them, and only in a data folder', async () => {

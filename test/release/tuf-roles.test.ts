@@ -218,7 +218,19 @@ describe('in turns', () => {
     expect(shown[0]).toBe('root version 2, against version 1 in force:');
     expect(shown).toContain('version 1 becomes 2');
     expect(await publishRoleFile(publishing)).toMatchObject({ published: true, version: 2 });
-    await expect(publishRoleFile(publishing)).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_STALE'));
+    const wasPublished = { published: true, wasPublished: true, version: 2, changes: [], missing: [] };
+    expect(await publishRoleFile(publishing)).toEqual(expect.objectContaining(wasPublished));
+    // Another root of the same version is no such one, nor is a trust file that the targets in force do not name.
+    const { signed: now, signatures } = JSON.parse(await readFile(file(), 'utf8'));
+    const other = { ...publishing, file: house.path('other.root.json') };
+    await writeFile(other.file, JSON.stringify({ signed: { ...now, note: 'x' }, signatures }));
+    await expect(publishRoleFile(other)).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_STALE'));
+    const policy = join(house.path('data', 'trust'), 'tlog-policy');
+    await writeFile(house.path('policy'), `# x\n${await readFile(policy, 'utf8')}`);
+    expect(await publishRoleFile({ ...publishing, logPolicy: policy })).toMatchObject({ wasPublished: true });
+    await expect(publishRoleFile({ ...publishing, logPolicy: house.path('policy') })).rejects.toMatchObject(
+      refusedAs('OFFLINE_ROLE_STALE'),
+    );
     await expect(
       signRoleFile({ ...signing, registry: house.url, keys: offline('root-3') }),
     ).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_STALE'));
