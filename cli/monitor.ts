@@ -71,7 +71,8 @@ function addRun(monitor: Command): void {
     .command('run')
     .description(
       'Follow the logs until SIGINT or SIGTERM, or for one round. The exit code of a round is 0 if no alarm is open, 1 if one is that ' +
-        'nobody acknowledged, 75 if something could not be asked. A killed monitor goes on where it was.',
+        'nobody acknowledged, 75 if something could not be asked. While the registry is away the monitor keeps what it read, says so and asks ' +
+        'on; a killed monitor goes on where it was.',
     )
     .argument('<folder>', 'state folder of the monitor, made if it is not there')
     .requiredOption('--registry <url>', 'base address of the registry: its logs are below it')
@@ -105,7 +106,8 @@ function addRun(monitor: Command): void {
       const every = seconds('--every', options.every);
       const opened = await openMonitor(folder, options);
       try {
-        const print: Print = options.json === true ? printJsonLine : printResult;
+        const everyS = options.once === true ? undefined : every;
+        const print: Print = options.json === true ? printJsonLine : (result) => printResult(result, everyS);
         if (options.once === true) {
           const result = await interruptible((signal) => opened.round(signal));
           print({ event: 'round' as const, ...result });
@@ -244,14 +246,20 @@ function reporter(): (event: MonitorEvent) => void {
   };
 }
 
-function printResult({ logs, pending, foreign, open, undelivered, failures }: RoundResult): void {
-  const sizes = logs.map(({ origin, size }) => `${origin} at ${size}`).join(', ') || 'no log yet';
+/** `everyS`: the pause before the next round, if there is one. */
+function printResult(result: RoundResult, everyS: number | undefined): void {
+  const { logs, pending, foreign, open, undelivered, failures } = result;
+  const silent = Object.keys(failures);
+  const none = silent.length > 0 ? 'no log looked at' : 'no log yet';
+  const sizes = logs.map(({ origin, size }) => `${origin} at ${size}`).join(', ') || none;
+  const next = everyS === undefined ? 'the next run asks again' : `asked again in ${everyS} s`;
   const rest = [
     `${open.length} open alarms`,
     `${pending} entries wait for their explanation`,
     ...(foreign > 0 ? [`${foreign} entries of other forms`] : []),
     ...(undelivered > 0 ? [`${undelivered} alarms not taken by the webhook`] : []),
-    ...Object.keys(failures).map((about) => `${about} could not be asked`),
+    ...silent.map((about) => `${about} could not be asked`),
+    ...(silent.length > 0 ? [`what was read is kept, ${next}`] : []),
   ];
   printLine(`${new Date().toISOString()} ${sizes}; ${rest.join('; ')}`);
 }

@@ -317,7 +317,42 @@ test('a registry that is not there is exit code 75', { timeout: 60_000 }, async 
   const { code, err, out } = await house.run('--once');
   expect(code).toBe(75);
   expect(err).toContain('log.example: MONITOR_LOG_UNREACHABLE');
-  expect(out).toContain('log.example could not be asked');
+  expect(out).toMatch(/log\.example could not be asked; what was read is kept, the next run asks again\n$/);
+});
+
+test('a registry that goes away is asked on, and read on where it was', { timeout: 60_000 }, async () => {
+  const registry = await RunningRegistry.start();
+  onTestFinished(() => registry.close());
+  const identities = [{ issuer: registry.issuer.url, identity: IDENTITY }];
+  const root = join(registry.dataFolder, 'root.json');
+  const house = await operator(registry.url, { identities }, ['--root', root, '--builds', 'builds.jsonl']);
+  await appendFile(join(house.home, 'builds.jsonl'), `${JSON.stringify({ run: runOf('1') })}\n`);
+  const child = house.spawn('--every', '1');
+  let said = '';
+  child.stdout?.on('data', (chunk) => {
+    said += chunk;
+  });
+  const untilSaid = (text: string) => expect.poll(() => said, { timeout: 20_000 }).toContain(text);
+  await registry.submit(await signInRun(registry, { run_id: '1' }));
+  const sizes =
+    'log.example.example at 1, ct.example.example at 1; 0 open alarms; 0 entries wait for their explanation';
+  await untilSaid(`${sizes}\n`);
+  await registry.restart(() =>
+    untilSaid(
+      `${sizes}; trust could not be asked; log.example.example could not be asked; ct.example.example could not be asked; ` +
+        'what was read is kept, asked again in 1 s\n',
+    ),
+  );
+  said = '';
+  await untilSaid(`${sizes}\n`);
+  child.kill('SIGTERM');
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  // Which logs there are is said by the trust material.
+  await registry.restart(async () => {
+    const { code, out } = await house.run('--once');
+    expect([code, out]).toEqual([75, expect.stringContaining('Z no log looked at; 0 open alarms')]);
+    expect(out).toMatch(/trust could not be asked; what was read is kept, the next run asks again\n$/);
+  });
 });
 
 test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
