@@ -84,12 +84,18 @@ function addRun(monitor: Command): void {
       'verifier key of one signature log; no other and no certificate log is followed then',
     )
     .optionsGroup('What was started and decided:')
-    .option('--builds <file>', 'runs that were started, JSON lines, read on as it grows')
+    .option(
+      '--builds <file>',
+      'runs that were started, JSON lines, read on as it grows; where the watch list has identities, this or --github is needed',
+    )
     .option(
       '--github [api]',
-      'ask GitHub for runs, with the token in GITHUB_TOKEN; its API is at this address',
+      'in place of --builds: ask GitHub for runs, with the token in GITHUB_TOKEN; its API is at this address',
     )
-    .option('--decisions <folder>', 'bundles that `waybill gate` wrote: what the keys may have signed')
+    .option(
+      '--decisions <folder>',
+      'bundles that `waybill gate` wrote: what the keys may have signed; needed where the watch list has keys',
+    )
     .option('--no-documents', 'do not ask the store of the registry for the documents that were signed')
     .optionsGroup('Options:')
     .option('--webhook <url>', 'send each alarm there too, until it is taken')
@@ -326,8 +332,12 @@ function addAcknowledge(monitor: Command): void {
       'Say that an alarm was looked into: it is open no more. It stays on file, and is not raised again.',
     )
     .argument('<folder>', 'state folder of the monitor, which may be running')
-    .argument('<alarm>', 'id of the alarm')
+    .argument(
+      '<alarm>',
+      'its id as it was printed: the name of its file in alarms/ of the state folder, without .json',
+    )
     .option('--json', 'print one JSON document')
+    .addHelpText('after', '\nExample:\n  waybill monitor acknowledge state signature-0123456789abcdef')
     .action(async (folder: string, id: string, { json }: { readonly json?: true }) => {
       await acknowledge(folder, id, Date.now());
       if (json === true) printJson({ acknowledged: id });

@@ -72,7 +72,8 @@ export const MONITOR = faultsOf({
   MONITOR_ALARM_UNKNOWN: {
     class: 'rejection',
     meaning: 'The state folder holds no alarm of this name.',
-    remedy: 'Name an alarm as it was printed; each is a file in the folder alarms/.',
+    remedy:
+      'Name an alarm as it was printed; each is a file in the folder alarms/, of that name without path and `.json`.',
     usage: true,
   },
 });

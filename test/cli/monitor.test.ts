@@ -355,6 +355,21 @@ test('a registry that goes away is asked on, and read on where it was', { timeou
   });
 });
 
+test('help says which sources a watch list needs, and how an alarm is named', async () => {
+  const text = async (verb: string) => (await say(['monitor', verb, '--help'])).out.replace(/\s+/g, ' ');
+  expect(await text('run')).toContain('where the watch list has identities, this or --github is needed');
+  expect(await text('run')).toContain('needed where the watch list has keys');
+  expect(await text('acknowledge')).toContain(
+    'the name of its file in alarms/ of the state folder, without .json',
+  );
+  const folder = await temporaryFolder();
+  await mkdir(join(folder, 'alarms'));
+  await writeFile(join(folder, 'alarms', 'stale-1.json'), '{}');
+  const asPath = await say(['monitor', 'acknowledge', folder, join('alarms', 'stale-1.json')]);
+  expect(asPath).toMatchObject({ code: 2, err: expect.stringContaining('without path and `.json`') });
+  expect(await say(['monitor', 'acknowledge', folder, 'stale-1'])).toMatchObject({ code: 0 });
+});
+
 test('mistakes are told, with exit code 2', { timeout: 120_000 }, async () => {
   const key = { name: 'gate', publicKey: Buffer.from(newP256().spki).toString('base64') };
   const identity = { issuer: 'https://issuer.example', identity: IDENTITY };
