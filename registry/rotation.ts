@@ -44,8 +44,9 @@ import {
   hasInstance,
   instancesOf,
   readTrustedRoot,
+  startOf,
 } from './trust/trust-changes.ts';
-import { authorityEntry, certificateLogEntry, signatureLogEntry } from './trust/trusted-root.ts';
+import { authorityEntry, certificateLogEntry, instant, signatureLogEntry } from './trust/trusted-root.ts';
 import { unbegunMark, unbegunPath } from './trust/unbegun.ts';
 import { TRUST } from './trust-faults.ts';
 import { readPublishedTarget } from './tuf/published-target.ts';
@@ -101,7 +102,7 @@ const trustPath = (dataFolder: string, name: TrustFile): string => join(dataFold
 /**
  * Makes the next key of a service and the trust material with it. With `stolenSinceMs` all older keys end at that time, in the past;
  * without, they stay valid until `retire`, and the newest must be published. A rotation that was broken off is finished by the next one.
- * @throws TRUST_ROTATE_EARLY, CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
+ * @throws TRUST_ROTATE_EARLY, TRUST_STOLEN_EARLY, CA_FILES_EXIST, CA_FILES_UNREADABLE, CA_FILES_UNWRITABLE, TRUST_ROOT_BEHIND, TRUST_ROOT_KEY_WRONG,
  *   SIGSTORE_TRUSTED_ROOT_MALFORMED, TLOG_POLICY_MALFORMED, REGISTRY_DATA_LOCKED, REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED,
  *   REGISTRY_STORE_FAILED, LOG_STORE_FAILED
  */
@@ -141,6 +142,7 @@ async function rotateAlone(
       `expected key ${instances.length} of the service ${quote(service)} to be published, got one that is not`,
     );
   }
+  if (stolenSinceMs !== undefined) checkStolenSince(service, instances, stolenSinceMs);
   const isMade =
     (await hasKey(dataFolder, service, instance)) &&
     (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
@@ -172,6 +174,18 @@ async function rotateAlone(
     ...(logKey === undefined ? {} : { logKey }),
     ...(isAhead ? { unpublished: instances.length } : {}),
   };
+}
+
+/** A mistyped year would make void all that was ever signed, and ends are final. @throws TRUST_STOLEN_EARLY */
+function checkStolenSince(service: Service, instances: readonly JsonObject[], stolenSinceMs: number): void {
+  const startsMs = instances.map(startOf).filter((ms) => ms !== undefined);
+  const firstMs = Math.min(...startsMs);
+  if (startsMs.length === 0 || stolenSinceMs >= firstMs) return;
+  const [expected, got] = [firstMs, stolenSinceMs].map(instant);
+  throw TRUST.reject(
+    'TRUST_STOLEN_EARLY',
+    `expected a time from ${expected} on, when the service ${quote(service)} had its first key, got ${got}`,
+  );
 }
 
 /** When the older keys of a service end. */

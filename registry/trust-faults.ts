@@ -122,6 +122,14 @@ export const TRUST = faultsOf({
       'Publish the key that is there first: restart the server, then `waybill tuf update` with what changed in trust/ of the data folder. With --stolen-since one more is made all the same.',
     usage: true,
   },
+  TRUST_STOLEN_EARLY: {
+    class: 'rejection',
+    meaning:
+      'Keys were to end at a time before the service had any: nothing that it ever signed would be valid.',
+    remedy:
+      'Give the time from which on somebody else may have had the key; what was signed before stays valid. If that is its whole life, give the time that is named.',
+    usage: true,
+  },
   TRUST_RETIRE_EARLY: {
     class: 'rejection',
     meaning: 'Older instances of a service cannot be retired: there is none, or the newest is not published.',

@@ -66,9 +66,18 @@ export function endOlder(root: JsonObject, service: Service, names: ServiceNames
   return { ...root, [LIST[service]]: listOf(root, LIST[service]).map(end) };
 }
 
+const periodOf = (instance: JsonObject): JsonObject =>
+  (instance.validFor ?? (instance.publicKey as JsonObject).validFor) as JsonObject;
+
+/** When the period of an instance began, milliseconds since 1970; undefined if it does not say. */
+export function startOf(instance: JsonObject): number | undefined {
+  const { start } = periodOf(instance);
+  return typeof start === 'string' ? Date.parse(start) : undefined;
+}
+
 /** When the period of an instance ends, milliseconds since 1970; undefined for one that is in use. */
 export function endOf(instance: JsonObject): number | undefined {
-  const { end } = (instance.validFor ?? (instance.publicKey as JsonObject).validFor) as JsonObject;
+  const { end } = periodOf(instance);
   return typeof end === 'string' ? Date.parse(end) : undefined;
 }
 

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signStatement } from '../../attest/sign.ts';
@@ -53,6 +54,8 @@ beforeAll(async () => {
   process.env.XDG_STATE_HOME = join(made.home, '.state');
   process.chdir(made.home);
   server = await serve();
+  // What is signed is later than the second in which the keys began.
+  await wait(1000);
 }, 60_000);
 const checkout = process.cwd();
 afterAll(async () => {
@@ -106,9 +109,15 @@ async function verdict(bundle: Uint8Array): Promise<string> {
   return codeOf(() => bothVerifiers({ trustedRoot, keys: [] }).verify(bundle));
 }
 
+/** The page's time of a theft: here, when the registry was made. */
+async function sinceTheBeginning(line: string): Promise<string> {
+  const { tlogs } = JSON.parse(await readFile(join(made.dataFolder, 'trust', 'trusted_root.json'), 'utf8'));
+  return line.replace('2026-01-31T12:00:00Z', tlogs[0].publicKey.validFor.start);
+}
+
 /** Types a line of the page; where an offline key may be under a passphrase, at a terminal. */
 async function type(line: string): Promise<void> {
-  const here = line.replace('http://127.0.0.1:8410', made.url);
+  const here = (await sinceTheBeginning(line)).replace('http://127.0.0.1:8410', made.url);
   if (here.includes(' --offline ')) {
     const { code, shown } = await typeOnTerminal(here, made.home, PASSPHRASE);
     expect({ line, code }, shown).toEqual({ line, code: 0 });
@@ -180,8 +189,13 @@ test('what is printed says what to do next', { timeout: 60_000 }, async () => {
   const again = await waybill(['rotate', made.dataFolder, 'log'], made.home);
   expect([again.code, again.out]).toEqual([2, '']);
   expect(again.err).toContain('TRUST_ROTATE_EARLY');
-  const stolen = ['rotate', made.dataFolder, 'log', '--stolen-since', '2026-01-31T12:00:00Z'];
-  const { out: said } = await waybill(stolen, made.home);
+  const stolen = `rotate ${made.dataFolder} log --stolen-since 2026-01-31T12:00:00Z`;
+  const early = await waybill(stolen.replace('2026', '2016').split(' '), made.home);
+  expect([early.code, early.out]).toEqual([2, '']);
+  expect(early.err).toMatch(
+    /TRUST_STOLEN_EARLY: expected a time from \S+Z on, .* "log" .*, got 2016-01-31T12:00:00Z/,
+  );
+  const { out: said } = await waybill((await sinceTheBeginning(stolen)).split(' '), made.home);
   expect(said).toMatch(/^ {2}Key [0-9]+ was never published: it ends too, and signs nothing\.$/m);
 });
 

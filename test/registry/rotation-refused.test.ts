@@ -111,7 +111,7 @@ describe('refused, and nothing is changed', () => {
       const before = await Promise.all(folders.map((folder) => readdir(folder)));
       expect(await codeOfAsync(rotate(copy, of))).toBe('TRUST_ROTATE_EARLY');
       expect(await Promise.all(folders.map((folder) => readdir(folder)))).toEqual(before);
-      const stolen = await rotate(copy, of, Date.parse('2026-01-31T12:00:00Z'));
+      const stolen = await rotate(copy, of, Date.now());
       expect(stolen).toMatchObject({ instance: 3, unpublished: 2 });
     },
   );
@@ -259,7 +259,19 @@ describe('a new shard of the signature log', () => {
   });
 
   test('a stolen key: its shard leaves a log policy without witnesses, and its period ends when it was stolen', async () => {
-    const stolenSinceMs = Date.parse('2026-01-31T12:00:00Z');
+    const { tlogs } = readTrustedRoot(await readTrust('trusted_root.json'));
+    const [{ publicKey: first }] = tlogs as never as [{ publicKey: { validFor: { start: string } } }];
+    const stolenSinceMs = Date.parse(first.validFor.start);
+    const files = async () =>
+      Promise.all(['keys', 'trust'].map((name) => readdir(join(registry.dataFolder, name))));
+    const before = await files();
+    // Before there was a key nobody can have stolen it.
+    const tooEarly = rotate(registry.rotationOptions(), { service: 'log' }, stolenSinceMs - 1000);
+    await expect(tooEarly).rejects.toMatchObject({
+      code: 'TRUST_STOLEN_EARLY',
+      message: expect.stringContaining(`expected a time from ${first.validFor.start} on, `),
+    });
+    expect(await files()).toEqual(before);
     const { logKey } = await rotate(registry.rotationOptions(), { service: 'log' }, stolenSinceMs);
     const { logs } = parseLogPolicy(await readTrust('tlog-policy'), nodeCrypto);
     expect(logs.map(({ key }) => key.name)).toEqual(['log3.example.example']);
@@ -268,7 +280,7 @@ describe('a new shard of the signature log', () => {
     const periods = instancesOf(periodsOf, 'log', serviceNames('example')).map(
       ({ publicKey }) => (publicKey as { validFor: { end?: string } }).validFor.end,
     );
-    expect(periods).toEqual(['2026-01-31T12:00:00Z', '2026-01-31T12:00:00Z', undefined]);
+    expect(periods).toEqual([first.validFor.start, first.validFor.start, undefined]);
   });
 
   test('a stolen key whose shard has witnesses: the policy keeps it, since they cosign no fork of it', async () => {
@@ -276,7 +288,7 @@ describe('a new shard of the signature log', () => {
     const lines = Buffer.from(await readTrust('tlog-policy')).toString();
     const witnessed = lines.replace('quorum none', `# who looks on\nwitness w1 ${vkey}\nquorum w1`);
     await writeFile(trustFile('tlog-policy'), witnessed);
-    await rotate(registry.rotationOptions(), { service: 'log' }, Date.parse('2026-02-01T12:00:00Z'));
+    await rotate(registry.rotationOptions(), service: 'log' , Date.now());
     const text = Buffer.from(await readTrust('tlog-policy')).toString();
     const { logs, quorum } = parseLogPolicy(utf8(text), nodeCrypto);
     expect(logs.map(({ key }) => key.name)).toEqual(['log3.example.example', 'log4.example.example']);
