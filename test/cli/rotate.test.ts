@@ -155,7 +155,8 @@ describe.each(SERVICES)('$title', ({ service, lines, publish }) => {
     for (const line of lines) {
       await type(line);
       if (!line.includes('--retire')) await restart();
-      await type(publish);
+      // It ends periods in the trusted root alone.
+      await type(line.includes('--retire') ? PUBLISH : publish);
       if (line.includes('--retire')) {
         const again = await say(line.split(' ').slice(1));
         expect(again.out).toMatch(/^Older keys of the .* already end at \S+Z, nothing to do\n$/);
