@@ -22,7 +22,7 @@ export function fsckVerb(program: Command): void {
     .summary('check the data folder of a registry')
     .description(
       'Recomputes both logs from their entries (every tile, root, checkpoint signature and identity), and compares heads, ' +
-        'attestations, their index, blobs and TUF repository with each other. Stops at the first bad place and exits with 1. ' +
+        'attestations, their index, blobs, TUF repository, root.json and trust/ with each other. Stops at the first bad place and exits with 1. ' +
         'Changes no data, though LevelDB writes some files of its own anew when it is opened; the registry must not be running.',
     )
     .argument('<folder>', 'data folder that `waybill init` made')

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks a whole data folder from its bytes [docs/spec/fsck.md]: both logs, their heads, attestations and what is indexed of them, blobs,
-// TUF repository. Nobody else may have the folder open, and nothing in it is changed.
+// TUF repository, trust material. Nobody else may have the folder open, and nothing in it is changed.
 
 import { createHash } from 'node:crypto';
 import { createReadStream, type Dirent } from 'node:fs';
@@ -16,6 +16,7 @@ import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RegistryConfig } from './config.ts';
 import { readTileLeaf, verifyTreeHeadNote } from './ct/stored-entry.ts';
 import { type AttestationFacts, indexRows } from './facts.ts';
+import { checkTrust } from './fsck-trust.ts';
 import { hasBegun } from './log/begun-shard.ts';
 import { nodeHasher } from './log/hash-tiles.ts';
 import { type Finding, LogCheck, type LogCheckOptions } from './log/log-check.ts';
@@ -85,6 +86,7 @@ export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckR
   else yield* checkUnbegun(options);
   const blobs = yield* checkBlobs(options);
   yield* checkTuf(dataFolder);
+  yield* checkTrust(dataFolder);
   return { read: { ...ofDatabase, blobs }, isBegun };
 }
 

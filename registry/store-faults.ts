@@ -41,7 +41,7 @@ export const STORE = faultsOf({
     meaning: '`waybill fsck` found a row or file of a data folder that does not follow from the rest.',
     remedy:
       'Do not serve this folder. Restore it whole from the newest copy that passes; if that is behind what was published, retire the log: ' +
-      '`waybill rotate <folder> log` begins a new shard.',
+      '`waybill rotate <folder> log` begins a new shard. Of root.json and trust/ put the published files in their place.',
   },
   REGISTRY_FOLDER_NOT_EMPTY: {
     class: 'rejection',

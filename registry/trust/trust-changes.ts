@@ -111,7 +111,16 @@ export function hasInstance(root: JsonObject, service: Service, instance: JsonOb
   return listOf(root, LIST[service]).some((each) => identity(each) === identity(instance));
 }
 
-/** A signing configuration whose writers go to another shard of the log. */
+/** A signing configuration as JSON. @throws CA_FILES_UNREADABLE */
+export function readSigningConfig(config: Uint8Array): JsonObject {
+  const parsed = parseStrictJson(config);
+  if ('problem' in parsed || !Array.isArray((parsed.value as JsonObject)?.rekorTlogUrls)) {
+    throw TRUST.reject('CA_FILES_UNREADABLE', 'expected a signing configuration with rekorTlogUrls');
+  }
+  return parsed.value as JsonObject;
+}
+
+/** A signing configuration whose writers go to another shard of the log. @throws CA_FILES_UNREADABLE */
 export function directToShard(
   config: Uint8Array,
   shard: {
@@ -121,11 +130,7 @@ export function directToShard(
     readonly org: string;
   },
 ): Uint8Array {
-  const parsed = parseStrictJson(config);
-  if ('problem' in parsed || !Array.isArray((parsed.value as JsonObject)?.rekorTlogUrls)) {
-    throw TRUST.reject('CA_FILES_UNREADABLE', 'expected a signing configuration with rekorTlogUrls');
-  }
-  const document = parsed.value as JsonObject;
+  const document = readSigningConfig(config);
   // Its own too: a rotation that was broken off may have written it.
   const gone = [...shard.oldUrls, shard.url];
   const others = listOf(document, 'rekorTlogUrls').filter(({ url }) => !gone.includes(String(url)));
