@@ -28,6 +28,7 @@ import { interruptible } from './interrupt.ts';
 import { BEHIND_TLS, formatConfig } from './new-config.ts';
 import { newPassphrase, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
+import { baseOf } from './trust.ts';
 
 /** The inputs of `init`. */
 export interface InitInputs {
@@ -358,9 +359,12 @@ function baseUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isAddress = url !== undefined && /^https?:$/.test(url.protocol) && url.port !== '0';
   if (!isAddress || url.username || url.search || url.hash) {
-    throw CLI.reject('CLI_USAGE', `expected --url to be an http or https address, got ${quote(text)}`);
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --url to be an http or https address without user, query and fragment, got ${quote(text)}`,
+    );
   }
-  return url.href.replace(/\/+$/, '');
+  return baseOf(url, text);
 }
 
 function print(done: InitResult, { issuers, org, witnesses }: Options): void {
@@ -398,6 +402,11 @@ function print(done: InitResult, { issuers, org, witnesses }: Options): void {
 /** Where the server will listen, and what is missing between it and its clients. */
 function printExposure(url: URL): void {
   const isPlain = url.protocol === 'http:';
+  if (url.pathname !== '/') {
+    printLine(
+      `Clients ask below ${quote(url.pathname)}, where \`waybill serve\` has nothing: a proxy before it must take that away.`,
+    );
+  }
   if (isPlain && isLoopback(url)) return;
   const shown = url.href.replace(/\/+$/, '');
   if (isPlain) {

@@ -44,7 +44,21 @@ export function registryUrl(text: string): string {
       `expected the address of the registry as an http or https URL without user, query and fragment, got ${quote(text)}`,
     );
   }
-  return url.href.replace(/\/+$/, '');
+  return baseOf(url, text);
+}
+
+/** What of an address is a service's, below the base of a registry [docs/spec/registry-api.md]. */
+const SERVICE_PATH = /\/+(?:tuf|api(?:\/v[0-9]+)?|ca|tsa|(?:ct|log)[0-9]*)$/;
+
+/** A base address without a slash at its end. @param text as it was given @throws CLI_USAGE if it leads to a service of a registry */
+export function baseOf(url: URL, text: string): string {
+  const base = url.href.replace(/\/+$/, '');
+  if (!SERVICE_PATH.test(base)) return base;
+  const shorter = quote(base.replace(SERVICE_PATH, ''));
+  throw CLI.reject(
+    'CLI_USAGE',
+    `expected the base address of a registry, here ${shorter}, got ${quote(text)}: commands add the rest`,
+  );
 }
 
 /**

@@ -170,7 +170,7 @@ export const STORE = faultsOf({
     meaning: 'A registry did not answer, or could not.',
     remedy:
       'Check the address and that `waybill serve` runs, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
-      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https.',
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET from an http address, that it may be https.',
   },
   REGISTRY_REFUSED: {
     class: 'rejection',

@@ -137,7 +137,7 @@ export const RELEASE = faultsOf({
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
     remedy:
       'Check the address and that `waybill serve` runs, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
-      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https.',
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET from an http address, that it may be https.',
   },
   RELEASE_REGISTRY_REFUSED: {
     class: 'rejection',

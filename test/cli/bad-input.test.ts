@@ -148,6 +148,18 @@ const LINES: readonly BadLine[] = [
     says: /expected the address of the registry as a URL .* got "nonsense"/,
   },
   {
+    argv: ['trace', 'pkg:deb/debian/x', '--registry', `${DOWN}/?a=b`],
+    code: 'CLI_USAGE',
+    exit: 2,
+    says: /without user, query and fragment, got "http:.*\?a=b"/,
+  },
+  {
+    argv: ['tuf', 'status', `${DOWN}/waybill/tuf/`, '--root', 'root.json'],
+    code: 'CLI_USAGE',
+    exit: 2,
+    says: /expected the base address of a registry, here "http:[^"]*\/waybill", got "http:[^"]*\/tuf\/": commands add the rest/,
+  },
+  {
     argv: ['init', 'r', '--offline', 'o', '--url', 'nonsense'],
     code: 'CLI_USAGE',
     exit: 2,

@@ -183,6 +183,7 @@ describe('init', () => {
     expect(made.out).toContain(
       '`waybill serve` speaks plain HTTP at 127.0.0.1:8410. For https://waybill.acme.example, put a proxy with TLS before it',
     );
+    expect(made.out).not.toContain('must take that away');
     expect(made.out).not.toContain('no --org');
     expect(made.out).not.toContain('has no TLS');
     for (const name of await readdir(join(home, 'd'))) {
@@ -196,6 +197,10 @@ describe('init', () => {
     expect(open.out).toContain('put a proxy with TLS before it');
     const { listen } = await readConfigFile(join(home, 'd'));
     expect(listen).toEqual({ host: '127.0.0.1', port: 8410 });
+    await rm(home, { recursive: true });
+    const below = await run('https://acme.example/waybill/', '--org', 'acme.example');
+    expect(below.out).toContain('Clients ask below "/waybill", where `waybill serve` has nothing: a proxy');
+    expect((await readConfigFile(join(home, 'd'))).url).toBe('https://acme.example/waybill');
     for (const url of ['http://localhost:8410', 'http://[::1]:8410', 'http://127.8.8.8']) {
       await rm(home, { recursive: true });
       const trial = await run(url);
@@ -215,6 +220,14 @@ describe('init', () => {
       main(['node', 'waybill', 'init', join(home, 'd'), '--offline', join(home, 'o'), ...more], '0.0.0');
     for (const url of ['nonsense', 'http://user@127.0.0.1', 'http://127.0.0.1/#a', 'http://127.0.0.1:0']) {
       expect(await run('--url', url)).toBe(2);
+    }
+    const saidOf = (url: string) =>
+      say(['init', join(home, 'd'), '--offline', join(home, 'o'), '--url', url, '--org', 'acme.example']);
+    expect((await saidOf('https://acme.example/?a=b')).err).toContain('without user, query and fragment');
+    for (const path of ['/tuf', '/api/v1/', '/log2', '/waybill/ca']) {
+      const { code, err } = await saidOf(`https://acme.example${path}`);
+      const base = path.startsWith('/waybill') ? 'https://acme.example/waybill' : 'https://acme.example';
+      expect([code, err]).toEqual([2, expect.stringContaining(`here "${base}", got `)]);
     }
     for (const org of ['', ' ', 'a\nb', 'a ', 'x'.repeat(65)]) {
       expect(await run('--url', 'http://127.0.0.1:1', '--org', org)).toBe(2);

@@ -77,7 +77,10 @@ describe('an update', () => {
 
   test('of a device that nobody knows is not begun', async () => {
     const folder = await house.device({}, false);
-    await expect(updateDevice(folder, nodeHost())).rejects.toEqual(coded('DEVICE_NOT_ENROLLED'));
+    await expect(updateDevice(folder, nodeHost())).rejects.toMatchObject({
+      code: 'DEVICE_NOT_ENROLLED',
+      row: { remedy: expect.stringContaining('--token-file') },
+    });
     expect(house.asked).toEqual([]);
   });
 

@@ -143,6 +143,17 @@ test('our own commands work with a private authority, and say why they do not wi
     expect([command[0], outcome.exitCode]).toEqual([command[0], 75]);
     expect(outcome.stderr).toMatch(/UNABLE_TO_VERIFY|SELF_SIGNED|unable to verify|self-signed/);
   }
+  const plain = url.replace('https', 'http');
+  for (const command of [
+    ['trace', 'pkg:deb/debian/gcc-avr', '--registry', plain],
+    ['tuf', 'status', plain, '--root', root],
+  ]) {
+    const outcome = await cli.run(command);
+    expect([command[0], outcome.exitCode]).toEqual([command[0], 75]);
+    expect(outcome.stderr).toMatch(
+      /UND_ERR_SOCKET.*UND_ERR_SOCKET from an http address, that it may be https/s,
+    );
+  }
   await removeBuild(folder);
 });
 
