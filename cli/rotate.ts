@@ -199,14 +199,15 @@ function printRotated(
   options: Options,
 ): void {
   const { rotated, folder, config, policy, stolenSinceMs } = done;
-  const { service, instance, keys, changed, logKey, unpublished } = rotated;
+  const { service, instance, keys, signer, changed, logKey, unpublished } = rotated;
   if (options.json === true) {
     printJson({ folder, ...rotated });
     return;
   }
   printLine(`Key ${instance} of the ${TITLE[service]}`);
   for (const path of keys) printLine(`  made     ${path}`);
-  if (keys.length === 0) printLine('  made     before, by a rotation that was broken off');
+  if (signer !== undefined) printLine(`  held     by the signer that ${signer} names`);
+  else if (keys.length === 0) printLine('  made     before, by a rotation that was broken off');
   for (const name of changed) printLine(`  changed  ${join(folder, 'trust', name)}`);
   if (unpublished !== undefined) {
     printLine(`  Key ${unpublished} was never published: it ends too, and signs nothing.`);

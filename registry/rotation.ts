@@ -82,8 +82,10 @@ export interface Rotated {
   readonly service: Service;
   /** Counted from 1. */
   readonly instance: number;
-  /** Private keys that were made; none if a rotation that was broken off is finished. */
+  /** Private keys that were made; none if a signer has the key, or a rotation that was broken off is finished. */
   readonly keys: readonly string[];
+  /** The file that names the signer, where one has the key. */
+  readonly signer?: string;
   /** Names of trust files that changed, all in `trust/` of the data folder. */
   readonly changed: readonly TrustFile[];
   /** The verifier key of the new shard of the signature log. */
@@ -166,10 +168,12 @@ async function rotateAlone(
   changed.set('trusted_root.json', formatTrustedRoot(next));
   for (const [name, bytes] of changed) await diskFiles.write(trustPath(dataFolder, name), bytes);
   const { logKey } = entry;
+  const signer = signerPath(dataFolder, service, instance);
   return {
     service,
     instance,
     keys,
+    ...((await isThere(signer)) ? { signer } : {}),
     changed: [...changed.keys()],
     ...(logKey === undefined ? {} : { logKey }),
     ...(isAhead ? { unpublished: instances.length } : {}),

@@ -197,7 +197,7 @@ describe('a registry without keys of its services', () => {
       { dataFolder, org: 'example', url, nowMs: Date.now() },
       { service: 'tsa', rootKey },
     );
-    expect(rotated).toMatchObject({ instance: 2, keys: [] });
+    expect(rotated).toMatchObject({ instance: 2, keys: [], signer: expect.stringContaining('-2.signer') });
     await registry.restart();
     expect(registry.registry.services.held.tsa[1]?.certificate.spki).toEqual(signerFromPem(pem)?.spki);
     await registry.restart(async () => {
@@ -225,7 +225,7 @@ describe('a registry without keys of its services', () => {
     });
     const before = await readFile(join(dataFolder, 'trust', 'trusted_root.json'));
     const rotated = await rotate({ dataFolder, org: 'example', url, nowMs: Date.now() }, { service: 'log' });
-    expect(rotated).toMatchObject({ instance: 2, keys: [] });
+    expect(rotated).toMatchObject({ instance: 2, keys: [], signer: expect.stringContaining('-2.signer') });
     await registry.restart();
     expect(registry.registry.services.held.log[1]?.log.tiles.checkpoint().size).toBe(0n);
 
