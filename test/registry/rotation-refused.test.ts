@@ -288,7 +288,7 @@ describe('a new shard of the signature log', () => {
     const lines = Buffer.from(await readTrust('tlog-policy')).toString();
     const witnessed = lines.replace('quorum none', `# who looks on\nwitness w1 ${vkey}\nquorum w1`);
     await writeFile(trustFile('tlog-policy'), witnessed);
-    await rotate(registry.rotationOptions(), service: 'log' , Date.now());
+    await rotate(registry.rotationOptions(), { service: 'log' }, Date.now());
     const text = Buffer.from(await readTrust('tlog-policy')).toString();
     const { logs, quorum } = parseLogPolicy(utf8(text), nodeCrypto);
     expect(logs.map(({ key }) => key.name)).toEqual(['log3.example.example', 'log4.example.example']);
