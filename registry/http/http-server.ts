@@ -7,6 +7,7 @@ import {
   createServer as createHttp,
   type RequestListener,
   type ServerOptions,
+  type ServerResponse,
   STATUS_CODES,
 } from 'node:http';
 import { createServer as createHttps } from 'node:https';
@@ -150,7 +151,12 @@ function makeServer(handler: RequestListener, { limits, tls, onlyCertified }: Ht
 function limitConnections(server: ReturnType<typeof createHttp>, limits: RegistryLimits): void {
   const open = new Map<string, number>();
   server.on('connection', (socket: Socket) => {
-    const address = socket.remoteAddress ?? '';
+    const { remoteAddress: address } = socket;
+    // Gone before it was taken up: nobody waits for what it sent, and nobody could be counted.
+    if (address === undefined) {
+      socket.destroy();
+      return;
+    }
     if (limits.trustedProxies.includes(address)) return;
     const client = clientOf(address);
     const count = (open.get(client) ?? 0) + 1;
@@ -170,7 +176,10 @@ function limitConnections(server: ReturnType<typeof createHttp>, limits: Registr
 
 /** What Node cannot read as HTTP: bent requests, headers too large, requests too slow. Whatever else the connection carries is not read. */
 function answerClientError(failure: NodeJS.ErrnoException, socket: Socket): void {
-  if (failure.code === 'ECONNRESET' || !socket.writable) {
+  // Whoever has a part of an earlier answer would take this for its rest. Node's own way of asking.
+  const { _httpMessage: answer } = socket as { readonly _httpMessage?: ServerResponse | null };
+  const isAnswering = answer?.headersSent === true;
+  if (failure.code === 'ECONNRESET' || !socket.writable || isAnswering) {
     socket.destroy();
     return;
   }

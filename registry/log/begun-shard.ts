@@ -30,13 +30,15 @@ export async function hasBegun(rows: LogRows, head: LogHead): Promise<boolean> {
 export async function hasBegunIn(shard: Shard): Promise<boolean> {
   const { dataFolder, service, instance } = shard;
   const origin = shardOrigin(service, shard.firstOrigin, instance);
-  const head = LogHead.in(headFolder(dataFolder, shard.headFolder), origin);
+  const heads = headFolder(dataFolder, shard.headFolder);
+  const head = LogHead.in(heads, origin);
   if (await head.isThere()) return true;
   const place = join(dataFolder, 'state', 'db');
   // Opening would make one.
   if (!(await isThere(join(place, 'CURRENT')))) return false;
-  const database = await Database.open(place).catch((cause: { readonly code?: string }) => {
-    if (cause.code === 'REGISTRY_DATA_LOCKED') return undefined;
+  const database = await Database.open(place).catch(async (cause: { readonly code?: string }) => {
+    // Of a server whose heads are there, each shard that it began has one.
+    if (cause.code === 'REGISTRY_DATA_LOCKED' && (await isThere(heads))) return undefined;
     throw cause;
   });
   if (database === undefined) return false;

@@ -42,7 +42,8 @@ const FOREVER = 'public, max-age=31536000, immutable';
 export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
   const { log, cosigning, writers, checkActive = () => undefined } = deps;
   app.setErrorHandler(answerFault);
-  app.addHook('onRequest', atOnce(checkSpelling));
+  // After the limits of the routes, which count it.
+  app.addHook('preValidation', atOnce(checkSpelling));
   app.removeAllContentTypeParsers();
   // Bytes: our own strict reader follows.
   app.addContentTypeParser(
@@ -56,7 +57,7 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
       throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');
     }
     checkActive();
-    const leaf = await verifyRequest(request.body, writers, (made) => log.has(made));
+    const leaf = verifyRequest(request.body, writers, (made) => log.has(made));
     // Thousands may wait for the next checkpoint: they hold no more than that takes.
     request.body = undefined;
     const logged = await log.add(leaf);

@@ -85,7 +85,7 @@ export class SignatureLog {
   }
 
   /** True if this leaf is an entry. */
-  has(leaf: Uint8Array): Promise<boolean> {
+  has(leaf: Uint8Array): boolean {
     return this.tiles.has(nodeHasher.sha256(leaf));
   }
 

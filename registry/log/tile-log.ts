@@ -303,9 +303,8 @@ export class TileLog {
   }
 
   /** True if there is an entry with this identity. */
-  async has(identity: Uint8Array): Promise<boolean> {
-    const [index] = await this.store.indexes([Buffer.from(identity).toString('hex')]);
-    return index !== undefined;
+  has(identity: Uint8Array): boolean {
+    return this.store.has(Buffer.from(identity).toString('hex'));
   }
 
   /** Finishes what waits and takes no more. The database stays open: it is the caller's. */

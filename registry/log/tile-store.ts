@@ -94,6 +94,11 @@ export class TileStore {
     return rows.map((row) => (row === undefined ? undefined : unsigned(row)));
   }
 
+  /** True if an identity has an index; at once, for what must not wait. */
+  has(identity: string): boolean {
+    return this.rows.getSync(rowKey.identity(identity)) !== undefined;
+  }
+
   /** The time of the last checkpoint, milliseconds since 1970. */
   async clockMs(): Promise<number> {
     const row = await this.rows.get(rowKey.clock);

@@ -2,24 +2,22 @@
 // What an operator sees of a registry: figures, readiness and why it lacks, one line a request; and what clients see of its limits.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { readConfigFile } from '../../../cli/serve.ts';
-import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
 import { listen } from '../../../registry/listen.ts';
 import { buildServer, openRegistry } from '../../../registry/server.ts';
 import { newSigner } from '../../../registry/trust/signer.ts';
 import { WitnessFolder } from '../../../registry/witness/witness-folder.ts';
-import { dsseRequest, hashedRequest, keyed, TYPE } from '../log/log-server.ts';
+import { dsseRequest, keyed } from '../log/log-server.ts';
 import { freePort, makeDataFolder, RunningRegistry, refusal } from '../running-registry.ts';
 import { LoopbackIssuer } from '../trust/loopback-issuer.ts';
 import { sha256 } from '../tuf-house.ts';
 import { runWitness, witnessFolder } from '../witness/running-witness.ts';
-import { open } from './raw-requests.ts';
+import { answerOn, open } from './raw-requests.ts';
 
 const WAYBILL = fileURLToPath(new URL('../../../cli/waybill.js', import.meta.url));
 const YEAR_MS = 365.25 * 86_400_000;
@@ -148,6 +146,24 @@ test('figures tell which witness cosigns and which does not', { timeout: 60_000 
     await figure('waybill_witness_failures_total{log="log.example.example",witness="w2"}'),
   ).toBeGreaterThan(0);
   expect(await figure('waybill_witness_failures_total{log="log.example.example",witness="w1"}')).toBe(0);
+});
+
+test('whoever hung up before it was taken up leaves nothing behind', { timeout: 60_000 }, async () => {
+  const { url, text } = await serve({});
+  const { port } = new URL(url);
+  const many = 'GET /log/checkpoint HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1200);
+  for (let i = 0; i < 20; i++) {
+    const socket = connect(Number(port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    await new Promise((resolve) =>
+      socket.write(many, () => {
+        socket.resetAndDestroy();
+        resolve(undefined);
+      }),
+    );
+  }
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  expect(text()).not.toContain('unforeseen failure');
 });
 
 test('readiness names each reason for which it lacks', async () => {
@@ -371,43 +387,6 @@ test('the addresses of one endpoint share one allowance', async () => {
   }
 });
 
-test('who sends wrong signatures to the log is soon not listened to any more, and nobody else is hindered', async () => {
-  const { signer } = newSigner();
-  const keys = [{ name: 'test', publicKey: Buffer.from(signer.spki).toString('base64') }];
-  const limits = { wrongSignaturesPerMinute: 3, trustedProxies: ['127.0.0.1'] };
-  const running = await start({ keys, limits });
-  let count = 0;
-  const post = async (client: string, by = signer) => {
-    const payload = `statement ${count++}`;
-    const { signature } = dsseRequest(payload, by, keyed(signer.spki));
-    const digest = createHash('sha256')
-      .update(preAuthEncoding(TYPE, Buffer.from(payload)))
-      .digest();
-    const body = hashedRequest(digest, signature, keyed(signer.spki));
-    const headers = { 'content-type': 'application/json', 'x-forwarded-for': client };
-    return running.send('POST', '/log/api/v2/log/entries', JSON.stringify(body), headers);
-  };
-  const wrong = async (client: string) => refusal(await post(client, newSigner().signer));
-  const refused = { status: 422, code: 'LOG_SIGNATURE_WRONG' };
-  // What is accepted does not count, however much it is.
-  for (let i = 0; i < 5; i++) expect((await post('192.0.2.1')).status).toBe(201);
-  expect([await wrong('192.0.2.1'), await wrong('192.0.2.1')]).toEqual([refused, refused]);
-  expect((await post('192.0.2.1')).status).toBe(201);
-  expect(await wrong('192.0.2.1')).toEqual(refused);
-  const late = await post('192.0.2.1', newSigner().signer);
-  expect(refusal(late)).toEqual({ status: 429, code: 'REGISTRY_SIGNATURES_WRONG' });
-  expect(Number(late.headers.get('retry-after'))).toBeGreaterThan(0);
-  expect(Number(late.headers.get('retry-after'))).toBeLessThanOrEqual(60);
-  // Nothing of the client is verified now, and all else goes on.
-  expect(refusal(await post('192.0.2.1')).status).toBe(429);
-  expect((await post('192.0.2.2')).status).toBe(201);
-  const read = await running.send('GET', '/log/checkpoint', undefined, { 'x-forwarded-for': '192.0.2.1' });
-  expect(read.status).toBe(200);
-  // A crowd that comes at once is counted, too.
-  const crowd = await Promise.all(Array.from({ length: 20 }, () => wrong('192.0.2.3')));
-  expect(crowd.filter(({ status }) => status === 422).length).toBeLessThan(8);
-});
-
 function closeAll(sockets: readonly ReturnType<typeof open>[]): void {
   for (const socket of sockets) socket.destroy();
 }
@@ -472,6 +451,11 @@ test('who takes a large answer too slowly is cut off', { timeout: 60_000 }, asyn
   await new Promise((resolve) => socket.once('close', resolve));
   expect(received).toBeLessThan(bytes.length);
   expect(performance.now() - startMs).toBeLessThan(30_000);
+  // What comes behind the request is not answered in the middle of it.
+  const garbled = open(running.url);
+  garbled.write(`GET /api/v1/blobs/${sha256(bytes)} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  garbled.once('data', () => garbled.write('garbage\r\n\r\n'));
+  expect((await answerOn(garbled)).count).toBe(1);
   // Who is quick gets the whole of it.
   expect((await running.send('GET', `/api/v1/blobs/${sha256(bytes)}`)).bytes.length).toBe(bytes.length);
 });
