@@ -11,14 +11,8 @@ import type { LogPolicy } from '../core/tlog/log-policy.ts';
 import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RegistryConfig } from '../registry/config.ts';
-import {
-  type Retired,
-  type Rotated,
-  type RotationOf,
-  retire,
-  rotate,
-  type TrustFile,
-} from '../registry/rotation.ts';
+import type { TrustFile } from '../registry/rotated-log-files.ts';
+import { type Retired, type Rotated, type RotationOf, retire, rotate } from '../registry/rotation.ts';
 import type { CertifiedService, Service } from '../registry/trust/instances.ts';
 import type { P256Signer } from '../registry/trust/signer.ts';
 import { formatPrivateKey, publicKeyDer } from '../release/key-file.ts';
@@ -199,7 +193,7 @@ function printRotated(
   options: Options,
 ): void {
   const { rotated, folder, config, policy, stolenSinceMs } = done;
-  const { service, instance, keys, signer, changed, logKey, unpublished } = rotated;
+  const { service, instance, keys, signer, changed, renewed = [], logKey, unpublished } = rotated;
   if (options.json === true) {
     printJson({ folder, ...rotated });
     return;
@@ -208,7 +202,10 @@ function printRotated(
   for (const path of keys) printLine(`  made     ${path}`);
   if (signer !== undefined) printLine(`  held     by the signer that ${signer} names`);
   else if (keys.length === 0) printLine('  made     before, by a rotation that was broken off');
-  for (const name of changed) printLine(`  changed  ${join(folder, 'trust', name)}`);
+  for (const name of changed) {
+    const from = renewed.includes(name) ? ', made from the published one, of which it lacked something' : '';
+    printLine(`  changed  ${join(folder, 'trust', name)}${from}`);
+  }
   if (unpublished !== undefined) {
     printLine(`  Key ${unpublished} was never published: it ends too, and signs nothing.`);
   }

@@ -2,17 +2,16 @@
 // Rotation of the services' keys [docs/spec/trust-services.md §Rotation]: the next key of a service, its certificate where it needs one,
 // and the trust material that says so. Nothing here is published: `targets` signs that, and the server follows what is published.
 
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Json, JsonObject } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
-import { parseLogPolicy } from '../core/tlog/log-policy.ts';
-import { nodeCrypto } from '../peers/node-crypto.ts';
 import { hasBegunIn } from './log/begun-shard.ts';
 import { createLogKey, logVerifierKey, openLogKey } from './log/log-key.ts';
+import { logFiles, readFileOf, type TrustFile, trustPath, wholeSecond } from './rotated-log-files.ts';
 import { openSigner } from './signer/signer-client.ts';
 import { Database } from './store/database.ts';
-import { diskFiles } from './store/durable-files.ts';
+import { diskFiles, removeLeftovers } from './store/durable-files.ts';
 import { type AuthorityCertificate, formatPem, readCertificate } from './trust/authority.ts';
 import { type NewFile, writeNewFiles } from './trust/files.ts';
 import {
@@ -25,7 +24,6 @@ import {
   type LogService,
   rootKeyPath,
   type Service,
-  shardName,
   shardOrigin,
   signerPath,
 } from './trust/instances.ts';
@@ -34,10 +32,7 @@ import { openAuthority, openServiceKey, readChain, serviceNames } from './trust/
 import { newSigner, type P256Signer } from './trust/signer.ts';
 import {
   addInstance,
-  addLogLine,
   checkKeepsAll,
-  directToShard,
-  dropLogLines,
   endOf,
   endOlder,
   formatTrustedRoot,
@@ -88,18 +83,16 @@ export interface Rotated {
   readonly signer?: string;
   /** Names of trust files that changed, all in `trust/` of the data folder. */
   readonly changed: readonly TrustFile[];
+  /** Those of them that were made from the published one, since that in `trust/` lacked something of it. */
+  readonly renewed?: readonly TrustFile[];
   /** The verifier key of the new shard of the signature log. */
   readonly logKey?: string;
   /** The instance before, if it is not published either: one more was made since a key was stolen. */
   readonly unpublished?: number;
 }
 
-export type TrustFile = 'trusted_root.json' | 'signing_config.v0.2.json' | 'tlog-policy';
-
 /** How long what was signed with an old key before the change may still be on its way: the life of a certificate. */
 export const RETIREMENT_DELAY_MS = 10 * 60_000;
-
-const trustPath = (dataFolder: string, name: TrustFile): string => join(dataFolder, 'trust', name);
 
 /**
  * Makes the next key of a service and the trust material with it. With `stolenSinceMs` all older keys end at that time, in the past;
@@ -120,6 +113,8 @@ async function alone<T>({ dataFolder }: RotatedRegistry, work: () => Promise<T>)
   // An empty database: its lock ends with the process that holds it, however that ends.
   const lock = await Database.open(join(dataFolder, 'state', 'rotation'));
   try {
+    // Of writes that were broken off; a copy of a private key may be among them.
+    for (const folder of ['keys', 'trust', 'unbegun']) await removeLeftovers(join(dataFolder, folder));
     return await work();
   } finally {
     await lock.close();
@@ -154,14 +149,12 @@ async function rotateAlone(
   const added = addInstance(root, service, entry.json);
   const next = stolenSinceMs === undefined ? added : endOlder(added, service, names, stolenSinceMs);
   const changed = new Map<TrustFile, Uint8Array>();
+  const renewed: TrustFile[] = [];
   if (entry.logKey !== undefined) {
-    for (const [name, bytes] of await logFiles(
-      registry,
-      instance,
-      entry.logKey,
-      stolenSinceMs !== undefined,
-    )) {
+    const shard = { instance, logKey: entry.logKey, isStolen: stolenSinceMs !== undefined };
+    for (const { name, bytes, isOfPublished } of await logFiles(registry, shard)) {
       changed.set(name, bytes);
+      if (isOfPublished) renewed.push(name);
     }
   }
   // Last: it is what says that the rotation is done.
@@ -175,6 +168,7 @@ async function rotateAlone(
     keys,
     ...((await isThere(signer)) ? { signer } : {}),
     changed: [...changed.keys()],
+    ...(renewed.length === 0 ? {} : { renewed }),
     ...(logKey === undefined ? {} : { logKey }),
     ...(isAhead ? { unpublished: instances.length } : {}),
   };
@@ -252,17 +246,6 @@ async function publishedRoot(dataFolder: string): Promise<JsonObject> {
   return readTrustedRoot(await readPublishedTarget(dataFolder, 'trusted_root.json'));
 }
 
-async function readFileOf(dataFolder: string, name: TrustFile): Promise<Uint8Array> {
-  const path = trustPath(dataFolder, name);
-  return readFile(path).catch((cause: NodeJS.ErrnoException) => {
-    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, got ${cause.code}`, {
-      cause,
-    });
-  });
-}
-
-const wholeSecond = (ms: number): number => Math.floor(ms / 1000) * 1000;
-
 /** Makes an instance's key, and its certificates, whole or not at all. @returns the private keys' paths */
 async function makeKey(
   registry: RotatedRegistry,
@@ -313,6 +296,7 @@ async function makeAuthority(
   const made = elsewhere === undefined ? newSigner() : undefined;
   const { spki } = made?.signer ?? (elsewhere as P256Signer);
   const own = await issueOnline({ service, org, name, startMs, root, spki });
+  if ('newRootFolder' in of) await checkNoRootKey(rootKeyPath(of.newRootFolder, service, instance));
   const chain = chainPath(dataFolder, service, instance);
   // Certificates without their key are a rotation that was broken off.
   await rm(chain, { force: true });
@@ -329,6 +313,16 @@ async function makeAuthority(
   const certificates = { path: chain, text: [own, root.der].map(formatPem).join(''), secret: false };
   await writeNewFiles([certificates, ...secrets]);
   return secrets.map(({ path }) => path);
+}
+
+/** A rotation that was broken off may have left the key of a root that nothing names; who made another one knows better than we. @throws CA_FILES_EXIST */
+async function checkNoRootKey(path: string): Promise<void> {
+  if (!(await isThere(path))) return;
+  throw TRUST.reject(
+    'CA_FILES_EXIST',
+    `expected no file ${quote(path)}, found one: if a rotation that was broken off made it, remove it, since no root with that key is in use`,
+    { at: path },
+  );
 }
 
 /** The root above an instance, with its key. @throws TRUST_ROOT_KEY_WRONG */
@@ -373,25 +367,4 @@ async function entryOf(
   const { chain } = await openAuthority(dataFolder, service, instance);
   const rootName = readCertificate(chain.at(-1) as Uint8Array)?.commonName ?? '';
   return { json: authorityEntry({ org, name: names[service], rootName, chain, startMs }) };
-}
-
-/** What else says which log signatures go to. */
-async function logFiles(
-  { dataFolder, org, url, nowMs }: RotatedRegistry,
-  instance: number,
-  logKey: string,
-  isStolen: boolean,
-): Promise<ReadonlyMap<TrustFile, Uint8Array>> {
-  const numbers = Array.from({ length: instance - 1 }, (_, i) => i + 1);
-  const urlOf = (number: number): string => `${url}/${shardName('log', number)}`;
-  const config = await readFileOf(dataFolder, 'signing_config.v0.2.json');
-  const shard = { oldUrls: numbers.map(urlOf), url: urlOf(instance), startMs: wholeSecond(nowMs), org };
-  const origins = numbers.map((number) => shardOrigin('log', serviceNames(org).log, number));
-  const policy = addLogLine(await readFileOf(dataFolder, 'tlog-policy'), logKey, urlOf(instance));
-  // Whoever has the key of a log can make it say anything that no witness has seen otherwise.
-  const isWitnessed = parseLogPolicy(policy, nodeCrypto).quorum !== 'none';
-  return new Map([
-    ['signing_config.v0.2.json', directToShard(config, shard)],
-    ['tlog-policy', isStolen && !isWitnessed ? dropLogLines(policy, origins) : policy],
-  ]);
 }

@@ -236,6 +236,10 @@ describe('a registry without keys of its services', () => {
       return readdir(join(dataFolder, 'unbegun'));
     };
     expect(await rotateAgain()).toEqual([]);
+    // Neither its head can be looked at now, nor, while the server runs, its rows.
+    await expect(rotateAgain(join(apart, 'nowhere'))).rejects.toMatchObject({
+      code: 'REGISTRY_DATA_LOCKED',
+    });
     const heads = join(dataFolder, 'state', 'heads');
     await registry.restart(async () => {
       await rename(heads, join(apart, 'heads'));
