@@ -78,10 +78,13 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** As our own writes name what they move into place. */
+const LEFTOVER = /(?:^|\.)(?:[0-9a-f]{12}|[0-9a-f]{24})\.new$/;
+
 /** Removes what an interrupted write left beside its file. */
 export async function removeLeftovers(folder: string): Promise<void> {
   for (const name of await diskFiles.list(folder)) {
-    if (name.endsWith('.new')) await rm(join(folder, name), { force: true });
+    if (LEFTOVER.test(name)) await rm(join(folder, name), { force: true });
   }
 }
 

@@ -90,11 +90,12 @@ test('what is ahead of the published one stays', async () => {
 });
 
 test('copies of private keys that a broken-off write left are removed', async () => {
-  const copies = ['log-2.pem.0123456789ab.new', 'tsa-2.pem.0123456789ab.new'];
+  const copies = ['log-2.pem.0123456789ab.new', 'tsa-2.pem.0123456789ab.new', 'not-ours.new'];
   const keys = join(registry.dataFolder, 'keys');
   for (const name of copies) await writeFile(join(keys, name), 'secret');
   await tryRotation({ service: 'log' });
-  expect((await readdir(keys)).filter((name) => name.endsWith('.new'))).toEqual([]);
+  expect((await readdir(keys)).filter((name) => name.endsWith('.new'))).toEqual(['not-ours.new']);
+  await rm(join(keys, 'not-ours.new'));
 });
 
 test('the key of a root that a broken-off rotation left is told, and stays', async () => {
