@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who witnesses a signature: the log [Rekor-v2 §rekor.v2.Rekor] and the timestamp authority
-// [docs/spec/trust-services.md §Timestamps].
+// Who witnesses a signature: the timestamp authority [docs/spec/trust-services.md §Timestamps], then the log
+// [Rekor-v2 §rekor.v2.Rekor].
 
 import { createHash } from 'node:crypto';
 import { envelopeToJSON } from '@sigstore/bundle';
 import { TransparencyLogEntry } from '@sigstore/protobuf-specs';
 import type { SignatureBundle, Witness } from '@sigstore/sign';
 import { base64Encode } from '../core/encoding/base64.ts';
+import { quote } from '../core/faults.ts';
 import { preAuthEncoding } from '../core/sigstore/bundle.ts';
+import { ATTEST } from './faults.ts';
 import { askService, readAnswer, type SigningService } from './service.ts';
 
 /** Logs signatures under the certificate that comes with them. */
@@ -67,10 +69,30 @@ export function timestampWitness(timestampUrl: string, secret: string): Witness 
       const artifactHash = createHash('sha256').update(sig).digest('base64');
       const question = { artifactHash, hashAlgorithm: 'sha256' };
       const body = await askService(authority, timestampUrl, question, [200, 201]);
+      if (body.length === 0) {
+        const message = `expected a timestamp from the timestamp service at ${quote(timestampUrl)}, got nothing`;
+        throw ATTEST.reject('SIGN_ANSWER_MALFORMED', message);
+      }
       return { rfc3161Timestamps: [{ signedTimestamp: Buffer.from(body) }] };
     },
   };
 }
+
+/**
+ * One witness after the other, in this order. The library asks all of them at once; but an entry stays in the log for ever, and
+ * one that never gets its timestamp has no bundle, and looks to a monitor like a theft [docs/spec/monitor.md §Documents].
+ */
+export function inOrder(witnesses: readonly Witness[]): Witness {
+  return {
+    async testify(content, key) {
+      let material: VerificationMaterial = {};
+      for (const witness of witnesses) material = { ...material, ...(await witness.testify(content, key)) };
+      return material;
+    },
+  };
+}
+
+type VerificationMaterial = Awaited<ReturnType<Witness['testify']>>;
 
 function envelopeOf(content: SignatureBundle): Envelope {
   if (content.$case !== 'dsseEnvelope') throw new TypeError('expected a DSSE envelope');
