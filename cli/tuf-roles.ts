@@ -2,21 +2,16 @@
 // The work of `waybill tuf`: makes the next version of root or of top-level targets from the verified one, has it signed, here or
 // by officers in turns through a file, and publishes it.
 
-import { parseSigningServices } from '../attest/signing-config.ts';
 import { portableCrypto } from '../core/crypto.ts';
 import type { JsonObject } from '../core/encoding/strict-json.ts';
-import { quote, Rejection } from '../core/faults.ts';
-import { parseTrustedRoot } from '../core/sigstore/trusted-root.ts';
-import { parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { quote } from '../core/faults.ts';
 import { sameBytes } from '../core/tlog/merkle.ts';
 import { canonicalMetadata } from '../core/tuf/canonical.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
 import type { VerifiedRole } from '../core/tuf/trusted-metadata.ts';
 import type { TufClient } from '../device/tuf-client.ts';
-import { checkReopensNone } from '../registry/trust/reopened.ts';
 import { describeChange } from '../release/describe-change.ts';
 import { RELEASE } from '../release/faults.ts';
-import { type GoodsFile, goodsOf } from '../release/goods.ts';
 import {
   addSignatures,
   checkNext,
@@ -38,6 +33,14 @@ import { changeRoot, checkTargetsSurvive } from '../release/root-change.ts';
 import { CLI } from './faults.ts';
 import { readIfThere, readInput, writeOutput } from './files.ts';
 import { openTrust, readTrustedRoot, registryUrl } from './trust.ts';
+import {
+  checkEnds,
+  isNamed,
+  logPolicyChanges,
+  readTrustFiles,
+  type TrustFile,
+  type TrustFiles,
+} from './tuf-trust-files.ts';
 
 /** What every change of an offline role needs. */
 export interface TufInputs {
@@ -67,15 +70,6 @@ export interface TufResult {
   readonly missing: readonly string[];
   /** Where it was written. */
   readonly path?: string;
-}
-
-/** Files of trust material, by path. */
-export interface TrustFiles {
-  readonly trustedRoot?: string | undefined;
-  readonly signingConfig?: string | undefined;
-  readonly logPolicy?: string | undefined;
-  /** Keys that the published trusted root has ended may count again. */
-  readonly allowReopen?: boolean | undefined;
 }
 
 /** Opens the repository as those see it who may be late. @throws as `openTrust` */
@@ -108,56 +102,10 @@ export async function updateTrust(inputs: TufInputs & TrustFiles): Promise<TufRe
   return finish(inputs, client, next, { files, reopen: inputs.allowReopen === true });
 }
 
-type TrustFile = ReturnType<typeof goodsOf>;
-
-/** True if the targets in force name a file with these bytes. */
-function isNamed(client: TufClient, { name, sha256 }: GoodsFile): boolean {
-  return client.role('targets').signed.targets.get(name)?.hashes.sha256 === sha256;
-}
-
 /** True if it says what is in force, whoever signed it. */
 function isInForce(file: RoleFile, { json }: { readonly json: JsonObject }): boolean {
   const [ours, theirs] = [canonicalMetadata(file.signed), canonicalMetadata(json)];
   return ours !== undefined && theirs !== undefined && sameBytes(ours, theirs);
-}
-
-/** An older trusted root would have ended keys count again; nobody signs one by mistake. @throws TRUST_ROOT_REOPENS, RELEASE_REGISTRY_* */
-async function checkEnds(
-  inputs: Pick<TufInputs, 'registry' | 'signal'> & TrustFiles,
-  client: TufClient,
-  files: readonly TrustFile[],
-): Promise<void> {
-  const name = 'trusted_root.json';
-  const next = files.find((file) => file.name === name);
-  const published = client.role('targets').signed.targets.get(name)?.hashes.sha256;
-  if (inputs.allowReopen === true || next === undefined || published === undefined) return;
-  const body = await new Registry(registryUrl(inputs.registry), inputs.signal).blob(published);
-  if (body === undefined || goodsOf(name, body).sha256 !== published) {
-    throw RELEASE.reject('RELEASE_TARGET_LOST', `expected the published ${name}, got none or another`);
-  }
-  checkReopensNone(parseTrustedRoot(next.body), parseTrustedRoot(body));
-}
-
-/** Trust files as targets will name them, each read as its users will. */
-async function readTrustFiles(paths: TrustFiles): Promise<readonly TrustFile[]> {
-  const { trustedRoot, signingConfig, logPolicy } = paths;
-  const files: TrustFile[] = [];
-  const add = async (path: string | undefined, name: string, check: (bytes: Uint8Array) => unknown) => {
-    if (path === undefined) return;
-    const bytes = await readInput(path);
-    try {
-      check(bytes);
-    } catch (cause) {
-      if (!(cause instanceof Rejection)) throw cause;
-      const message = `expected ${name} in ${quote(path)}, got a file that is none: ${cause.message}`;
-      throw CLI.reject('CLI_TRUST_FILE_UNSUITABLE', message, { at: cause.at, cause });
-    }
-    files.push(goodsOf(name, bytes));
-  };
-  await add(trustedRoot, 'trusted_root.json', parseTrustedRoot);
-  await add(signingConfig, 'signing_config.v0.2.json', (bytes) => parseSigningServices(bytes, Date.now()));
-  await add(logPolicy, 'tlog-policy', (bytes) => parseLogPolicy(bytes, portableCrypto));
-  return files;
 }
 
 /**
@@ -227,7 +175,7 @@ async function finish(
   client: TufClient,
   next: RoleFile,
   more: {
-    readonly files?: readonly GoodsFile[];
+    readonly files?: readonly TrustFile[];
     readonly newKeys?: readonly string[];
     readonly reopen?: boolean;
   },
@@ -238,14 +186,18 @@ async function finish(
     throw CLI.reject('CLI_USAGE', `expected no file at ${quote(out)} yet, found one`);
   const root = client.root.signed;
   const current = next.role === 'root' ? client.root : client.role('targets');
-  for (const line of describeChange(current.json, next.signed)) inputs.progress(line);
+  const changes = [
+    ...describeChange(current.json, next.signed),
+    ...(await logPolicyChanges(client, more.files ?? [])),
+  ];
+  for (const line of changes) inputs.progress(line);
   const keys = await openRoleKeys(inputs.keys, passphrases);
   const newKeys = await openRoleKeys(more.newKeys ?? [], passphrases);
   const signed = await addSignatures(next, root, portableCrypto, keys, newKeys);
   inputs.signal?.throwIfAborted();
   if (out !== undefined) {
     await writeOutput(out, formatRoleFile(signed));
-    return { ...resultOf(signed, current, root, false), path: out };
+    return { ...resultOf(signed, changes, root, false), path: out };
   }
   checkSigned(signed, root);
   inputs.progress(`publishing ${signed.role} version ${signed.version}`);
@@ -253,17 +205,11 @@ async function finish(
   await publishRole(registry, signed.role, formatRoleFile(signed), more.files ?? [], {
     reopen: more.reopen === true,
   });
-  return resultOf(signed, current, root, true);
+  return resultOf(signed, changes, root, true);
 }
 
-function resultOf(
-  file: RoleFile,
-  current: { readonly json: JsonObject },
-  root: Root,
-  published: boolean,
-): TufResult {
+function resultOf(file: RoleFile, changes: readonly string[], root: Root, published: boolean): TufResult {
   const { role, version, expires } = file;
-  const changes = describeChange(current.json, file.signed);
   const missing = missingSignatures(file, root).map(explainMissing);
   return { role, version, expires, published, changes, missing };
 }
@@ -274,26 +220,56 @@ export interface SignInputs extends Pick<TufInputs, 'root' | 'keys' | 'passphras
   readonly registry?: string | undefined;
   /** The targets in force, for a file of targets without a registry. */
   readonly current?: string | undefined;
+  /** The tlog-policy that the file names anew, so that its lines can be told. */
+  readonly logPolicy?: string | undefined;
 }
 
 /**
- * `waybill tuf sign`: shows what a file changes, and adds signatures to it. Without a key it only shows.
+ * `waybill tuf sign`: shows what a file changes, and adds signatures to it. Without a key it only shows. One that is in force as it stands needs none.
  * @throws OFFLINE_ROLE_STALE, RELEASE_KEY_NOT_DELEGATED, CEREMONY_*, TUF_*, CLI_*
  */
 export async function signRoleFile(
   inputs: SignInputs,
 ): Promise<TufResult & { readonly signedBy: readonly string[] }> {
-  const file = parseRoleFile(await readInput(inputs.file), portableCrypto);
-  const { root, current } = await inForce(inputs, file.role);
+  const { file: path, keys: places, passphrases, progress } = inputs;
+  const file = parseRoleFile(await readInput(path), portableCrypto);
+  const { root, current, client } = await inForce(inputs, file.role);
+  const signedBy = ({ signatures }: RoleFile) => signatures.map(({ keyid }) => shortId(keyid));
+  if (isInForce(file, current)) {
+    const result = resultOf(file, [], root.signed, true);
+    return { ...result, missing: [], wasPublished: true, signedBy: signedBy(file) };
+  }
   checkNext(file, current);
-  const lines = [`${file.role} version ${file.version}, against version ${current.signed.version} in force:`];
-  for (const line of [...lines, ...describeChange(current.json, file.signed)]) inputs.progress(line);
-  const keys = await openRoleKeys(inputs.keys, inputs.passphrases);
+  const changes = [
+    ...describeChange(current.json, file.signed),
+    ...(await policyChangesOf(file, inputs.logPolicy, client)),
+  ];
+  progress(`${file.role} version ${file.version}, against version ${current.signed.version} in force:`);
+  for (const line of changes) progress(line);
+  if (inputs.logPolicy === undefined && changes.some((line) => line.startsWith('file "tlog-policy"')))
+    progress('  its lines are shown with --log-policy and the new file');
+  const keys = await openRoleKeys(places, passphrases);
   const signed = await addSignatures(file, root.signed, portableCrypto, keys);
   inputs.signal?.throwIfAborted();
-  if (keys.length > 0) await writeOutput(inputs.file, formatRoleFile(signed));
-  const signedBy = signed.signatures.map(({ keyid }) => shortId(keyid));
-  return { ...resultOf(signed, current, root.signed, false), path: inputs.file, signedBy };
+  if (keys.length > 0) await writeOutput(path, formatRoleFile(signed));
+  return { ...resultOf(signed, changes, root.signed, false), path, signedBy: signedBy(signed) };
+}
+
+/** What the file that is named anew says; it must be that file. @throws CLI_TRUST_FILE_UNSUITABLE */
+async function policyChangesOf(
+  { role, envelope }: RoleFile,
+  logPolicy: string | undefined,
+  client: TufClient | undefined,
+): Promise<readonly string[]> {
+  const files = await readTrustFiles({ logPolicy });
+  const targets = role === 'root' ? undefined : readTargets(envelope.signed, portableCrypto).targets;
+  for (const { name, sha256 } of files) {
+    const named = targets?.get(name)?.hashes.sha256;
+    if (named === sha256) continue;
+    const message = `expected the ${name} that ${role} names, of sha256 ${named ?? '(none)'}, got one of sha256 ${sha256}`;
+    throw CLI.reject('CLI_TRUST_FILE_UNSUITABLE', message);
+  }
+  return logPolicyChanges(client, files);
 }
 
 type InForce = Pick<VerifiedRole<Root> | VerifiedRole<Targets>, 'json' | 'signed'>;
@@ -301,13 +277,17 @@ type InForce = Pick<VerifiedRole<Root> | VerifiedRole<Targets>, 'json' | 'signed
 async function inForce(
   inputs: SignInputs,
   role: OfflineRole,
-): Promise<{ readonly root: VerifiedRole<Root>; readonly current: InForce }> {
+): Promise<{
+  readonly root: VerifiedRole<Root>;
+  readonly current: InForce;
+  readonly client?: TufClient;
+}> {
   const { registry, current } = inputs;
   if (registry !== undefined && current !== undefined)
     throw CLI.reject('CLI_USAGE', 'expected --registry or --current, got both');
   if (registry !== undefined) {
     const client = await openOfflineRoles({ registry, root: inputs.root });
-    return { root: client.root, current: role === 'root' ? client.root : client.role('targets') };
+    return { root: client.root, current: role === 'root' ? client.root : client.role('targets'), client };
   }
   const root = await readTrustedRoot(inputs.root);
   if (role === 'root') return { root, current: root };
@@ -334,15 +314,16 @@ export async function publishRoleFile(
   const client = await openOfflineRoles(inputs);
   const current = file.role === 'root' ? client.root : client.role('targets');
   if (isInForce(file, current) && files.every((each) => isNamed(client, each))) {
-    return { ...resultOf(file, current, client.root.signed, true), missing: [], wasPublished: true };
+    return { ...resultOf(file, [], client.root.signed, true), missing: [], wasPublished: true };
   }
   checkNext(file, current);
   checkSigned(file, client.root.signed);
   await checkEnds(inputs, client, files);
+  const changes = [...describeChange(current.json, file.signed), ...(await logPolicyChanges(client, files))];
   inputs.progress(`publishing ${file.role} version ${file.version}`);
   const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
   await publishRole(registry, file.role, formatRoleFile(file), files, {
     reopen: inputs.allowReopen === true,
   });
-  return resultOf(file, current, client.root.signed, true);
+  return resultOf(file, changes, client.root.signed, true);
 }

@@ -17,12 +17,12 @@ import {
   renewRole,
   rotateKeys,
   signRoleFile,
-  type TrustFiles,
   type TufInputs,
   type TufResult,
   updateTrust,
 } from './tuf-roles.ts';
 import { type RoleStatus, readStatus } from './tuf-status.ts';
+import type { TrustFiles } from './tuf-trust-files.ts';
 
 interface Options extends TrustFiles {
   readonly root: string;
@@ -189,6 +189,7 @@ function signCommand(tuf: Command): void {
     .requiredOption('--root <file>', 'the newest root.json that you trust')
     .option('--registry <url>', 'base URL of `waybill serve`')
     .option('--current <file>', 'the targets in force, to sign targets without network')
+    .option('--log-policy <file>', 'the tlog-policy that it names anew: its lines are shown, too')
     .option('--key <key...>', 'your private key: a file or a pkcs11: URI')
     .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
     .option('--json', 'print one JSON document')
@@ -197,8 +198,8 @@ function signCommand(tuf: Command): void {
       '\nExample:\n  waybill tuf sign 2.root.json --root root.json --key /media/bob/root-2.pem',
     )
     .action(async (file: string, options: Options & { registry?: string; current?: string }) => {
-      const { registry, current } = options;
-      await run(options, (given) => signRoleFile({ ...given, file, registry, current }));
+      const { registry, current, logPolicy } = options;
+      await run(options, (given) => signRoleFile({ ...given, file, registry, current, logPolicy }));
     });
 }
 

@@ -2,7 +2,8 @@
 // What an officer is about to sign, in plain words: each difference from the version in force, and nothing left out.
 
 import type { Json, JsonObject } from '../core/encoding/strict-json.ts';
-import { quote } from '../core/faults.ts';
+import { utf8Decode } from '../core/encoding/utf8.ts';
+import { printable, quote } from '../core/faults.ts';
 import { canonicalMetadata } from '../core/tuf/canonical.ts';
 
 type Named = ReadonlyMap<string, Json>;
@@ -37,6 +38,31 @@ function changedKeys(before: Named, after: Named): readonly string[] {
 function keysOf(role: JsonObject): Named {
   const delegations = members(role.delegations);
   return new Map([...members(role.keys), ...members(delegations.get('keys'))]);
+}
+
+/**
+ * The lines of a log policy [C2SP-tlog-policy-1896a5a §Policy file syntax and structure] that go and come, uncut; spaces and comments count for nothing.
+ * @param before the one in force; undefined if it cannot be had
+ */
+export function describeLogPolicy(before: Uint8Array | undefined, after: Uint8Array): readonly string[] {
+  const [old, now] = [policyLines(before ?? new Uint8Array()), policyLines(after)];
+  const lines = [
+    ...old.filter((line) => !now.includes(line)).map((line) => `tlog-policy loses "${printable(line)}"`),
+    ...now.filter((line) => !old.includes(line)).map((line) => `tlog-policy gains "${printable(line)}"`),
+  ];
+  if (before === undefined)
+    return ['tlog-policy in force is not at hand: all lines of the new one', ...lines];
+  return lines.length > 0
+    ? lines
+    : ['tlog-policy: no line is another one; only comments, spaces or the order'];
+}
+
+function policyLines(policy: Uint8Array): readonly string[] {
+  return (utf8Decode(policy) ?? '')
+    .split('\n')
+    .map((line) => line.split(/[ \t]+/).filter((word) => word !== ''))
+    .filter(([first]) => first !== undefined && !first.startsWith('#'))
+    .map((words) => words.join(' '));
 }
 
 function describeDelegations(before: Json | undefined, after: Json | undefined): readonly string[] {

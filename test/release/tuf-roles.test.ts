@@ -231,9 +231,13 @@ describe('in turns', () => {
     await expect(publishRoleFile({ ...publishing, logPolicy: house.path('policy') })).rejects.toMatchObject(
       refusedAs('OFFLINE_ROLE_STALE'),
     );
-    await expect(
-      signRoleFile({ ...signing, registry: house.url, keys: offline('root-3') }),
-    ).rejects.toMatchObject(refusedAs('OFFLINE_ROLE_STALE'));
+    const late = { ...signing, registry: house.url, keys: offline('root-3') };
+    const text = await readFile(file(), 'utf8');
+    expect(await signRoleFile(late)).toMatchObject({ wasPublished: true, missing: [], version: 2 });
+    expect(await readFile(file(), 'utf8')).toBe(text);
+    await expect(signRoleFile({ ...late, file: other.file })).rejects.toMatchObject(
+      refusedAs('OFFLINE_ROLE_STALE'),
+    );
   });
 
   test('an officer sees what somebody slipped in, and strangers sign nothing', async () => {
@@ -284,10 +288,57 @@ describe('in turns', () => {
       ),
     );
     expect(made.changes).not.toContainEqual(expect.stringMatching(/trusted_root|signing_config|delegation/));
+    expect(made.changes.at(-1)).toBe(
+      'tlog-policy: no line is another one; only comments, spaces or the order',
+    );
     const publishing = { ...base(), file: next };
     await expect(publishRoleFile(publishing)).rejects.toMatchObject(refusedAs('RELEASE_TARGET_LOST'));
     expect(await publishRoleFile({ ...publishing, logPolicy: policy })).toMatchObject({ published: true });
   });
+});
+
+test('who signs a log policy sees the lines that go and come', { timeout: 60_000 }, async () => {
+  const { vkey } = await witnessFolder([]);
+  const log = Buffer.from(await (await newClient()).tlogPolicy()).toString();
+  const [without, withOne] = [house.path('without'), house.path('with')];
+  const witness = `witness w1 ${vkey} http://127.0.0.1:1`;
+  await writeFile(without, log);
+  await writeFile(withOne, `${log.replace('quorum none\n', '')}${witness}\nquorum w1\n`);
+  const updating = base(...offline('targets-1'));
+  expect((await updateTrust({ ...updating, logPolicy: withOne })).changes).toEqual(
+    expect.arrayContaining([
+      'tlog-policy loses "quorum none"',
+      `tlog-policy gains "${witness}"`,
+      'tlog-policy gains "quorum w1"',
+    ]),
+  );
+
+  const next = house.path('next.json');
+  await updateTrust({ ...base(), logPolicy: without, out: next });
+  const shown: string[] = [];
+  const signing = { root: house.root, file: next, keys: [], progress: (line: string) => shown.push(line) };
+  const here = { ...signing, registry: house.url };
+  const policy = { logPolicy: without };
+  const loss = [
+    `tlog-policy loses "${witness}"`,
+    'tlog-policy loses "quorum w1"',
+    'tlog-policy gains "quorum none"',
+  ];
+  const { changes } = await signRoleFile({ ...here, ...policy });
+  expect(changes.slice(-3)).toEqual(loss);
+  expect(shown.slice(-3)).toEqual(loss);
+  await signRoleFile(here);
+  expect(shown.at(-1)).toContain('--log-policy');
+  const wrong = signRoleFile({ ...here, logPolicy: withOne });
+  await expect(wrong).rejects.toMatchObject(refusedAs('CLI_TRUST_FILE_UNSUITABLE'));
+  // Without network all lines of the new one are told.
+  const current = house.path('data', 'state', 'tuf', '2.targets.json');
+  const alone = await signRoleFile({ ...signing, ...policy, current });
+  expect(alone.changes.slice(-3)).toEqual([
+    'tlog-policy in force is not at hand: all lines of the new one',
+    `tlog-policy gains "${log.split('\n')[0]}"`,
+    'tlog-policy gains "quorum none"',
+  ]);
 });
 
 describe('rotate', () => {
