@@ -193,7 +193,7 @@ export const ATTEST = faultsOf({
   },
   SUBMIT_URL_MALFORMED: {
     class: 'rejection',
-    meaning: 'The registry address is not an http or https URL.',
+    meaning: 'The registry address is not an http or https URL, or has a user, a query or a fragment.',
     remedy: 'Pass --registry as in http://127.0.0.1:8080 or https://waybill.example.',
     usage: true,
   },

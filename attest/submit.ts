@@ -25,7 +25,8 @@ export function parseRegistryUrl(text: string): string {
   const url = URL.parse(text);
   const plain = url !== null && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === '';
   if (!plain || url.username !== '' || url.password !== '') {
-    throw ATTEST.reject('SUBMIT_URL_MALFORMED', `expected an http or https URL, got ${quote(text)}`);
+    const message = `expected the address of the registry as an http or https URL without user, query and fragment, got ${quote(text)}`;
+    throw ATTEST.reject('SUBMIT_URL_MALFORMED', message);
   }
   return url.href.replace(/\/+$/, '');
 }

@@ -25,7 +25,7 @@ import type { Passphrases } from '../release/passphrase.ts';
 import { CLI } from './faults.ts';
 import { readInput, writeOutput } from './files.ts';
 import { interruptible } from './interrupt.ts';
-import { BEHIND_TLS, formatConfig } from './new-config.ts';
+import { BEHIND_TLS, formatConfig, isForThisMachine } from './new-config.ts';
 import { newPassphrase, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
 import { baseOf } from './trust.ts';
@@ -364,6 +364,14 @@ function baseUrl(text: string): string {
       `expected --url to be an http or https address without user, query and fragment, got ${quote(text)}`,
     );
   }
+  if (url.protocol === 'http:' && !isLoopback(url)) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      `expected --url to be an https address, or of this machine alone (http://127.0.0.1:8410), got ${quote(text)}: without TLS whoever is on the way ` +
+        'reads tokens and replaces what is fetched. Give the https address that clients will use; a proxy with TLS before `waybill serve`, or a ' +
+        'certificate of its own, can follow (docs/operating.md)',
+    );
+  }
   return baseOf(url, text);
 }
 
@@ -401,23 +409,15 @@ function print(done: InitResult, { issuers, org, witnesses }: Options): void {
 
 /** Where the server will listen, and what is missing between it and its clients. */
 function printExposure(url: URL): void {
-  const isPlain = url.protocol === 'http:';
   if (url.pathname !== '/') {
     printLine(
       `Clients ask below ${quote(url.pathname)}, where \`waybill serve\` has nothing: a proxy before it must take that away.`,
     );
   }
-  if (isPlain && isLoopback(url)) return;
+  if (isForThisMachine(url)) return;
   const shown = url.href.replace(/\/+$/, '');
-  if (isPlain) {
-    printLine(
-      `${shown} has no TLS: whoever is on the way reads tokens and replaces what is fetched. Make the registry`,
-    );
-    printLine('  anew with an https address, which is in its trust files for good.');
-  }
-  const forWhom = isPlain ? 'Clients of other machines do not reach it there: put' : `For ${shown}, put`;
   printLine(
-    `\`waybill serve\` speaks plain HTTP at ${BEHIND_TLS.host}:${BEHIND_TLS.port}. ${forWhom} a proxy with TLS before it, or`,
+    `\`waybill serve\` speaks plain HTTP at ${BEHIND_TLS.host}:${BEHIND_TLS.port}. For ${shown}, put a proxy with TLS before it, or`,
   );
   printLine('  give it a certificate of its own: listen in config.yaml; docs/operating.md shows both.');
 }

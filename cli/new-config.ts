@@ -28,7 +28,7 @@ export async function formatConfig(inputs: {
 }
 
 /** Plain HTTP that nobody can read on its way, since it never leaves the machine. */
-function isForThisMachine(url: URL): boolean {
+export function isForThisMachine(url: URL): boolean {
   return url.protocol === 'http:' && isLoopback(url);
 }
 

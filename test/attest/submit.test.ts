@@ -52,6 +52,7 @@ test('a registry address is an http or https URL', () => {
     'https://a.example/#x',
   ]) {
     expect(() => parseRegistryUrl(bad)).toThrow(code('SUBMIT_URL_MALFORMED'));
+    expect(() => parseRegistryUrl(bad)).toThrow('URL without user, query and fragment, got ');
   }
 });
 

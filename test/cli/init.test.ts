@@ -169,7 +169,7 @@ describe('init', () => {
   it('asks who it is for, unless it is for this machine alone, and says what follows', async () => {
     const run = (url: string, ...more: string[]) =>
       say(['init', join(home, 'd'), '--offline', join(home, 'o'), '--url', url, ...more]);
-    for (const url of ['https://waybill.acme.example', 'http://registry:8410', 'http://192.0.2.1']) {
+    for (const url of ['https://waybill.acme.example', 'https://192.0.2.1']) {
       const refused = await run(url);
       expect(refused).toMatchObject({ code: 2, out: '' });
       expect(refused.err).toContain('CLI_USAGE: expected --org, such as acme.example: it names logs');
@@ -185,18 +185,10 @@ describe('init', () => {
     );
     expect(made.out).not.toContain('must take that away');
     expect(made.out).not.toContain('no --org');
-    expect(made.out).not.toContain('has no TLS');
     for (const name of await readdir(join(home, 'd'))) {
       expect(made.out).toMatch(new RegExp(`^  ${name}/? +\\w`, 'm'));
     }
-    await rm(home, { recursive: true });
-    const open = await run('http://waybill.acme.example', '--org', 'acme.example');
-    expect(open.out).toContain(
-      '\nhttp://waybill.acme.example has no TLS: whoever is on the way reads tokens',
-    );
-    expect(open.out).toContain('put a proxy with TLS before it');
-    const { listen } = await readConfigFile(join(home, 'd'));
-    expect(listen).toEqual({ host: '127.0.0.1', port: 8410 });
+    expect((await readConfigFile(join(home, 'd'))).listen).toEqual({ host: '127.0.0.1', port: 8410 });
     await rm(home, { recursive: true });
     const below = await run('https://acme.example/waybill/', '--org', 'acme.example');
     expect(below.out).toContain('Clients ask below "/waybill", where `waybill serve` has nothing: a proxy');
@@ -224,6 +216,11 @@ describe('init', () => {
     const saidOf = (url: string) =>
       say(['init', join(home, 'd'), '--offline', join(home, 'o'), '--url', url, '--org', 'acme.example']);
     expect((await saidOf('https://acme.example/?a=b')).err).toContain('without user, query and fragment');
+    // Nobody could sign there, and `waybill tuf update` would refuse its trust files.
+    for (const url of ['http://waybill.acme.example', 'http://registry:8410', 'http://192.0.2.1']) {
+      const { code, err } = await saidOf(url);
+      expect([code, err]).toEqual([2, expect.stringContaining('expected --url to be an https address')]);
+    }
     for (const path of ['/tuf', '/api/v1/', '/log2', '/waybill/ca']) {
       const { code, err } = await saidOf(`https://acme.example${path}`);
       const base = path.startsWith('/waybill') ? 'https://acme.example/waybill' : 'https://acme.example';
