@@ -113,7 +113,8 @@ function addRun(monitor: Command): void {
       const opened = await openMonitor(folder, options);
       try {
         const everyS = options.once === true ? undefined : every;
-        const print: Print = options.json === true ? printJsonLine : (result) => printResult(result, everyS);
+        const print: Print =
+          options.json === true ? printJsonLine : (result) => printResult(result, folder, everyS);
         if (options.once === true) {
           const result = await interruptible((signal) => opened.round(signal));
           print({ event: 'round' as const, ...result });
@@ -239,21 +240,28 @@ function exitCodeOf({ open, failures, undelivered }: RoundResult): number {
   return undelivered > 0 || Object.keys(failures).length > 0 ? EXIT.retry : EXIT.done;
 }
 
-/** Events for people; progress once a second. */
+/** Events for people; progress once a second, what to do about a code once. */
 function reporter(): (event: MonitorEvent) => void {
   let toldMs = performance.now();
+  const remedies = new Set<string>();
   return (event) => {
     if (event.event === 'alarm') printLine(`ALARM ${event.alarm.id}: ${event.alarm.message}`);
-    else if (event.event === 'failure') printProgress(`${event.about}: ${event.code}: ${event.message}`);
-    else if (performance.now() - toldMs > 1000) {
+    else if (event.event === 'failure') {
+      printProgress(`${event.about}: ${event.code}: ${event.message}`);
+      if (!remedies.has(event.remedy)) printProgress(`  what to do: ${event.remedy}`);
+      remedies.add(event.remedy);
+    } else if (performance.now() - toldMs > 1000) {
       toldMs = performance.now();
       printProgress(`${event.origin}: read ${event.read} of ${event.of}`);
     }
   };
 }
 
-/** `everyS`: the pause before the next round, if there is one. */
-function printResult(result: RoundResult, everyS: number | undefined): void {
+/** Names of open alarms that a line each is for. */
+const NAMED_MAX = 10;
+
+/** `everyS`: the pause before the next round, if there is one; open alarms are named if there is none. */
+function printResult(result: RoundResult, folder: string, everyS: number | undefined): void {
   const { logs, pending, foreign, open, undelivered, failures } = result;
   const silent = Object.keys(failures);
   const none = silent.length > 0 ? 'no log looked at' : 'no log yet';
@@ -268,6 +276,14 @@ function printResult(result: RoundResult, everyS: number | undefined): void {
     ...(silent.length > 0 ? [`what was read is kept, ${next}`] : []),
   ];
   printLine(`${new Date().toISOString()} ${sizes}; ${rest.join('; ')}`);
+  if (everyS !== undefined || open.length === 0) return;
+  for (const id of open.slice(0, NAMED_MAX)) printLine(`  open: ${id}`);
+  const more = open.length - NAMED_MAX;
+  if (more > 0)
+    printLine(`  and ${more} more: files in ${join(folder, 'alarms')} without an .acknowledged beside them`);
+  printLine(
+    `  what each says is in ${join(folder, 'alarms')}; once looked into: waybill monitor acknowledge ${folder} <id>`,
+  );
 }
 
 function addCheckProof(monitor: Command): void {

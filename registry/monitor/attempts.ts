@@ -10,6 +10,8 @@ export interface Failure {
   readonly about: string;
   readonly code: string;
   readonly message: string;
+  /** What to do. */
+  readonly remedy: string;
 }
 
 /** Codes of the monitor's own folder: nothing goes on without it. */
@@ -40,13 +42,13 @@ export class Attempts {
       signal?.throwIfAborted();
       if (!(failure instanceof Rejection || failure instanceof Unavailable)) throw failure;
       if (OWN.includes(failure.code)) throw failure;
-      this.fail(about, failure.code, failure.message);
+      this.fail(about, failure);
       return undefined;
     }
   }
 
-  fail(about: string, code: string, message: string): void {
-    if (this.#failures[about] === undefined) this.#report({ event: 'failure', about, code, message });
+  fail(about: string, { code, message, row: { remedy } }: Rejection | Unavailable): void {
+    if (this.#failures[about] === undefined) this.#report({ event: 'failure', about, code, message, remedy });
     this.#failures[about] = `${code}: ${message}`;
   }
 }

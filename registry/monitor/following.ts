@@ -7,6 +7,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { LogPolicy } from '../../core/tlog/log-policy.ts';
 import { checkFreshness } from '../../core/tlog/quorum.ts';
 import { describeSkew } from '../log/clock-skew.ts';
+import { MONITOR } from '../monitor-faults.ts';
 import { type Alarm, type Alarms, alarmOf } from './alarms.ts';
 import type { Attempts } from './attempts.ts';
 import { FollowedLog, type LogName, type Succession } from './followed-log.ts';
@@ -117,7 +118,7 @@ export class Following {
     const missing = expected.find((name) => !this.#shards.some(({ log }) => log === name));
     if (missing === undefined) return this.#store.write([jsonRow(TRUST_GOOD, this.#options.clock())]);
     const message = `expected ${SERVICE_OF[missing]}.<domain> or a later shard of it, got no such log`;
-    this.#attempts.fail('trust', 'MONITOR_LOG_UNNAMED', message);
+    this.#attempts.fail('trust', MONITOR.reject('MONITOR_LOG_UNNAMED', message));
   }
 
   /**

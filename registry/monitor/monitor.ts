@@ -95,8 +95,10 @@ export class Monitor {
     await this.#following.checkStale();
     await this.#alarms.file();
     const { waiting, failure } = await this.#alarms.deliver(this.#options.clock(), signal);
-    if (failure !== undefined)
-      attempts.fail('webhook', 'MONITOR_LOG_UNREACHABLE', `the webhook took no alarm: ${failure}`);
+    if (failure !== undefined) {
+      const message = `the webhook took no alarm: ${failure}`;
+      attempts.fail('webhook', MONITOR.unavailable('MONITOR_LOG_UNREACHABLE', message));
+    }
     let pending = 0;
     for await (const _ of this.#store.under<Sighting>('pending/')) pending++;
     return {
