@@ -21,7 +21,7 @@ export const STORE = faultsOf({
     class: 'unavailable',
     meaning: 'Another process has the data folder open.',
     remedy:
-      'Stop the other `waybill serve`, or wait for the other `waybill rotate`; one process at a time writes a data folder.',
+      'Stop the other `waybill serve`, or wait for the other `waybill rotate` or `waybill fsck`; one process at a time has a data folder open.',
   },
   REGISTRY_DATA_DAMAGED: {
     class: 'rejection',

@@ -43,7 +43,8 @@ export const RELEASE = faultsOf({
     class: 'rejection',
     meaning: 'A key file does not hold a key of the kind that this role signs with.',
     remedy:
-      'Ed25519 for TUF roles, ECDSA P-256 for gate and device and for every key in a token; `waybill key new` makes both.',
+      'Ed25519 for TUF roles, ECDSA P-256 for gate and device and for every key in a token; `waybill key new` makes both. `waybill rotate` ' +
+      'of ca or tsa takes the offline root of that authority, ca-root.pem or tsa-root.pem, or the folder that it is in.',
     usage: true,
   },
   CEREMONY_PASSPHRASE_MISSING: {

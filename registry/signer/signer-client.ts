@@ -52,19 +52,23 @@ export async function openSigner(
       at: path,
     });
   }
-  return connectSigner(socket, service);
+  return connectSigner(socket, service).catch((cause: unknown) => {
+    if (!(cause instanceof Unavailable)) throw cause;
+    throw new Unavailable(cause.code, cause.row, cause.message, { at: path, cause });
+  });
 }
 
 /** Learns the key of the signer at a socket. @throws SIGNER_UNREACHABLE, SIGNER_ANSWER_WRONG */
 export async function connectSigner(socket: string, service: Service): Promise<DistantSigner> {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const whom = { socket, service };
   const ask = (method: string, path: string, body?: Uint8Array, timeoutMs = TIMEOUT_MS) =>
-    exchange({ agent, socket, method, path, body, timeoutMs });
+    exchange({ agent, whom, method, path, body, timeoutMs });
   const spki = await ask('GET', `/${service}/key`);
-  const key = readKey(spki, service, socket);
+  const key = readKey(spki, whom);
   const check = async () => {
     const now = await ask('GET', `/${service}/key`, undefined, CHECK_TIMEOUT_MS);
-    if (!sameBytes(now, spki)) throw wrong(socket, 'another key');
+    if (!sameBytes(now, spki)) throw wrong(whom, 'another key');
   };
   let checked: { readonly sinceMs: number; readonly result: Promise<void> } | undefined;
   return {
@@ -80,12 +84,12 @@ export async function connectSigner(socket: string, service: Service): Promise<D
       const signature = await ask('POST', `/${service}/sign`, data);
       // A signer that was started anew with another key would make evidence that nobody accepts.
       if (verify(service === 'log' ? null : 'sha256', data, key, signature)) return signature;
-      throw wrong(socket, 'a signature by another key');
+      throw wrong(whom, 'a signature by another key');
     },
   };
 }
 
-function readKey(spki: Uint8Array, service: Service, socket: string): KeyObject {
+function readKey(spki: Uint8Array, whom: Whom): KeyObject {
   let key: KeyObject | undefined;
   try {
     key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
@@ -93,44 +97,48 @@ function readKey(spki: Uint8Array, service: Service, socket: string): KeyObject 
     // No key.
   }
   const isFit =
-    service === 'log'
+    whom.service === 'log'
       ? key?.asymmetricKeyType === 'ed25519'
       : key?.asymmetricKeyDetails?.namedCurve === 'prime256v1';
-  if (key === undefined || !isFit) throw wrong(socket, 'no key of the kind that the service signs with');
+  if (key === undefined || !isFit) throw wrong(whom, 'no key of the kind that the service signs with');
   return key;
+}
+
+/** Who is asked. */
+interface Whom {
+  readonly socket: string;
+  readonly service: Service;
 }
 
 interface Exchange {
   readonly agent: Agent;
-  readonly socket: string;
+  readonly whom: Whom;
   readonly method: string;
   readonly path: string;
   readonly body: Uint8Array | undefined;
   readonly timeoutMs: number;
 }
 
-function exchange({ agent, socket, method, path, body, timeoutMs }: Exchange): Promise<Uint8Array> {
+function exchange({ agent, whom, method, path, body, timeoutMs }: Exchange): Promise<Uint8Array> {
   const headers =
     body === undefined ? {} : { 'content-type': 'application/octet-stream', 'content-length': body.length };
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown): void =>
-      reject(
-        cause instanceof Unavailable ? cause : unreachable(socket, (cause as NodeJS.ErrnoException).code),
-      );
+      reject(cause instanceof Unavailable ? cause : unreachable(whom, (cause as NodeJS.ErrnoException).code));
     const signal = AbortSignal.timeout(timeoutMs);
-    const asked = request({ agent, socketPath: socket, method, path, headers, signal }, (response) => {
+    const asked = request({ agent, socketPath: whom.socket, method, path, headers, signal }, (response) => {
       const parts: Buffer[] = [];
       let size = 0;
       response.on('error', fail);
       response.on('data', (part: Buffer) => {
         size += part.length;
-        if (size > ANSWER_BYTES_MAX) response.destroy(wrong(socket, 'a longer answer than any signature'));
+        if (size > ANSWER_BYTES_MAX) response.destroy(wrong(whom, 'a longer answer than any signature'));
         else parts.push(part);
       });
       response.on('end', () => {
         const bytes = Buffer.concat(parts);
         if (response.statusCode === 200) resolve(new Uint8Array(bytes));
-        else reject(wrong(socket, `status ${response.statusCode}, code ${codeIn(bytes)}`));
+        else reject(wrong(whom, `status ${response.statusCode}, code ${codeIn(bytes)}`));
       });
     });
     asked.on('error', fail);
@@ -143,10 +151,17 @@ function codeIn(body: Buffer): string {
   return /"code":"([A-Z_]{1,64})"/.exec(body.toString('latin1'))?.[1] ?? 'unknown';
 }
 
-function unreachable(socket: string, reason = 'no answer in time'): Unavailable {
-  return TRUST.unavailable('SIGNER_UNREACHABLE', `expected a signer at ${quote(socket)}: ${reason}`);
+function unreachable(whom: Whom, reason = 'no answer in time'): Unavailable {
+  const message = `expected the signer of ${whom.service} to answer: ${reason}`;
+  return TRUST.unavailable('SIGNER_UNREACHABLE', message, { cause: placeOf(whom) });
 }
 
-function wrong(socket: string, got: string): Unavailable {
-  return TRUST.unavailable('SIGNER_ANSWER_WRONG', `expected a signature from ${quote(socket)}, got ${got}`);
+function wrong(whom: Whom, got: string): Unavailable {
+  const message = `expected a signature from the signer of ${whom.service}, got ${got}`;
+  return TRUST.unavailable('SIGNER_ANSWER_WRONG', message, { cause: placeOf(whom) });
+}
+
+/** For the server's log alone: clients are told the message, and paths of this machine are not for them. */
+function placeOf({ socket }: Whom): Error {
+  return new Error(`the socket of the signer is ${quote(socket)}`);
 }

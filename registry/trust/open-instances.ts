@@ -47,7 +47,8 @@ export async function openInstances<T>(
       if (rule === undefined || !isFault || instance >= inForce) throw failure;
       const found = await openPublic(instance, refusingSigner(service, instance));
       if (found === undefined) throw failure;
-      rule.gone.push({ service, instance, reason: failure.message });
+      const place = failure.at === undefined ? '' : ` (${failure.at})`;
+      rule.gone.push({ service, instance, reason: `${failure.message}${place}` });
       opened.push(found);
     }
   }

@@ -244,6 +244,7 @@ describe('wrong usage ends with exit code 2', () => {
     const wrong = await say(['rotate', made.dataFolder, 'tsa', '--offline', foreign]);
     expect(wrong).toMatchObject({ code: 2 });
     expect(wrong.err).toContain('CEREMONY_KEY_UNSUITABLE');
+    expect(wrong.err).toContain('ca-root.pem or tsa-root.pem');
   });
 
   test('no data folder', async () => {

@@ -87,6 +87,7 @@ describe('serve', () => {
     const second = serve();
     expect(await second.ended).toBe(75);
     expect(second.said().err).toContain('REGISTRY_DATA_LOCKED');
+    expect(second.said().err).toContain('`waybill rotate` or `waybill fsck`');
     // Another process that would only read is kept out too.
     const check = await waybill(['fsck', made.dataFolder], made.home);
     expect(check).toMatchObject({ code: 75, err: expect.stringContaining('REGISTRY_DATA_LOCKED') });

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `waybill signer serve` as a user runs it: a process of its own that signs for one service until it is told to stop.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -67,6 +67,29 @@ test('signs checkpoints of its log in its own process, and stops when told', {
   next.kill('SIGTERM');
   await once(next, 'exit');
   expect(await codeOfAsync(connectSigner(at('log.sock'), 'log'))).toBe('SIGNER_UNREACHABLE');
+});
+
+test('keys as docs/spec/signer.md has them made are ones that signers hold', {
+  timeout: 60_000,
+}, async () => {
+  const [, commands = ''] =
+    /```sh\n(openssl .*?)```/s.exec(await readFile('docs/spec/signer.md', 'utf8')) ?? [];
+  const made = at('made');
+  await mkdir(made);
+  execFileSync('bash', ['-euc', commands], { cwd: made, stdio: 'ignore' });
+  const ready = (['ca', 'ct', 'tsa', 'log'] as const).map(async (service) => {
+    const key = service === 'log' ? ['log.pem', '--origin', 'log.example'] : ['tsa.pem'];
+    const memory = service === 'ct' ? ['--memory', 'ct.size'] : [];
+    const argv = ['signer', 'serve', '--for', service, '--key', ...key, ...memory];
+    const child = spawn(process.execPath, [WAYBILL, ...argv, '--socket', join(made, `${service}.sock`)], {
+      cwd: made,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const [said] = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+    expect(String(said)).toContain(`ready for ${service}`);
+  });
+  await Promise.all(ready);
 });
 
 test('a key in a token of SoftHSM signs as one in a file; a log takes none', {

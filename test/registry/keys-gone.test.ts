@@ -129,10 +129,10 @@ test('keys that newer ones follow are needed until those are published; from the
   }
   await registry.restart(async () => expect(await findings()).toEqual([]));
   expect(registry.registry.keysGone).toEqual([
-    { service: 'ca', instance: 1, reason: expect.stringContaining('nobody.sock') },
+    { service: 'ca', instance: 1, reason: expect.stringContaining('ca-intermediate.signer') },
     { service: 'tsa', instance: 1, reason: expect.stringContaining('tsa.pem') },
     { service: 'ct', instance: 1, reason: expect.stringContaining('ct.pem') },
-    { service: 'log', instance: 1, reason: expect.stringContaining('nobody.sock') },
+    { service: 'log', instance: 1, reason: expect.stringContaining('log.signer') },
   ]);
   expect((await registry.submit(await sign())).status).toBe(201);
   // What the old keys signed is read, and evidence of theirs let in.

@@ -122,6 +122,11 @@ describe('a registry without keys of its services', () => {
     const answer = await ask();
     expect(refusal(answer)).toEqual({ status: 503, code: 'SIGNER_UNREACHABLE' });
     expect((answer.json as { message: string }).message).toContain('SIGNER_UNREACHABLE');
+    // Where it should be is for the server's log alone.
+    expect(JSON.stringify(answer.json)).not.toContain('.sock');
+    await expect(connectSigner(socket(service), service)).rejects.toMatchObject({
+      cause: { message: expect.stringContaining(socket(service)) },
+    });
     await start(service);
     expect((await ask()).status).toBe(201);
   });
@@ -136,7 +141,9 @@ describe('a registry without keys of its services', () => {
     expect(await ready()).toMatchObject({ status: 'ready' });
     const key = signers.get(service);
     await key?.close();
-    const away = [{ code: 'SIGNER_UNREACHABLE', message: expect.stringContaining(`${service}.sock`) }];
+    const away = [
+      { code: 'SIGNER_UNREACHABLE', message: `expected the signer of ${service} to answer: ENOENT` },
+    ];
     expect(await ready()).toEqual({ status: 'unready', reasons: away });
     const { text } = await new Metrics(registry.registry, async () => 0).text();
     expect(text).toContain('waybill_ready 0\n');
