@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream, type Dirent } from 'node:fs';
-import { access, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { quote, Rejection } from '../core/faults.ts';
 import { parseBundle } from '../core/sigstore/bundle.ts';
@@ -16,6 +16,7 @@ import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RegistryConfig } from './config.ts';
 import { readTileLeaf, verifyTreeHeadNote } from './ct/stored-entry.ts';
 import { type AttestationFacts, indexRows } from './facts.ts';
+import { NamedTrust, shardKey } from './fsck-keys.ts';
 import { checkTrust } from './fsck-trust.ts';
 import { hasBegun } from './log/begun-shard.ts';
 import { nodeHasher } from './log/hash-tiles.ts';
@@ -26,11 +27,11 @@ import { type LogRows, rowKey, rowsOf } from './log/tile-store.ts';
 import { blobPath } from './store/blobs.ts';
 import { Database, type Table } from './store/database.ts';
 import { diskFiles, storeFailure } from './store/durable-files.ts';
-import { countInstances, type LogService, shardName, shardOrigin } from './trust/instances.ts';
-import { publicKeysOf } from './trust/public-keys.ts';
-import { readChain, serviceNames } from './trust/services.ts';
+import { hasDatabase } from './store/level-folder.ts';
+import { type LogService, shardName, shardOrigin } from './trust/instances.ts';
+import { serviceNames } from './trust/services.ts';
 import { unbegunPath } from './trust/unbegun.ts';
-import { readState } from './tuf/repository-state.ts';
+import { readPublished, readState } from './tuf/repository-state.ts';
 import { targetsOf } from './tuf/role-document.ts';
 
 export type { Finding } from './log/log-check.ts';
@@ -72,29 +73,38 @@ export interface FsckResult {
 
 /**
  * Tells what is wrong, in the order of reading; nothing if all is well. The result says how much was read.
- * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE,
- *   SIGSTORE_TRUSTED_ROOT_MALFORMED, and the signal's reason
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CA_FILES_UNREADABLE, and the signal's reason
  */
 export async function* fsck(options: FsckOptions): AsyncGenerator<Finding, FsckResult> {
   const { dataFolder, checkDatabase = fsckDatabase } = options;
-  const isBegun = await access(join(dataFolder, DATABASE, 'CURRENT')).then(
-    () => true,
-    () => false,
-  );
+  const names = serviceNames(options.config.org);
+  const isBegun = yield* findDatabase(dataFolder);
   let ofDatabase: DatabaseCounts = { logEntries: 0n, ctEntries: 0n, attestations: 0n };
   if (isBegun) ofDatabase = yield* checkDatabase(options);
-  else yield* checkUnbegun(options);
+  else if (isBegun === false) yield* checkUnbegun(options);
   const blobs = yield* checkBlobs(options);
   yield* checkTuf(dataFolder);
-  yield* checkTrust(dataFolder);
-  return { read: { ...ofDatabase, blobs }, isBegun };
+  yield* checkTrust(dataFolder, names);
+  return { read: { ...ofDatabase, blobs }, isBegun: isBegun !== false };
+}
+
+/** Whether there is a database; undefined if there are files of one that cannot be opened. */
+async function* findDatabase(dataFolder: string): AsyncGenerator<Finding, boolean | undefined> {
+  try {
+    return await hasDatabase(join(dataFolder, DATABASE));
+  } catch (failure) {
+    if (!(failure instanceof Rejection && failure.code === 'REGISTRY_DATA_DAMAGED')) throw failure;
+    yield { at: DATABASE, problem: failure.message };
+    return undefined;
+  }
 }
 
 /** Without a database nothing may have been published. */
 async function* checkUnbegun({ dataFolder, config }: FsckOptions): AsyncGenerator<Finding> {
   const names = serviceNames(config.org);
+  const named = await NamedTrust.read(dataFolder, names);
   for (const service of ['log', 'ct'] as const) {
-    const shardCount = await countInstances(dataFolder, service);
+    const shardCount = await named.countShards(dataFolder, service);
     for (let shard = 1; shard <= shardCount; shard++) {
       const origin = shardOrigin(service, names[service], shard);
       const unbegun = unbegunPath(dataFolder, service, shard);
@@ -103,7 +113,8 @@ async function* checkUnbegun({ dataFolder, config }: FsckOptions): AsyncGenerato
         await head.check({ origin, size: 0n, note: undefined, noteOf: async () => undefined });
       } catch (cause) {
         if (!(cause instanceof Rejection)) throw cause;
-        yield { at: DATABASE, problem: cause.message };
+        const what = 'expected the database of logs that have begun, found none here';
+        yield { at: DATABASE, problem: `${what}; if it is on another disk, mount that: ${cause.message}` };
         return;
       }
     }
@@ -139,38 +150,56 @@ async function* checkRows(
   read: { logEntries: bigint; ctEntries: bigint; attestations: bigint },
 ): AsyncGenerator<Finding> {
   const { dataFolder } = options;
-  const shards: LogRows[] = [];
   const names = serviceNames(options.config.org);
-  for (const [i, key] of (await publicKeysOf(dataFolder, 'log', names)).entries()) {
-    const rows = rowsOf(database.sublevel(shardName('log', i + 1)));
-    if (key === undefined) yield* checkUnkeyed(rows, 'log', i + 1);
-    else read.logEntries += yield* checkLog(options, rows, i + 1, key.subarray(-32));
+  const named = await NamedTrust.read(dataFolder, names);
+  const shards: LogRows[] = [];
+  const logCount = await named.countShards(dataFolder, 'log');
+  for (let shard = 1; shard <= logCount; shard++) {
+    const rows = rowsOf(database.sublevel(shardName('log', shard)));
+    const key = yield* shardKey(dataFolder, 'log', shard, named);
+    if (key === undefined) yield* checkUnkeyed(named, rows, 'log', shard);
+    else read.logEntries += yield* checkLog(options, rows, shard, key.subarray(-32));
     shards.push(rows);
   }
-  yield* checkNoMore(database, 'log', shards.length);
-  const chains: (readonly Uint8Array[])[] = [];
-  const authorities = await countInstances(dataFolder, 'ca');
-  for (let i = 1; i <= authorities; i++) chains.push(await readChain(dataFolder, 'ca', i));
-  const ctKeys = await publicKeysOf(dataFolder, 'ct', names);
-  for (const [i, spki] of ctKeys.entries()) {
-    const rows = rowsOf(database.sublevel(shardName('ct', i + 1)));
-    if (spki === undefined) yield* checkUnkeyed(rows, 'ct', i + 1);
-    else read.ctEntries += yield* checkCtLog(options, rows, i + 1, { spki, chains });
+  yield* checkNoMore(named, database, 'log', logCount);
+  const chains = named.chains('ca');
+  const ctCount = await named.countShards(dataFolder, 'ct');
+  for (let shard = 1; shard <= ctCount; shard++) {
+    const rows = rowsOf(database.sublevel(shardName('ct', shard)));
+    const spki = yield* shardKey(dataFolder, 'ct', shard, named);
+    if (spki === undefined) yield* checkUnkeyed(named, rows, 'ct', shard);
+    // A trusted root without authorities, or none, is a finding of its own; by it each entry would be one.
+    else if (chains.length > 0) read.ctEntries += yield* checkCtLog(options, rows, shard, { spki, chains });
   }
-  yield* checkNoMore(database, 'ct', ctKeys.length);
+  yield* checkNoMore(named, database, 'ct', ctCount);
   read.attestations = yield* checkAttestations(options, database, shards);
 }
 
-/** Rows of a shard whose key is gone: nothing of it would be served, nor looked at. */
-function checkNoMore(database: Database, service: LogService, count: number): AsyncGenerator<Finding> {
-  return checkUnkeyed(rowsOf(database.sublevel(shardName(service, count + 1))), service, count + 1);
+/** Rows of a shard that nothing names: nothing of it would be served, nor looked at. */
+function checkNoMore(
+  named: NamedTrust,
+  database: Database,
+  service: LogService,
+  count: number,
+): AsyncGenerator<Finding> {
+  return checkUnkeyed(named, rowsOf(database.sublevel(shardName(service, count + 1))), service, count + 1);
 }
 
-async function* checkUnkeyed(rows: LogRows, service: LogService, shard: number): AsyncGenerator<Finding> {
+async function* checkUnkeyed(
+  named: NamedTrust,
+  rows: LogRows,
+  service: LogService,
+  shard: number,
+): AsyncGenerator<Finding> {
+  // The trusted root that cannot be read, which is a finding of its own, may be what names the shard.
+  if (named.own === undefined) return;
   const [key] = await rows.keys({ limit: 1 }).all();
   if (key === undefined) return;
   const at = `${shardName(service, shard)}/${key}`;
-  yield { at, problem: 'expected no such row: the data folder has no key of this shard' };
+  yield {
+    at,
+    problem: 'expected no such row: neither a trusted root nor a key file has a key of this shard',
+  };
 }
 
 async function* checkLog(
@@ -365,7 +394,9 @@ async function problemOfBundle(
 async function* checkBlobs({ dataFolder, signal, progress }: FsckOptions): AsyncGenerator<Finding, bigint> {
   const folder = join(dataFolder, BLOBS);
   let count = 0n;
-  for (const part of await readdir(folder, { withFileTypes: true }).catch(noFolder)) {
+  const parts = await readdir(folder, { withFileTypes: true }).catch(noFolder);
+  if (parts === undefined) yield { at: BLOBS, problem: 'expected a folder of blobs, got something else' };
+  for (const part of parts ?? []) {
     if (!part.isDirectory()) {
       yield { at: `${BLOBS}/${part.name}`, problem: 'expected a folder of blobs' };
       continue;
@@ -391,18 +422,17 @@ async function* checkBlobs({ dataFolder, signal, progress }: FsckOptions): Async
   return count;
 }
 
-const noFolder = (cause: NodeJS.ErrnoException): Dirent[] => {
+const noFolder = (cause: NodeJS.ErrnoException): Dirent[] | undefined => {
   if (cause.code === 'ENOENT') return [];
+  if (cause.code === 'ENOTDIR') return undefined;
   throw storeFailure('could not read the folder of blobs', cause);
 };
 
 /** The published roles, and that what they name is there; its bytes are looked at with all other blobs. */
 async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
   try {
-    const { state } = await readState(
-      { folder: join(dataFolder, TUF), keysFolder: join(dataFolder, 'keys') },
-      diskFiles,
-    );
+    const [folder, keysFolder] = [join(dataFolder, TUF), join(dataFolder, 'keys')];
+    const { state } = await readPublished(folder, diskFiles);
     for (const [role, { metadata }] of state.roles) {
       for (const { name, sha256, sizeBytes } of targetsOf(metadata)) {
         const found = await stat(blobPath(join(dataFolder, 'state', 'blobs'), sha256)).catch(() => undefined);
@@ -411,6 +441,9 @@ async function* checkTuf(dataFolder: string): AsyncGenerator<Finding> {
         yield { at: `${BLOBS}/${sha256.slice(0, 2)}/${sha256}`, problem };
       }
     }
+    // Of a copy without keys nothing is asked of them.
+    const isHeld = (await diskFiles.list(keysFolder)).some((name) => /^tuf-.*\.pem$/.test(name));
+    if (isHeld) await readState({ folder, keysFolder }, diskFiles);
   } catch (cause) {
     yield { at: TUF, problem: (cause as Error).message };
   }

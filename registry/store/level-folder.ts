@@ -7,9 +7,9 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type DatabaseOptions, Level } from 'level';
-import { quote } from '../../core/faults.ts';
+import { quote, Rejection } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
-import { syncFolder } from './durable-files.ts';
+import { storeFailure, syncFolder } from './durable-files.ts';
 
 type Options = DatabaseOptions<string, Uint8Array>;
 
@@ -21,7 +21,7 @@ const LOST_AND_FOUND = 'lost+found';
 
 /**
  * Opens the database of a folder; makes it if there is no such folder, or an empty one. A symbolic link to a folder is followed.
- * @throws REGISTRY_DATA_DAMAGED if there are files but no database, REGISTRY_DATA_MISSING if a link leads nowhere, REGISTRY_FOLDER_MOUNTED
+ * @throws REGISTRY_DATA_DAMAGED if there are files but no database, REGISTRY_DATA_MISSING if a link leads nowhere or something else than a folder is there, REGISTRY_FOLDER_MOUNTED
  *   if a new database would be the root of a file system, and what LevelDB and the file system throw
  */
 export async function openLevelFolder(
@@ -54,29 +54,60 @@ const isThere = (folder: string): Promise<boolean> =>
 
 /** The folder itself, made if it is not there: a database is made beside it, not beside a link to it. */
 async function realFolder(named: string): Promise<string> {
-  const isLink = await lstat(named).then(
-    (found) => found.isSymbolicLink(),
-    () => false,
+  if (!(await isFolder(named))) await mkdir(named, { recursive: true });
+  return realpath(named);
+}
+
+/** False if nothing is there. @throws REGISTRY_DATA_MISSING if something is, and no folder */
+async function isFolder(named: string): Promise<boolean> {
+  const found = await lstat(named).catch(unlessMissing);
+  if (found === undefined) return false;
+  const isLink = found.isSymbolicLink();
+  const target = isLink ? await stat(named).catch(unlessNowhere) : found;
+  if (typeof target === 'object' && target.isDirectory()) return true;
+  // A disk that is not there, say; what is made in its place would be hidden by it later.
+  const where = isLink ? `where the symbolic link ${quote(named)} leads` : quote(named);
+  const got = typeof target === 'object' ? 'got a file' : target;
+  throw STORE.reject('REGISTRY_DATA_MISSING', `expected a folder ${where}, ${got}`);
+}
+
+function unlessMissing(cause: NodeJS.ErrnoException): undefined {
+  if (cause.code !== 'ENOENT') throw cause;
+}
+
+/** Where a link leads that does not lead to anything. */
+function unlessNowhere(cause: NodeJS.ErrnoException): string {
+  if (cause.code === 'ENOENT') return 'found none';
+  if (cause.code === 'ENOTDIR') return 'got a way through a file';
+  if (cause.code === 'ELOOP') return 'got links that lead in a circle';
+  throw cause;
+}
+
+/**
+ * True if there is a database in a folder, false if there is no such folder, or an empty one. Makes and opens nothing.
+ * @throws REGISTRY_DATA_MISSING and REGISTRY_DATA_DAMAGED as `openLevelFolder`, REGISTRY_STORE_FAILED
+ */
+export async function hasDatabase(named: string): Promise<boolean> {
+  try {
+    return (await isFolder(named)) && (await holdsOne(named));
+  } catch (cause) {
+    if (cause instanceof Rejection) throw cause;
+    throw storeFailure(`could not open ${quote(named)}`, cause);
+  }
+}
+
+async function holdsOne(folder: string): Promise<boolean> {
+  if (await isThere(folder)) return true;
+  if ((await readdir(folder)).every((name) => name === LOST_AND_FOUND)) return false;
+  throw STORE.reject(
+    'REGISTRY_DATA_DAMAGED',
+    `expected a database in ${quote(folder)}, found files without its ${MAIN_FILE}`,
   );
-  if (!isLink) await mkdir(named, { recursive: true });
-  return realpath(named).catch((cause: NodeJS.ErrnoException) => {
-    if (!isLink || cause.code !== 'ENOENT') throw cause;
-    // A disk that is not there, say; what is made in its place would be hidden by it later.
-    throw STORE.reject(
-      'REGISTRY_DATA_MISSING',
-      `expected a folder where the symbolic link ${quote(named)} leads, found none`,
-      { cause },
-    );
-  });
 }
 
 async function makeWhole(folder: string): Promise<void> {
-  if ((await readdir(folder)).some((name) => name !== LOST_AND_FOUND)) {
-    throw STORE.reject(
-      'REGISTRY_DATA_DAMAGED',
-      `expected a database in ${quote(folder)}, found files without its ${MAIN_FILE}`,
-    );
-  }
+  // Another process may have been sooner.
+  if (await holdsOne(folder)) return;
   const [own, parent] = await Promise.all([stat(folder), stat(dirname(folder))]);
   if (own.dev !== parent.dev) throw mounted(folder);
   const beside = `${folder}.${randomBytes(6).toString('hex')}.new`;

@@ -72,6 +72,16 @@ export function authorityName(name: string, instance: number): string {
  * @throws CA_FILES_UNREADABLE if there is none
  */
 export async function countInstances(folder: string, service: Service): Promise<number> {
+  const count = await newestKey(folder, service);
+  if (count > 0) return count;
+  const path = keyPath(folder, service);
+  throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, found none`, {
+    at: path,
+  });
+}
+
+/** The same, 0 if there is none. @throws CA_FILES_UNREADABLE */
+export async function newestKey(folder: string, service: Service): Promise<number> {
   const form = new RegExp(`^${KEY_NAME[service]}(?:-([2-9]|[1-9][0-9]{1,3}))?\\.(?:pem|signer)$`);
   const names = await readdir(join(folder, 'keys')).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
@@ -79,14 +89,7 @@ export async function countInstances(folder: string, service: Service): Promise<
     throw TRUST.reject('CA_FILES_UNREADABLE', got, { cause });
   });
   const numbers = names.map((name) => form.exec(name)).filter((match) => match !== null);
-  const count = Math.max(0, ...numbers.map(([, number = '1']) => Number(number)));
-  if (count === 0) {
-    const path = keyPath(folder, service);
-    throw TRUST.reject('CA_FILES_UNREADABLE', `expected a readable file ${quote(path)}, found none`, {
-      at: path,
-    });
-  }
-  return count;
+  return Math.max(0, ...numbers.map(([, number = '1']) => Number(number)));
 }
 
 /** True if a data folder has the key of an instance, or names the signer that holds it. @throws CA_FILES_UNREADABLE */

@@ -4,7 +4,7 @@
 
 import { base64Decode } from '../../core/encoding/base64.ts';
 import type { JsonObject } from '../../core/encoding/strict-json.ts';
-import { type LogService, type Service, shardOrigin } from './instances.ts';
+import { type CertifiedService, type LogService, type Service, shardOrigin } from './instances.ts';
 import type { ServiceNames } from './services.ts';
 import { instancesOf, readTrustedRoot } from './trust-changes.ts';
 
@@ -35,6 +35,14 @@ export class NamedInstances {
     const log = instancesOf(this.#root, service, this.#names).find((each) => each.baseUrl === baseUrl);
     const key = log?.publicKey as JsonObject | undefined;
     return key && base64Decode(String(key.rawBytes));
+  }
+
+  /** The certificates of each instance, its own first, in DER. */
+  chains(service: CertifiedService): readonly (readonly Uint8Array[])[] {
+    return instancesOf(this.#root, service, this.#names).map(({ certChain }) => {
+      const { certificates } = certChain as { readonly certificates: readonly JsonObject[] };
+      return certificates.map(({ rawBytes }) => base64Decode(String(rawBytes)) ?? new Uint8Array());
+    });
   }
 }
 

@@ -6,7 +6,7 @@ import { quote } from '../../core/faults.ts';
 import { blobPath } from '../store/blobs.ts';
 import { diskFiles } from '../store/durable-files.ts';
 import { STORE } from '../store-faults.ts';
-import { readState } from './repository-state.ts';
+import { readPublished } from './repository-state.ts';
 import { targetsOf } from './role-document.ts';
 
 /**
@@ -15,8 +15,7 @@ import { targetsOf } from './role-document.ts';
  */
 export async function readPublishedTarget(dataFolder: string, name: string): Promise<Uint8Array> {
   const state = join(dataFolder, 'state');
-  const place = { folder: join(state, 'tuf'), keysFolder: join(dataFolder, 'keys') };
-  const { roles } = (await readState(place, diskFiles)).state;
+  const { roles } = (await readPublished(join(state, 'tuf'), diskFiles)).state;
   const metadata = roles.get('targets')?.metadata;
   const target = metadata && targetsOf(metadata).find((each) => each.name === name);
   const bytes = target && (await diskFiles.read(blobPath(join(state, 'blobs'), target.sha256)));

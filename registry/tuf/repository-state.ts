@@ -60,12 +60,25 @@ export function roleFileName(version: number, role: string): string {
 
 /**
  * Reads the published state and checks that its parts fit each other and the online keys.
- * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED, CA_KEY_EXPOSED
  */
 export async function readState(
   { folder, keysFolder }: RepositoryPlace,
   files: DurableFiles,
 ): Promise<StoredState> {
+  const { state, isCutOff } = await readPublished(folder, files);
+  const keys = checkOnlineKeys(state.root.signed, await openTufOnlineKeys(keysFolder), damaged);
+  return { state: { ...state, keys }, isCutOff };
+}
+
+/**
+ * The same for whoever reads alone: looks at no key.
+ * @throws REGISTRY_DATA_MISSING, REGISTRY_DATA_DAMAGED, REGISTRY_STORE_FAILED
+ */
+export async function readPublished(
+  folder: string,
+  files: DurableFiles,
+): Promise<{ readonly state: Omit<RepositoryState, 'keys'>; readonly isCutOff: boolean }> {
   const must = async (name: string): Promise<Uint8Array> => {
     const bytes = await files.read(join(folder, name));
     if (bytes === undefined) {
@@ -74,7 +87,6 @@ export async function readState(
     return bytes;
   };
   const { root, before } = await readRoots(folder, files, must);
-  const keys = checkOnlineKeys(root.signed, await openTufOnlineKeys(keysFolder), damaged);
   const timestampBytes = await must('timestamp.json');
   const timestamp = authentic<Timestamp>([root, before], 'timestamp', () =>
     Metadata.fromJSON(MetadataKind.Timestamp, json(timestampBytes)),
@@ -95,12 +107,11 @@ export async function readState(
   const targets = roles.get('targets');
   if (targets === undefined) throw damaged('expected the snapshot to name targets.json');
   verifyRole(root, 'targets', targets.metadata);
-  const state: RepositoryState = {
+  const state = {
     root,
     timestamp: signedRole(timestamp.metadata, timestampBytes),
     snapshot: signedRole(snapshot.metadata, snapshotBytes),
     roles,
-    keys,
   };
   return { state, isCutOff: timestamp.signedBy !== root || snapshot.signedBy !== root };
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkTrust } from '../../registry/fsck-trust.ts';
 import { rotate } from '../../registry/rotation.ts';
+import { serviceNames } from '../../registry/trust/services.ts';
 import { say } from '../cli/command-line.ts';
 import { makeDataFolder, RunningRegistry } from './running-registry.ts';
 
@@ -52,7 +53,7 @@ async function placesAfter(change: () => Promise<unknown>): Promise<readonly str
   await cp(join(home, 'sound'), at(), { recursive: true });
   await change();
   const places: string[] = [];
-  for await (const { at: place, problem } of checkTrust(at())) {
+  for await (const { at: place, problem } of checkTrust(at(), serviceNames('example'))) {
     expect(problem).toMatch(/expected/);
     places.push(place);
   }
