@@ -33,7 +33,7 @@ export async function* checkTrust(dataFolder: string, names: ServiceNames): Asyn
 
 /**
  * Who has the first root comes to the last through each one in between. Their expiry is no damage.
- * @returns the version up to which that is so
+ * @returns the version up to which that is so, infinity if it is of all
  */
 async function* checkRoots(dataFolder: string): AsyncGenerator<Finding, number> {
   const versions = (yield* namesIn(dataFolder, TUF))
@@ -54,7 +54,7 @@ async function* checkRoots(dataFolder: string): AsyncGenerator<Finding, number> 
     // What follows one that is damaged has nothing to be verified with.
     if (chain?.root.signed.version !== version) return version - 1;
   }
-  return last;
+  return Number.POSITIVE_INFINITY;
 }
 
 function firstRoot(bytes: Uint8Array): TrustedMetadata {
@@ -68,11 +68,11 @@ async function checkGivenRoot(dataFolder: string, sound: number): Promise<void> 
   const bytes = await diskFiles.read(join(dataFolder, 'root.json'));
   if (bytes === undefined) return;
   const { version } = verifyTrustedRoot(bytes, nodeCrypto).signed;
+  const what = `expected the published root of version ${version}`;
+  if (version > sound) throw damaged(`${what} to compare with, found no sound one: keep this file`);
   const published = await diskFiles.read(join(dataFolder, TUF, roleFileName(version, 'root')));
   if (published !== undefined && sameBytes(published, bytes)) return;
-  const what = `expected the published root of version ${version}`;
-  if (version <= sound) throw damaged(`${what}, got another: who is given it trusts other keys`);
-  throw damaged(`${what} to compare with, found no sound one: keep this file`);
+  throw damaged(`${what}, got another: who is given it trusts other keys`);
 }
 
 /** The files in trust/ can be read, and the trusted root there names our services and is not behind the published one. */

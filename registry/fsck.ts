@@ -172,7 +172,13 @@ async function* checkRows(
     else if (chains.length > 0) read.ctEntries += yield* checkCtLog(options, rows, shard, { spki, chains });
   }
   yield* checkNoMore(named, database, 'ct', ctCount);
-  read.attestations = yield* checkAttestations(options, database, shards);
+  const rowsOfShard = (shard: number) =>
+    // Where no trusted root says how many there are, the attestations do.
+    shards[shard - 1] ??
+    (named.own || !Number.isSafeInteger(shard)
+      ? undefined
+      : rowsOf(database.sublevel(shardName('log', shard))));
+  read.attestations = yield* checkAttestations(options, database, rowsOfShard);
 }
 
 /** Rows of a shard that nothing names: nothing of it would be served, nor looked at. */
@@ -304,7 +310,7 @@ const INDEXES: readonly (readonly [Table, number])[] = [
 async function* checkAttestations(
   { signal, progress }: FsckOptions,
   database: Database,
-  shards: readonly LogRows[],
+  rowsOfShard: (shard: number) => LogRows | undefined,
 ): AsyncGenerator<Finding, bigint> {
   let count = 0n;
   const at = (table: Table, ...key: readonly string[]) => [table, ...key].join('/');
@@ -313,7 +319,7 @@ async function* checkAttestations(
     progress('attestations', count++);
     const row = await database.bytes('fact', sha256);
     const shard = (row === undefined ? undefined : readFacts(row))?.logShard ?? 1;
-    const problem = await problemOfBundle(sha256, bytes, shards[shard - 1]);
+    const problem = await problemOfBundle(sha256, bytes, rowsOfShard(shard));
     if (problem !== undefined) yield { at: at('bundle', sha256), problem };
     if (row === undefined) {
       yield { at: at('fact', sha256), problem: 'expected the facts of a stored attestation, found none' };

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// A registry whose logs and authority have been rotated, with entries of both times: fsck needs none of its keys, and names what it has to
+// do without.
+
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { formatStatement } from '../../core/intoto/statement.ts';
+import type { Finding } from '../../registry/fsck.ts';
+import { rotate } from '../../registry/rotation.ts';
+import { say } from '../cli/command-line.ts';
+import { RunningRegistry } from './running-registry.ts';
+import { sha256 } from './tuf-house.ts';
+
+let home: string;
+const at = (...names: string[]) => join(home, 'data', ...names);
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'waybill-fsck-keys-'));
+  const registry = await RunningRegistry.start();
+  const { dataFolder } = registry;
+  const submit = async (name: string) => {
+    const statement = formatStatement({
+      subjects: [{ name, sha256: sha256(name) }],
+      predicateType: 'https://example.com/test/v1',
+      predicate: {},
+    });
+    expect((await registry.submit(await registry.sign(statement))).status).toBe(201);
+  };
+  await submit('before');
+  const rotated = registry.rotationOptions();
+  await rotate(rotated, { service: 'ct' });
+  await rotate(rotated, { service: 'log' });
+  await rotate(rotated, { service: 'ca', newRootFolder: join(home, 'offline') });
+  await registry.restart();
+  const names = ['trusted_root.json', 'signing_config.v0.2.json', 'tlog-policy'];
+  const files = Object.fromEntries(
+    await Promise.all(
+      names.map(async (name) => [name, new Uint8Array(await readFile(join(dataFolder, 'trust', name)))]),
+    ),
+  ) as Record<string, Uint8Array>;
+  const targets = await registry.nextTargets(files);
+  expect((await registry.publish('targets', targets, Object.values(files))).status).toBe(201);
+  await submit('after');
+  await registry.restart(() => cp(dataFolder, join(home, 'sound'), { recursive: true }));
+  await registry.close();
+}, 60_000);
+afterAll(() => rm(home, { recursive: true }));
+
+/** What is found, and how much was read, once something was done to the folder. */
+async function foundAfter(change: () => Promise<unknown>) {
+  await rm(at(), { recursive: true, force: true });
+  await cp(join(home, 'sound'), at(), { recursive: true });
+  await change();
+  const { out } = await say(['fsck', at(), '--all', '--json']);
+  process.exitCode = undefined;
+  const { findings, read } = JSON.parse(out) as { findings: readonly Finding[]; read: unknown };
+  return { places: findings.map((finding) => finding.at), read };
+}
+
+const ALL = { logEntries: 2, ctEntries: 2, attestations: 2 };
+const held = async (key: string) => {
+  await rm(at(`keys/${key}.pem`));
+  await writeFile(at(`keys/${key}.signer`), '/run/waybill/signer\n');
+};
+
+test.each<[string, readonly string[], () => Promise<unknown>]>([
+  ['as it is', [], async () => undefined],
+  ['without any key', [], () => rm(at('keys'), { recursive: true })],
+  ['without its newest keys', [], () => removeKeys('ct-2', 'log-2', 'ca-intermediate-2')],
+  ['without certificates', ['trust/ca-chain.pem'], () => rm(at('trust/ca-chain.pem'))],
+  ['with damaged ones', ['trust/ca-chain-2.pem'], () => writeFile(at('trust/ca-chain-2.pem'), 'x')],
+  [
+    'with keys that a signer has, and a trusted root that is damaged',
+    ['trust/trusted_root.json'],
+    async () => {
+      for (const key of ['ct', 'ct-2', 'log', 'log-2']) await held(key);
+      await writeFile(at('trust/trusted_root.json'), '{');
+    },
+  ],
+  [
+    'with keys that a signer has, and no trusted root',
+    ['trust/trusted_root.json'],
+    async () => {
+      for (const key of ['ct-2', 'log-2']) await held(key);
+      await rm(at('trust/trusted_root.json'));
+    },
+  ],
+  [
+    'with a trusted root that names another key',
+    ['trust/trusted_root.json'],
+    async () => {
+      const root = JSON.parse(await readFile(at('trust/trusted_root.json'), 'utf8'));
+      root.tlogs[1].publicKey = root.tlogs[0].publicKey;
+      await writeFile(at('trust/trusted_root.json'), JSON.stringify(root));
+    },
+  ],
+  ['with another key', ['keys/log-2.pem'], () => cp(at('keys/log.pem'), at('keys/log-2.pem'))],
+  ['with a damaged key', ['keys/ct.pem'], () => writeFile(at('keys/ct.pem'), 'x')],
+  ['with a damaged online key', ['state/tuf'], () => writeFile(at('keys/tuf-snapshot.pem'), 'x')],
+  ['without one of both online keys', ['state/tuf'], () => removeKeys('tuf-timestamp')],
+])('%s: %j', async (_what, places, change) => {
+  expect(await foundAfter(change)).toMatchObject({ places, read: ALL });
+});
+
+async function removeKeys(...names: readonly string[]): Promise<void> {
+  for (const name of names) await rm(at(`keys/${name}.pem`));
+}
+
+test('without any trusted root what needs one is left out, and that is no other finding', async () => {
+  const { places, read } = await foundAfter(async () => {
+    await rm(at('keys'), { recursive: true });
+    await rm(at('trust/trusted_root.json'));
+    await rm(at('state/tuf/timestamp.json'));
+  });
+  expect(places).toEqual(['state/tuf', 'trust/trusted_root.json']);
+  expect(read).toMatchObject({ logEntries: 0, ctEntries: 0, attestations: 2 });
+});
+
+test('folders and files in each place of the other are findings', async () => {
+  const { places } = await foundAfter(async () => {
+    await rm(at('state/tuf/2.targets.json'));
+    await mkdir(at('state/tuf/2.targets.json'));
+    await rm(at('state/blobs/sha256'), { recursive: true });
+    await writeFile(at('state/blobs/sha256'), '');
+  });
+  expect(places).toEqual(['state/blobs/sha256', 'state/tuf']);
+});
