@@ -14,7 +14,8 @@ export const STORE = faultsOf({
     class: 'rejection',
     meaning:
       'The data folder, or a file in it that the registry cannot start without, is missing or unreadable.',
-    remedy: 'Make a data folder with `waybill init`, or check the path and its permissions.',
+    remedy:
+      'Check the path and its permissions, and where it is a symbolic link, that the disk is mounted to which it leads; make a data folder that never was there with `waybill init`.',
     usage: true,
   },
   REGISTRY_DATA_LOCKED: {
@@ -40,8 +41,10 @@ export const STORE = faultsOf({
     class: 'rejection',
     meaning: '`waybill fsck` found a row or file of a data folder that does not follow from the rest.',
     remedy:
-      'Do not serve this folder. Restore it whole from the newest copy that passes; if that is behind what was published, retire the log: ' +
-      '`waybill rotate <folder> log` begins a new shard. Of root.json and trust/ put the published files in their place.',
+      'It depends on the place. A row, a head, or anything in state/: do not serve this folder, restore it whole from the newest copy that passes; ' +
+      'if that is behind what was published, retire the log: `waybill rotate <folder> log` begins a new shard. keys/ and the certificates ' +
+      '`trust/*-chain*.pem`: the next start needs them, restore those from a copy. root.json and the rest of trust/: no service reads them, so it may go on; ' +
+      'put the published file in its place, where there is one to compare with (docs/spec/fsck.md says where it is).',
   },
   REGISTRY_FOLDER_NOT_EMPTY: {
     class: 'rejection',

@@ -120,8 +120,13 @@ async function makeWhole(folder: string): Promise<void> {
     await rename(beside, folder);
   } catch (cause) {
     await rm(beside, { recursive: true, force: true }).catch(() => undefined);
+    const { code } = cause as NodeJS.ErrnoException;
     // Another place of the same file system is mounted there.
-    if ((cause as NodeJS.ErrnoException).code === 'EBUSY') throw mounted(folder, cause);
+    if (code === 'EBUSY') throw mounted(folder, cause);
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') {
+      const got = `got one with ${LOST_AND_FOUND} in it, which is no mount point: remove that`;
+      throw STORE.reject('REGISTRY_DATA_DAMAGED', `expected an empty folder ${quote(folder)}, ${got}`);
+    }
     throw cause;
   }
   await syncFolder(dirname(folder));

@@ -2,7 +2,7 @@
 // Each kind of row and file, changed, removed or added: fsck names exactly that place. And it says nothing where all is well.
 
 import { readFileSync } from 'node:fs';
-import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Level } from 'level';
@@ -364,7 +364,7 @@ test('the command says so with exit codes, in words and as JSON, and stops at th
   expect(bad.code).toBe(1);
   expect(bad.out).toBe(`bad: log/${rowKey.tile(0, 0n)}: expected this tile, found none\n`);
   expect(bad.err).toMatch(
-    /^waybill: REGISTRY_FSCK_DAMAGED: expected a sound data folder, got one bad place and looked no further; --all names the rest\n {2}what to do: Do not serve/,
+    /^waybill: REGISTRY_FSCK_DAMAGED: expected a sound data folder, got one bad place and looked no further; --all names the rest\n {2}what to do: It depends on the place\. A row, a head, or anything in state\/: do not serve/,
   );
   // Said once, as the result.
   expect(bad.err).not.toContain('expected this tile');
@@ -408,7 +408,9 @@ test('a folder that was never served is sound, and says so; one that lost its da
     [
       {
         at: 'state/db',
-        problem: expect.stringContaining(`database of "${LOG}" with the published size ${ENTRIES + 1}`),
+        problem:
+          'expected the database of logs that have begun, found none here; if it is on another disk, mount that: ' +
+          `expected a database of "${LOG}" with the published size ${ENTRIES + 1}, got an empty one`,
       },
     ],
   ]);
@@ -416,6 +418,28 @@ test('a folder that was never served is sound, and says so; one that lost its da
   await mkdir(at('db'));
   expect(await check()).toMatchObject([{ at: 'state/db' }]);
   expect(await readdir(at('db'))).toEqual([]);
+  await restore();
+});
+
+test('a database without its main file is named, and the rest is checked', async () => {
+  await rm(at('db/CURRENT'));
+  await writeFile(blobPath(), 'y');
+  const problem = expect.stringContaining('found files without its CURRENT');
+  expect(await check()).toMatchObject([
+    { at: 'state/db', problem },
+    { at: expect.stringMatching(/^state\/blobs\//) },
+  ]);
+  await restore();
+});
+
+test('where a link to the database leads to nothing, fsck says what serve says', async () => {
+  await rm(at('db'), { recursive: true });
+  await symlink(join(home, 'disk'), at('db'));
+  const [checked, served] = [await say(['fsck', folder]), await say(['serve', folder])];
+  expect(checked).toMatchObject({ code: 2, out: '' });
+  expect(checked.err).toContain(`where the symbolic link "${at('db')}" leads, found none`);
+  expect(checked.err).toContain('that the disk is mounted');
+  expect(served).toEqual(checked);
   await restore();
 });
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { Database } from '../../registry/store/database.ts';
-import { openLevelFolder } from '../../registry/store/level-folder.ts';
+import { hasDatabase, openLevelFolder } from '../../registry/store/level-folder.ts';
 
 async function newHome(): Promise<string> {
   const home = await mkdtemp(join(tmpdir(), 'waybill-level-'));
@@ -63,20 +63,46 @@ test('a symbolic link to a folder is followed: the database begins there, and is
   expect(await readdir(join(home, 'disk', 'db'))).toContain('CURRENT');
 });
 
-test('a link that leads nowhere is no place to begin: its disk may be away', async () => {
+test.each<[string, string, (home: string) => Promise<unknown>]>([
+  [
+    'where the symbolic link "…" leads, found none',
+    'a link that leads nowhere',
+    (home) => link(home, 'disk'),
+  ],
+  [
+    'where the symbolic link "…" leads, got links that lead in a circle',
+    'to itself',
+    (home) => link(home, 'db'),
+  ],
+  ['where the symbolic link "…" leads, got a file', 'to a file', (home) => link(home, 'file')],
+  [
+    'where the symbolic link "…" leads, got a way through a file',
+    'past one',
+    (home) => link(home, 'file/db'),
+  ],
+  ['"…", got a file', 'a file', (home) => writeFile(join(home, 'db'), '')],
+])('expected a folder %s: %s, for who opens it and for who asks', async (says, _what, make) => {
   const home = await newHome();
-  await symlink(join(home, 'disk'), join(home, 'db'));
-  await expect(Database.open(join(home, 'db'))).rejects.toMatchObject({ code: 'REGISTRY_DATA_MISSING' });
-  expect(await readdir(home)).toEqual(['db']);
+  await writeFile(join(home, 'file'), '');
+  await make(home);
+  const folder = join(home, 'db');
+  for (const refused of [Database.open(folder), hasDatabase(folder)]) {
+    await expect(refused).rejects.toMatchObject({
+      code: 'REGISTRY_DATA_MISSING',
+      message: `expected a folder ${says.replace('…', folder)}`,
+    });
+  }
+  expect(await readdir(home)).toEqual(['db', 'file']);
 });
+const link = (home: string, to: string) => symlink(join(home, to), join(home, 'db'));
 
 test('a beginning that fails leaves nothing beside', async () => {
   const home = await newHome();
   // As a new file system has it; in an ordinary folder it stands in the way.
   await mkdir(join(home, 'db', 'lost+found'), { recursive: true });
   await expect(Database.open(join(home, 'db'))).rejects.toMatchObject({
-    code: 'REGISTRY_STORE_FAILED',
-    message: expect.stringContaining('ENOTEMPTY'),
+    code: 'REGISTRY_DATA_DAMAGED',
+    message: expect.stringContaining('got one with lost+found in it, which is no mount point: remove that'),
   });
   expect(await readdir(home)).toEqual(['db']);
 });
