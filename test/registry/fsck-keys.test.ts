@@ -5,10 +5,11 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { formatStatement } from '../../core/intoto/statement.ts';
-import type { Finding } from '../../registry/fsck.ts';
-import { rotate } from '../../registry/rotation.ts';
+import { type Finding, fsck } from '../../registry/fsck.ts';
+import { type RotationOf, retire, rotate } from '../../registry/rotation.ts';
+import { keyPath } from '../../registry/trust/instances.ts';
 import { say } from '../cli/command-line.ts';
 import { RunningRegistry } from './running-registry.ts';
 import { sha256 } from './tuf-house.ts';
@@ -34,12 +35,7 @@ beforeAll(async () => {
   await rotate(rotated, { service: 'log' });
   await rotate(rotated, { service: 'ca', newRootFolder: join(home, 'offline') });
   await registry.restart();
-  const names = ['trusted_root.json', 'signing_config.v0.2.json', 'tlog-policy'];
-  const files = Object.fromEntries(
-    await Promise.all(
-      names.map(async (name) => [name, new Uint8Array(await readFile(join(dataFolder, 'trust', name)))]),
-    ),
-  ) as Record<string, Uint8Array>;
+  const files = await trustFiles(dataFolder);
   const targets = await registry.nextTargets(files);
   expect((await registry.publish('targets', targets, Object.values(files))).status).toBe(201);
   await submit('after');
@@ -47,6 +43,13 @@ beforeAll(async () => {
   await registry.close();
 }, 60_000);
 afterAll(() => rm(home, { recursive: true }));
+
+/** What is to be published of a data folder. */
+async function trustFiles(dataFolder: string): Promise<Record<string, Uint8Array>> {
+  const names = ['trusted_root.json', 'signing_config.v0.2.json', 'tlog-policy'];
+  const read = async (name: string) => new Uint8Array(await readFile(join(dataFolder, 'trust', name)));
+  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(name)])));
+}
 
 /** What is found, and how much was read, once something was done to the folder. */
 async function foundAfter(change: () => Promise<unknown>) {
@@ -107,6 +110,49 @@ test.each<[string, readonly string[], () => Promise<unknown>]>([
 async function removeKeys(...names: readonly string[]): Promise<void> {
   for (const name of names) await rm(at(`keys/${name}.pem`));
 }
+
+test('a registry is sound at each step of its rotations', async () => {
+  const registry = await RunningRegistry.start();
+  onTestFinished(() => registry.close());
+  const { dataFolder } = registry;
+  const newRootFolder = await mkdtemp(join(home, 'offline-'));
+  const config = { org: 'example', headFolder: undefined };
+  const findings: unknown[] = [];
+  /** Does something while the server stands still, then looks at it. */
+  const step = (what: string, work: () => Promise<unknown> = async () => undefined) =>
+    registry.restart(async () => {
+      await work();
+      const { signal } = new AbortController();
+      const check = fsck({ dataFolder, config, signal, progress: () => undefined });
+      for await (const finding of check) findings.push([what, finding]);
+    });
+  const publish = async () => {
+    const files = await trustFiles(dataFolder);
+    const targets = await registry.nextTargets(files);
+    expect((await registry.publish('targets', targets, Object.values(files))).status).toBe(201);
+  };
+  const rotations: RotationOf[] = [
+    { service: 'ca', newRootFolder },
+    { service: 'tsa', newRootFolder },
+    { service: 'ct' },
+    { service: 'log' },
+  ];
+  for (const of of rotations) {
+    await step(`${of.service} rotated`, () => rotate(registry.rotationOptions(), of));
+    await step(`${of.service} rotated, and served`);
+    await publish();
+    await step(`${of.service} published`);
+    await step(`${of.service} retired`, () => retire(registry.rotationOptions(), of.service));
+    await publish();
+    await step(`${of.service} without its old key`, () => rm(keyPath(dataFolder, of.service, 1)));
+    const stolenMs = Date.now();
+    await step(`${of.service} stolen`, () => rotate(registry.rotationOptions(), of, stolenMs));
+    await step(`${of.service} stolen again`, () => rotate(registry.rotationOptions(), of, stolenMs));
+    await publish();
+    await step(`${of.service} published again`);
+  }
+  expect(findings).toEqual([]);
+});
 
 test('without any trusted root what needs one is left out, and that is no other finding', async () => {
   const { places, read } = await foundAfter(async () => {
