@@ -2,7 +2,7 @@
 // A registry whose logs and authority have been rotated, with entries of both times: fsck needs none of its keys, and names what it has to
 // do without.
 
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -118,13 +118,19 @@ test('a registry is sound at each step of its rotations', async () => {
   const newRootFolder = await mkdtemp(join(home, 'offline-'));
   const config = { org: 'example', headFolder: undefined };
   const findings: unknown[] = [];
-  /** Does something while the server stands still, then looks at it. */
+  const look = async (what: string) => {
+    const { signal } = new AbortController();
+    const check = fsck({ dataFolder, config, signal, progress: () => undefined });
+    for await (const finding of check) findings.push([what, finding]);
+  };
+  /** Does something while the server stands still, then looks at it, and at how a copy without keys would look. */
   const step = (what: string, work: () => Promise<unknown> = async () => undefined) =>
     registry.restart(async () => {
       await work();
-      const { signal } = new AbortController();
-      const check = fsck({ dataFolder, config, signal, progress: () => undefined });
-      for await (const finding of check) findings.push([what, finding]);
+      await look(what);
+      await rename(join(dataFolder, 'keys'), join(home, 'aside'));
+      await look(`${what}, without keys`);
+      await rename(join(home, 'aside'), join(dataFolder, 'keys'));
     });
   const publish = async () => {
     const files = await trustFiles(dataFolder);
