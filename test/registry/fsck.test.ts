@@ -2,7 +2,7 @@
 // Each kind of row and file, changed, removed or added: fsck names exactly that place. And it says nothing where all is well.
 
 import { readFileSync } from 'node:fs';
-import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Level } from 'level';
@@ -418,28 +418,6 @@ test('a folder that was never served is sound, and says so; one that lost its da
   await mkdir(at('db'));
   expect(await check()).toMatchObject([{ at: 'state/db' }]);
   expect(await readdir(at('db'))).toEqual([]);
-  await restore();
-});
-
-test('a database without its main file is named, and the rest is checked', async () => {
-  await rm(at('db/CURRENT'));
-  await writeFile(blobPath(), 'y');
-  const problem = expect.stringContaining('found files without its CURRENT');
-  expect(await check()).toMatchObject([
-    { at: 'state/db', problem },
-    { at: expect.stringMatching(/^state\/blobs\//) },
-  ]);
-  await restore();
-});
-
-test('where a link to the database leads to nothing, fsck says what serve says', async () => {
-  await rm(at('db'), { recursive: true });
-  await symlink(join(home, 'disk'), at('db'));
-  const [checked, served] = [await say(['fsck', folder]), await say(['serve', folder])];
-  expect(checked).toMatchObject({ code: 2, out: '' });
-  expect(checked.err).toContain(`where the symbolic link "${at('db')}" leads, found none`);
-  expect(checked.err).toContain('that the disk is mounted');
-  expect(served).toEqual(checked);
   await restore();
 });
 
