@@ -160,15 +160,25 @@ test('a registry is sound at each step of its rotations', async () => {
   expect(findings).toEqual([]);
 });
 
-test('without any trusted root what needs one is left out, and that is no other finding', async () => {
-  const { places, read } = await foundAfter(async () => {
-    await rm(at('keys'), { recursive: true });
-    await rm(at('trust/trusted_root.json'));
-    await rm(at('state/tuf/timestamp.json'));
-  });
-  expect(places).toEqual(['state/tuf', 'trust/trusted_root.json']);
-  expect(read).toMatchObject({ logEntries: 0, ctEntries: 0, attestations: 2 });
-});
+test.each([
+  [
+    'and without keys',
+    { logEntries: 0, ctEntries: 0, attestations: 2 },
+    () => rm(at('keys'), { recursive: true }),
+  ],
+  ['with keys', { logEntries: 2, ctEntries: 0, attestations: 2 }, async () => undefined],
+])(
+  'without any trusted root %s: what needs one is left out, which is no other finding',
+  async (_what, counts, change) => {
+    const { places, read } = await foundAfter(async () => {
+      await change();
+      await rm(at('trust/trusted_root.json'));
+      await rm(at('state/tuf/timestamp.json'));
+    });
+    expect(places).toEqual(['state/tuf', 'trust/trusted_root.json']);
+    expect(read).toMatchObject(counts);
+  },
+);
 
 test('folders and files in each place of the other are findings', async () => {
   const { places } = await foundAfter(async () => {
