@@ -213,7 +213,7 @@ describe('the blob store alone', () => {
 
   it('forgets at start what an interrupted upload left', async () => {
     const folder = join(running.home, 'alone');
-    await writeFile(join(folder, 'incoming', 'abc.new'), 'left');
+    await writeFile(join(folder, 'incoming', '0123456789abcdef01234567.new'), 'left');
     await Blobs.open(folder);
     expect(await readdir(join(folder, 'incoming'))).toEqual([]);
   });
