@@ -4,9 +4,8 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { utf8Decode } from '../core/encoding/utf8.ts';
-import { quote } from '../core/faults.ts';
-import { parseLogPolicy } from '../core/tlog/log-policy.ts';
+import { quote, Rejection } from '../core/faults.ts';
+import { parseLogPolicy, policyLines } from '../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RotatedRegistry } from './rotation.ts';
 import { shardName, shardOrigin } from './trust/instances.ts';
@@ -72,20 +71,27 @@ async function changedFile(
   change: (bytes: Uint8Array) => Uint8Array,
   partsOf: (bytes: Uint8Array) => readonly string[],
 ): Promise<ChangedFile> {
-  const [own, published] = [
-    await readFileOf(dataFolder, name),
-    await readPublishedTarget(dataFolder, name),
-  ].map(change) as [Uint8Array, Uint8Array];
+  const own = changeOwn(trustPath(dataFolder, name), await readFileOf(dataFolder, name), change);
+  const published = change(await readPublishedTarget(dataFolder, name));
   const parts = new Set(partsOf(own));
   const isBehind = partsOf(published).some((part) => !parts.has(part));
   return { name, bytes: isBehind ? published : own, isOfPublished: isBehind };
 }
 
-/** The lines that say something; `quorum none` asks for nothing that another quorum does not. */
-function policyParts(policy: Uint8Array): readonly string[] {
-  const lines = (utf8Decode(policy) ?? '').split('\n').map((line) => line.trim().replace(/[ \t]+/g, ' '));
-  return lines.filter((line) => line !== '' && !line.startsWith('#') && line !== 'quorum none');
+/** Says which file it is that cannot be read. */
+function changeOwn(path: string, bytes: Uint8Array, change: (bytes: Uint8Array) => Uint8Array): Uint8Array {
+  try {
+    return change(bytes);
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    const at = cause.at === undefined ? path : `${path}, ${cause.at}`;
+    throw new Rejection(cause.code, cause.row, cause.message, { at, cause });
+  }
 }
+
+/** `quorum none` asks for nothing that another quorum does not. */
+const policyParts = (policy: Uint8Array): readonly string[] =>
+  policyLines(policy).filter((line) => line !== 'quorum none');
 
 /** Each member, of lists each element. */
 function configParts(config: Uint8Array): readonly string[] {

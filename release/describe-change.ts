@@ -2,8 +2,8 @@
 // What an officer is about to sign, in plain words: each difference from the version in force, and nothing left out.
 
 import type { Json, JsonObject } from '../core/encoding/strict-json.ts';
-import { utf8Decode } from '../core/encoding/utf8.ts';
 import { printable, quote } from '../core/faults.ts';
+import { policyLines } from '../core/tlog/log-policy.ts';
 import { canonicalMetadata } from '../core/tuf/canonical.ts';
 
 type Named = ReadonlyMap<string, Json>;
@@ -55,14 +55,6 @@ export function describeLogPolicy(before: Uint8Array | undefined, after: Uint8Ar
   return lines.length > 0
     ? lines
     : ['tlog-policy: no line is another one; only comments, spaces or the order'];
-}
-
-function policyLines(policy: Uint8Array): readonly string[] {
-  return (utf8Decode(policy) ?? '')
-    .split('\n')
-    .map((line) => line.split(/[ \t]+/).filter((word) => word !== ''))
-    .filter(([first]) => first !== undefined && !first.startsWith('#'))
-    .map((words) => words.join(' '));
 }
 
 function describeDelegations(before: Json | undefined, after: Json | undefined): readonly string[] {

@@ -46,6 +46,15 @@ const LOG_KEY_TYPES = [0x01, 0x02, 0x06];
 /** Cosignatures by Ed25519 and ML-DSA-44 [C2SP-tlog-cosignature-v1.1.0-rc.1 §Format]; only the former can be verified here. */
 const WITNESS_KEY_TYPES = [ED25519_COSIGNATURE, 0x06];
 
+/** The lines that say something, with single spaces: comments and blanks count for nothing. Not checked. */
+export function policyLines(policy: Uint8Array): readonly string[] {
+  return (utf8Decode(policy) ?? '')
+    .split('\n')
+    .map((line) => line.split(/[ \t]+/).filter((word) => word !== ''))
+    .filter(([first]) => first !== undefined && !first.startsWith('#'))
+    .map((words) => words.join(' '));
+}
+
 /** Parses a policy. It is only as good as its source. @throws TLOG_POLICY_MALFORMED with the line */
 export function parseLogPolicy(bytes: Uint8Array, hasher: Pick<Crypto, 'sha256'>): LogPolicy {
   const text = bytes.length > POLICY_BYTES ? undefined : utf8Decode(bytes);

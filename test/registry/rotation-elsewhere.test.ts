@@ -89,6 +89,17 @@ test('what is ahead of the published one stays', async () => {
   await writeFile(path('tlog-policy'), before);
 });
 
+test('a file that cannot be read is named', async () => {
+  const before = await read('tlog-policy');
+  await writeFile(path('tlog-policy'), `${before}x`);
+  const failed = rotate(registry.rotationOptions(), { service: 'log' });
+  await expect(failed).rejects.toMatchObject({ code: 'TLOG_POLICY_MALFORMED', at: path('tlog-policy') });
+  await writeFile(path('tlog-policy'), before);
+  await tryRotation({ service: 'log' });
+  // The next one finishes what was broken off, with the key that is there.
+  await rm(join(registry.dataFolder, 'keys', 'log-2.pem'));
+});
+
 test('copies of private keys that a broken-off write left are removed', async () => {
   const copies = ['log-2.pem.0123456789ab.new', 'tsa-2.pem.0123456789ab.new', 'not-ours.new'];
   const keys = join(registry.dataFolder, 'keys');
