@@ -86,8 +86,8 @@ test.each<[string, string, (home: string) => Promise<unknown>]>([
   await writeFile(join(home, 'file'), '');
   await make(home);
   const folder = join(home, 'db');
-  for (const refused of [Database.open(folder), hasDatabase(folder)]) {
-    await expect(refused).rejects.toMatchObject({
+  for (const ask of [Database.open, hasDatabase]) {
+    await expect(ask(folder)).rejects.toMatchObject({
       code: 'REGISTRY_DATA_MISSING',
       message: `expected a folder ${says.replace('…', folder)}`,
     });
