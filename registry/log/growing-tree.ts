@@ -4,6 +4,7 @@
 
 import {
   consistencyParts,
+  type Hasher,
   hashPart,
   inclusionParts,
   type ProofPart,
@@ -12,7 +13,7 @@ import {
 } from '../../core/tlog/merkle.ts';
 import { HASH_BYTES, HashTile, hashesAtLevel, nodeHasher, TILE_WIDTH, tileOf } from './hash-tiles.ts';
 
-/** Full tiles kept in memory, 8 KiB and the subtrees above each. */
+/** Full tiles kept in memory, 16 KiB each with the subtrees above. */
 const CACHED_TILES = 256;
 
 /** A tile that changed: its place, and the hashes it has now. */
@@ -98,8 +99,8 @@ export class GrowingTree {
   }
 
   /** Proof of leaf `index` in the tree of `size` leaves, leaf to root. @throws TLOG_INDEX_OUTSIDE_TREE, MissingTile */
-  inclusionProof(index: bigint, size: bigint): Promise<Uint8Array[]> {
-    return this.hashParts(inclusionParts(index, size));
+  inclusionProof(index: bigint, size: bigint, hasher: Hasher = nodeHasher): Promise<Uint8Array[]> {
+    return this.hashParts(inclusionParts(index, size), hasher);
   }
 
   /** Proof that the tree of `newSize` leaves begins with that of `oldSize`. @throws TLOG_CONSISTENCY_SIZES, MissingTile */
@@ -113,7 +114,7 @@ export class GrowingTree {
     return hash as Uint8Array;
   }
 
-  private async hashParts(parts: readonly ProofPart[]): Promise<Uint8Array[]> {
+  private async hashParts(parts: readonly ProofPart[], hasher: Hasher = nodeHasher): Promise<Uint8Array[]> {
     // Tiles are held here until the hashes are taken: the cache may drop them meanwhile.
     const held = new Map<TreeNode, HashTile>();
     for (const node of parts.flat()) {
@@ -124,7 +125,7 @@ export class GrowingTree {
       const place = tileOf(at);
       return (held.get(at) as HashTile).subtree(place.height, place.index);
     };
-    return parts.map((part) => hashPart(part, node, nodeHasher));
+    return parts.map((part) => hashPart(part, node, hasher));
   }
 
   private inMemory(level: number, index: bigint): HashTile | undefined {

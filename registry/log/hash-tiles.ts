@@ -3,7 +3,7 @@
 // Hashes only ever join the right edge, so a tile in memory stays true for every smaller tree.
 
 import { hash } from 'node:crypto';
-import type { TreeNode } from '../../core/tlog/merkle.ts';
+import type { Hasher, TreeNode } from '../../core/tlog/merkle.ts';
 
 export const TILE_WIDTH = 256;
 export const TILE_HEIGHT = 8;
@@ -14,16 +14,33 @@ export const nodeHasher = {
   sha256: (data: Uint8Array): Uint8Array => new Uint8Array(hash('sha256', data, 'buffer')),
 };
 
+/**
+ * The same, remembering what it hashed: proofs into one tree share all but their first steps. For one batch, then dropped; it forgets nothing.
+ */
+export function rememberingHasher(): Hasher {
+  const known = new Map<string, Uint8Array>();
+  return {
+    sha256: (data) => {
+      const key = Buffer.from(data.buffer, data.byteOffset, data.length).toString('latin1');
+      const found = known.get(key) ?? nodeHasher.sha256(data);
+      known.set(key, found);
+      return found;
+    },
+  };
+}
+
 const NODE = new Uint8Array(1 + 2 * HASH_BYTES);
 NODE[0] = 1;
 
-/** One tile: up to 256 hashes in one buffer, and the subtrees above them, hashed once when first asked for. */
+/** One tile: up to 256 hashes in one buffer, and in another the subtrees above them, hashed once when first asked for. */
 export class HashTile {
   readonly hashes = new Uint8Array(TILE_WIDTH * HASH_BYTES);
   /** How many hashes are there. */
   width = 0;
   /** Subtree `index` of `height` stands at 2^(8 - height) + index, as in a heap. */
-  private readonly subtrees = new Map<number, Uint8Array>();
+  private readonly subtrees = new Uint8Array(TILE_WIDTH * HASH_BYTES);
+  /** 1 where a subtree has been hashed. */
+  private readonly known = new Uint8Array(TILE_WIDTH);
 
   static of(hashes: Uint8Array): HashTile {
     const tile = new HashTile();
@@ -37,22 +54,22 @@ export class HashTile {
     this.width++;
   }
 
-  /** The hash of the complete subtree of 2^height hashes; 0 ≤ height ≤ 8. */
+  /** The hash of the complete subtree of 2^height hashes; 0 ≤ height ≤ 8. A view, of what never changes. */
   subtree(height: number, index: number): Uint8Array {
     if ((index + 1) << height > this.width) {
       throw new RangeError(`subtree ${index} of height ${height} is not complete at width ${this.width}`);
     }
     if (height === 0) return this.hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
     const at = (1 << (TILE_HEIGHT - height)) + index;
-    const known = this.subtrees.get(at);
-    if (known !== undefined) return known;
-    const left = this.subtree(height - 1, 2 * index);
-    const right = this.subtree(height - 1, 2 * index + 1);
-    NODE.set(left, 1);
-    NODE.set(right, 1 + HASH_BYTES);
-    const made = nodeHasher.sha256(NODE);
-    this.subtrees.set(at, made);
-    return made;
+    if (this.known[at] === 0) {
+      const left = this.subtree(height - 1, 2 * index);
+      const right = this.subtree(height - 1, 2 * index + 1);
+      NODE.set(left, 1);
+      NODE.set(right, 1 + HASH_BYTES);
+      this.subtrees.set(nodeHasher.sha256(NODE), at * HASH_BYTES);
+      this.known[at] = 1;
+    }
+    return this.subtrees.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES);
   }
 }
 

@@ -11,7 +11,7 @@ import { checkInclusion, emptyRoot, hashLeaf, sameBytes } from '../../core/tlog/
 import { LOG } from '../log-faults.ts';
 import { GroupCommit } from './group-commit.ts';
 import { GrowingTree, MissingTile } from './growing-tree.ts';
-import { hashesAtLevel, nodeHasher, TILE_WIDTH } from './hash-tiles.ts';
+import { hashesAtLevel, nodeHasher, rememberingHasher, TILE_WIDTH } from './hash-tiles.ts';
 import type {
   Appended,
   AppendRequest,
@@ -376,9 +376,7 @@ export class TileLog {
         const body = this.nextCheckpoint(size, this.tree.root());
         this.unsigned = { body, rows, placed, isKept: false };
       }
-      const appended =
-        (await this.publishUnsigned()) ??
-        (await Promise.all(placed.map((each) => this.prove(each, this.published))));
+      const appended = (await this.publishUnsigned()) ?? (await this.prove(placed, this.published));
       placed.forEach(({ pending }, i) => {
         pending.resolve(appended[i] as Appended);
       });
@@ -471,7 +469,7 @@ export class TileLog {
     const next = await this.signed(body).catch((cause: unknown) => {
       throw cause instanceof Unavailable ? new SignerGone(cause) : cause;
     });
-    const appended = await Promise.all(placed.map((each) => this.prove(each, next)));
+    const appended = await this.prove(placed, next);
     await this.store.commit([...rows, ...checkpointRows(body, next)]);
     this.unsigned = undefined;
     // Durable here first, then known as published elsewhere, then visible: the head is never ahead of the store, and
@@ -482,16 +480,15 @@ export class TileLog {
     return appended;
   }
 
-  /** Proves an entry against the checkpoint about to be published, and checks the proof. */
-  private async prove(placed: Placed, checkpoint: PublishedCheckpoint): Promise<Appended> {
-    const { index, duplicate, leafHash } = placed;
+  /** Proves entries against the checkpoint about to be published, and checks the proofs. */
+  private prove(placed: readonly Placed[], checkpoint: PublishedCheckpoint): Promise<readonly Appended[]> {
     const { size, rootHash: root } = checkpoint;
-    try {
-      const proof = await this.tree.inclusionProof(index, size);
-      checkInclusion({ index, size, leafHash, proof, root }, nodeHasher);
+    const hasher = rememberingHasher();
+    const proveOne = async ({ index, duplicate, leafHash }: Placed): Promise<Appended> => {
+      const proof = await this.tree.inclusionProof(index, size, hasher);
+      checkInclusion({ index, size, leafHash, proof, root }, hasher);
       return { index, duplicate, checkpoint, proof };
-    } catch (cause) {
-      return selfCheckFailed(cause);
-    }
+    };
+    return Promise.all(placed.map(proveOne)).catch(selfCheckFailed);
   }
 }
