@@ -99,6 +99,8 @@ async function services(home: string, issuer: BenchIssuer, limits: MachineLimits
   await mkdir(home, { recursive: true });
   const { folder } = await makeRegistry(home, [issuer.entry]);
   const strangers = await makeSigners(folder, STRANGERS);
+  // What Node compiles when it starts for the first time is there from then on.
+  await (await ServedRegistry.start(folder)).stop();
   const served = await ServedRegistry.start(folder);
   const signers = await certifySigners(served, issuer, SIGNERS);
   const entries = (

@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { stringify } from 'yaml';
@@ -37,6 +37,7 @@ export async function makeRegistry(
   issuers: readonly object[],
 ): Promise<{ readonly folder: string; readonly url: string }> {
   const folder = join(home, 'data');
+  await mkdir(join(cachesOf(folder), 'waybill'), { recursive: true });
   const url = `http://127.0.0.1:${await freePort()}`;
   await init({
     folder,
@@ -155,8 +156,7 @@ export class ServedRegistry {
   /** @throws Error if the server does not become ready */
   static async start(folder: string): Promise<ServedRegistry> {
     const child = spawn(process.execPath, [WAYBILL, 'serve', folder, '--json'], {
-      // As the unit in docs/operating.md has it.
-      env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=8' },
+      env: { ...process.env, ...unitEnvironment(), XDG_CACHE_HOME: cachesOf(folder) },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
@@ -188,6 +188,16 @@ export class ServedRegistry {
     this.#child.kill('SIGTERM');
     await ended;
   }
+}
+
+/** Beside a data folder. */
+const cachesOf = (folder: string): string => join(folder, '../cache');
+
+/** What the unit in docs/operating.md sets, but where things lie. */
+function unitEnvironment(): Record<string, string> {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/operating.md'), 'utf8');
+  const set = [...page.matchAll(/^Environment=([A-Z_]+)=(.+)$/gm)].map(([, name, value]) => [name, value]);
+  return Object.fromEntries(set.filter(([name]) => name !== 'PATH' && name !== 'XDG_CACHE_HOME'));
 }
 
 /** Most memory of a process that was ever resident, bytes. */

@@ -3,10 +3,9 @@
 // challenge, its subject or e-mail address [Fulcio-API-v2 §CreateSigningCertificateRequest], or a PKCS#10 request signed by the key [RFC2986 §4].
 
 import { type KeyObject, verify } from 'node:crypto';
-import * as asn1 from 'asn1js';
-import { CertificationRequest } from 'pkijs';
 import { base64Decode } from '../../core/encoding/base64.ts';
 import { utf8Encode } from '../../core/encoding/utf8.ts';
+import { contextTag, parseDer, type RefuseDer, TAG } from '../../core/x509/der.ts';
 import { OID } from '../trust/certificate.ts';
 import { readP256Key } from '../trust/p256-key.ts';
 import { TRUST } from '../trust-faults.ts';
@@ -56,38 +55,46 @@ export function requestedKey(csr: string): ProvedKey {
       pem,
     );
   const request = parseRequest(base64Decode((match?.[1] ?? '').replace(/\s/g, '')) ?? new Uint8Array());
-  if (request === undefined || request.signatureAlgorithm.algorithmId !== OID.ecdsaWithSha256) {
-    throw TRUST.reject(
-      'CA_CSR_MALFORMED',
-      'expected the base64 of a PEM PKCS#10 request signed with ECDSA and SHA-256',
-    );
-  }
-  const spki = keyWithin(request.tbsView);
-  const key = p256Key(spki);
-  const signature = request.signatureValue.valueBlock.valueHexView;
-  if (!verify('sha256', request.tbsView, key, signature)) {
+  const key = p256Key(request.spki);
+  if (!verify('sha256', request.signed, key, request.signature)) {
     throw TRUST.reject(
       'CA_CSR_SIGNATURE_WRONG',
       'expected a request signed by the key that it asks to certify',
     );
   }
-  return { spki, key };
+  return { spki: request.spki, key };
 }
 
-function parseRequest(der: Uint8Array): CertificationRequest | undefined {
-  try {
-    const parsed = asn1.fromBER(der);
-    return parsed.offset === der.length ? new CertificationRequest({ schema: parsed.result }) : undefined;
-  } catch {
-    return undefined;
-  }
-}
+const refuseRequest: RefuseDer = (message, at) =>
+  TRUST.reject(
+    'CA_CSR_MALFORMED',
+    `expected the base64 of a PEM PKCS#10 request signed with ECDSA and SHA-256: ${message}`,
+    { at },
+  );
 
-/** The key's own octets: the library would write them anew and leave out what it does not know. */
-function keyWithin(requestInfo: Uint8Array): Uint8Array {
-  const { result } = asn1.fromBER(requestInfo);
-  const [, , spki] = result instanceof asn1.Sequence ? result.valueBlock.value : [];
-  return new Uint8Array(spki?.valueBeforeDecodeView ?? []);
+/** A CertificationRequest [RFC2986 §4.2]. */
+function parseRequest(der: Uint8Array): {
+  readonly signed: Uint8Array;
+  readonly spki: Uint8Array;
+  readonly signature: Uint8Array;
+} {
+  const request = parseDer(der, refuseRequest).members();
+  const info = request.next();
+  const algorithm = request.next().members();
+  const signedWith = algorithm.next();
+  if (signedWith.oid() !== OID.ecdsaWithSha256)
+    throw signedWith.wrong('expected that algorithm, got another');
+  algorithm.end();
+  const signature = request.next().bitStringOctets();
+  request.end();
+  const members = info.members();
+  const version = members.next();
+  if (version.integer() !== 0) throw version.wrong('expected version 1');
+  members.next(TAG.sequence);
+  const spki = members.next(TAG.sequence).der;
+  members.optional(contextTag(0, 'constructed'));
+  members.end();
+  return { signed: info.der, spki, signature };
 }
 
 /** @throws CA_KEY_UNSUPPORTED */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // An authority: a private key, its certificate and the chain above it, as one checked whole.
 
-import * as asn1 from 'asn1js';
-import { Certificate } from 'pkijs';
+import { Rejection } from '../../core/faults.ts';
+import { parseCertificate } from '../../core/x509/certificate.ts';
+import { parseDer, TAG } from '../../core/x509/der.ts';
 import { TRUST } from '../trust-faults.ts';
 import { OID } from './certificate.ts';
 import type { P256Signer } from './signer.ts';
@@ -59,32 +60,32 @@ export function checkChain(chain: readonly Uint8Array[], at: string): AuthorityC
 /** Reads a certificate; nothing about it is verified. @returns undefined for anything that is not one */
 export function readCertificate(der: Uint8Array): AuthorityCertificate | undefined {
   try {
-    const parsed = asn1.fromBER(der);
-    if (parsed.offset !== der.length) return undefined;
-    const certificate = new Certificate({ schema: parsed.result });
-    const name = certificate.subject.typesAndValues.find(({ type }) => String(type) === OID.commonName);
-    const identifier = certificate.extensions?.find(({ extnID }) => extnID === OID.subjectKeyIdentifier);
-    return {
-      subject: new Uint8Array(certificate.subject.toSchema().toBER()),
-      commonName: String(name?.value.valueBlock.value ?? ''),
-      issuer: new Uint8Array(certificate.issuer.toSchema().toBER()),
-      serial: certificate.serialNumber.valueBlock.valueHexView.slice(),
-      spki: new Uint8Array(certificate.subjectPublicKeyInfo.toSchema().toBER()),
-      keyIdentifier: octets(identifier?.extnValue.valueBlock.valueHexView),
-      notBeforeMs: certificate.notBefore.value.getTime(),
-      notAfterMs: certificate.notAfter.value.getTime(),
-    };
-  } catch {
-    return undefined;
+    const { subject, issuer, serial, publicKey, subjectKeyId, notBeforeMs, notAfterMs } =
+      parseCertificate(der);
+    if (subjectKeyId === undefined) return undefined;
+    const { spki } = publicKey;
+    const keyIdentifier = subjectKeyId;
+    const commonName = commonNameOf(subject);
+    return { subject, commonName, issuer, serial, spki, keyIdentifier, notBeforeMs, notAfterMs };
+  } catch (fault) {
+    if (fault instanceof Rejection) return undefined;
+    throw fault;
   }
 }
 
-/** The octets inside a DER octet string of fewer than 128 octets. */
-function octets(der: Uint8Array | undefined): Uint8Array {
-  if (der === undefined || der[0] !== 0x04 || der.length !== (der[1] ?? 0) + 2) {
-    throw new TypeError('a certificate without subject key identifier');
+/** The first common name of a DER Name; empty if there is none. @throws CA_FILES_UNREADABLE */
+function commonNameOf(name: Uint8Array): string {
+  const refuse = (message: string, at: string) => TRUST.reject('CA_FILES_UNREADABLE', message, { at });
+  for (const { children } of parseDer(name, refuse).expect(TAG.sequence).children) {
+    for (const attribute of children) {
+      const members = attribute.members();
+      const type = members.next().oid();
+      const value = members.next();
+      members.end();
+      if (type === OID.commonName) return Buffer.from(value.content).toString('utf8');
+    }
   }
-  return der.slice(2);
+  return '';
 }
 
 /** Refuses to issue under a certificate that is not valid at `nowMs` or ends before what it issues. @throws CA_CHAIN_NOT_VALID */

@@ -2,10 +2,9 @@
 // Timestamp requests: TimeStampReq in DER [RFC3161 §2.4.1] and the JSON form of Sigstore's authority
 // [docs/spec/trust-services.md §Timestamps].
 
-import * as asn1 from 'asn1js';
-import { TimeStampReq } from 'pkijs';
 import { base64Decode } from '../../core/encoding/base64.ts';
 import { quote, type Rejection } from '../../core/faults.ts';
+import { contextTag, type DerNode, parseDer, TAG } from '../../core/x509/der.ts';
 import { OID } from '../trust/certificate.ts';
 import { TRUST } from '../trust-faults.ts';
 
@@ -30,26 +29,36 @@ const NONCE_OCTETS_MAX = 32;
  * @throws TSA_REQUEST_MALFORMED, TSA_HASH_UNSUPPORTED, TSA_POLICY_UNKNOWN, TSA_EXTENSION_UNSUPPORTED
  */
 export function parseTimestampQuery(der: Uint8Array): TimestampRequest {
-  const request = readQuery(der);
-  if (request === undefined || request.version !== 1) throw malformed('expected a TimeStampReq of version 1');
-  const { messageImprint, reqPolicy, nonce, certReq, extensions } = request;
-  checkHash(
-    messageImprint.hashAlgorithm.algorithmId === OID.sha256,
-    messageImprint.hashAlgorithm.algorithmId,
-  );
-  checkPolicy(reqPolicy);
-  // [RFC3161 §2.4.1]: an unknown extension, critical or not, is refused.
-  if (extensions !== undefined && extensions.length > 0) {
-    throw TRUST.reject(
-      'TSA_EXTENSION_UNSUPPORTED',
-      `expected no extension, got ${quote(extensions[0]?.extnID ?? '')}`,
-    );
-  }
+  const members = parseDer(der, malformed).members();
+  const version = members.next();
+  if (version.integer() !== 1) throw version.wrong('expected a TimeStampReq of version 1');
+  const imprint = members.next().members();
+  const algorithm = imprint.next().members();
+  const name = algorithm.next().oid();
+  checkHash(name === OID.sha256, name);
+  algorithm.optional(TAG.null);
+  algorithm.end();
+  const digest = checkDigest(imprint.next().octets());
+  imprint.end();
+  checkPolicy(members.optional(TAG.oid)?.oid());
+  const nonce = members.optional(TAG.integer);
+  const certReq = members.optional(TAG.boolean);
+  checkExtensions(members.optional(contextTag(0, 'constructed')));
+  members.end();
   return {
-    digest: checkDigest(messageImprint.hashedMessage.valueBlock.valueHexView.slice()),
-    nonce: nonce === undefined ? undefined : checkNonce(nonce.valueBlock.valueHexView.slice()),
-    withCertificates: certReq === true,
+    digest,
+    nonce: nonce === undefined ? undefined : checkNonce(nonce.content),
+    withCertificates: certReq?.boolean() === true,
   };
+}
+
+/** [RFC3161 §2.4.1]: an unknown extension, critical or not, is refused; here all are. */
+function checkExtensions(extensions: DerNode | undefined): void {
+  if (extensions === undefined) return;
+  const [first] = extensions.children;
+  if (first === undefined) throw extensions.wrong('expected an extension, got none');
+  const name = first.members().next().oid();
+  throw TRUST.reject('TSA_EXTENSION_UNSUPPORTED', `expected no extension, got ${quote(name)}`);
 }
 
 /** The JSON form, already of the right shape. */
@@ -72,15 +81,6 @@ export function readJsonRequest(request: JsonTimestampRequest): TimestampRequest
   };
 }
 
-function readQuery(der: Uint8Array): TimeStampReq | undefined {
-  try {
-    const parsed = asn1.fromBER(der);
-    return parsed.offset === der.length ? new TimeStampReq({ schema: parsed.result }) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 function checkHash(isSha256: boolean, got: string): void {
   if (!isSha256) throw TRUST.reject('TSA_HASH_UNSUPPORTED', `expected SHA-256, got ${quote(got)}`);
 }
@@ -96,12 +96,10 @@ function checkDigest(digest: Uint8Array): Uint8Array {
   return digest;
 }
 
-/** The nonce goes back as it came, so it must be a well-formed DER integer [X.690 §8.3.2]. */
+/** It goes back as it came. */
 function checkNonce(octets: Uint8Array): Uint8Array {
-  const [first = 0, second = 0] = octets;
-  const padded = octets.length > 1 && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
-  if (octets.length === 0 || octets.length > NONCE_OCTETS_MAX || padded) {
-    throw malformed(`expected a nonce of 1 to ${NONCE_OCTETS_MAX} octets, got ${octets.length}`);
+  if (octets.length > NONCE_OCTETS_MAX) {
+    throw malformed(`expected a nonce of at most ${NONCE_OCTETS_MAX} octets, got ${octets.length}`);
   }
   return octets;
 }
@@ -112,4 +110,5 @@ function nonceOf(value: number): Uint8Array {
   return new Uint8Array((octets[0] ?? 0) < 0x80 ? octets : Buffer.concat([Buffer.of(0), octets]));
 }
 
-const malformed = (message: string): Rejection => TRUST.reject('TSA_REQUEST_MALFORMED', message);
+const malformed = (message: string, at?: string): Rejection =>
+  TRUST.reject('TSA_REQUEST_MALFORMED', message, at === undefined ? {} : { at });

@@ -78,13 +78,15 @@ function signingRequest(
     attributes?: readonly Uint8Array[];
     algorithm?: Uint8Array;
     hash?: string | null;
+    version?: number;
+    tail?: readonly Uint8Array[];
   } = {},
 ): object {
   const info = der.sequence(
-    der.small(0),
+    der.small(more.version ?? 0),
     more.name ?? der.sequence(),
     spki,
-    der.context(0, ...(more.attributes ?? [])),
+    ...(more.tail ?? [der.context(0, ...(more.attributes ?? []))]),
   );
   const signature = sign(more.hash === undefined ? 'sha256' : more.hash, Buffer.from(info), key);
   const request = der.sequence(info, more.algorithm ?? ECDSA_SHA256, der.bitString(signature));
@@ -224,7 +226,10 @@ describe('a signing request', () => {
     'is refused for a key with %s',
     async (_name, { spki, key }) => {
       const answer = await ask(await server.issuer.token(), signingRequest(spki, key));
-      expect(answer).toMatchObject({ status: 400, code: 'CA_KEY_UNSUPPORTED' });
+      // Bits that are unused and set are no DER at all.
+      const isDer = spki[25] !== 1 || ((spki[90] as number) & 1) === 0;
+      const code = isDer ? 'CA_KEY_UNSUPPORTED' : 'CA_CSR_MALFORMED';
+      expect(answer).toMatchObject({ status: 400, code });
     },
   );
 
@@ -243,6 +248,24 @@ describe('a signing request', () => {
     expect(
       await codeOf(signingRequest(exported(rsa.publicKey), rsa.privateKey, { algorithm: withRsa })),
     ).toBe('CA_CSR_MALFORMED');
+  });
+
+  test('of another form than the standard has', async () => {
+    const token = await server.issuer.token();
+    const answerTo = (more: Parameters<typeof signingRequest>[2]) =>
+      ask(token, signingRequest(GOOD, privateKey, more));
+    const withParameters = der.sequence(der.oid('1.2.840.10045.4.3.2'), der.tlv(0x05));
+    for (const more of [
+      { version: 1 },
+      { algorithm: withParameters },
+      { tail: [der.context(0), der.context(0)] },
+      { tail: [der.context(1)] },
+      { name: der.tlv(0x31) },
+    ]) {
+      expect(await answerTo(more)).toMatchObject({ status: 400, code: 'CA_CSR_MALFORMED' });
+    }
+    // Some leave the empty attributes out.
+    expect(await answerTo({ tail: [] })).toMatchObject({ status: 200 });
   });
 
   test('in another wrapping', async () => {

@@ -151,21 +151,27 @@ test('a DER query that cannot be granted gets a refusal in DER with the reason',
   expect(badPolicy).toContain('the requested TSA policy is not supported');
 });
 
-/** A TimeStampReq written by hand. */
-const query = (...tail: Uint8Array[]): Uint8Array =>
-  der.sequence(
-    der.small(1),
-    der.sequence(
-      der.sequence(der.oid('2.16.840.1.101.3.4.2.1'), der.tlv(0x05)),
-      der.octetString(new Uint8Array(imprint)),
-    ),
-    ...tail,
-  );
+const SHA256 = der.oid('2.16.840.1.101.3.4.2.1');
+
+/** The members of a TimeStampReq written by hand. */
+const members = ({ version = 1, parameters = der.tlv(0x05) } = {}): readonly Uint8Array[] => [
+  der.small(version),
+  der.sequence(der.sequence(SHA256, parameters), der.octetString(new Uint8Array(imprint))),
+];
+const query = (...tail: Uint8Array[]): Uint8Array => der.sequence(...members(), ...tail);
+/** As BER allows it, of no length, up to an end. */
+const unending = Buffer.concat([Buffer.of(0x30, 0x80), ...members(), Buffer.of(0, 0)]);
 
 test.each([
   ['nothing', new Uint8Array(), 'TSA_REQUEST_MALFORMED'],
   ['no DER', new Uint8Array([1, 2, 3]), 'TSA_REQUEST_MALFORMED'],
   ['something after the query', der.concat(query(), Uint8Array.of(5, 0)), 'TSA_REQUEST_MALFORMED'],
+  ['BER that is not DER', unending, 'TSA_REQUEST_MALFORMED'],
+  ['another version', der.sequence(...members({ version: 2 })), 'TSA_REQUEST_MALFORMED'],
+  ['a hash with parameters', der.sequence(...members({ parameters: der.small(1) })), 'TSA_REQUEST_MALFORMED'],
+  ['a true of another octet', query(der.tlv(0x01, Uint8Array.of(1))), 'TSA_REQUEST_MALFORMED'],
+  ['a member too many', query(der.boolean(true), der.small(1)), 'TSA_REQUEST_MALFORMED'],
+  ['a list without extensions', query(der.context(0)), 'TSA_REQUEST_MALFORMED'],
   ['a nonce without end', query(der.tlv(0x02, new Uint8Array(33).fill(1))), 'TSA_REQUEST_MALFORMED'],
   ['a nonce with needless zeros', query(der.tlv(0x02, Uint8Array.of(0, 0, 1))), 'TSA_REQUEST_MALFORMED'],
   [
@@ -191,6 +197,11 @@ test('a hand-written query with a long nonce is answered with the same nonce', a
   const { status, bytes } = await send(query(nonce));
   expect(status).toBe(200);
   expect(Buffer.from(bytes).includes(Buffer.from(nonce))).toBe(true);
+});
+
+test('a hash without parameters is the same hash', async () => {
+  const bare = await send(der.sequence(...members({ parameters: new Uint8Array() })));
+  expect(bare.status).toBe(200);
 });
 
 test('outside the life of its certificate the authority is unavailable', async () => {
