@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The witnesses of the signature log [docs/spec/log.md §Witnesses]: asked in parallel for every checkpoint that is the newest when the
-// last round ends; what has the quorum of the log policy behind it is published.
+// last round ends; what has the quorum of the log policy behind it is published, and waits for nobody else.
 
 import { quote } from '../../core/faults.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -26,8 +26,10 @@ import { type AskableWitness, fetchWitnessed, WitnessClient } from './witness-cl
 
 /** When witnesses are asked, and how long they are waited for. */
 export interface CosigningTimes {
-  /** How long a round waits for the slowest witness; who is later cosigns a later checkpoint. */
+  /** How long a witness may take to answer; without a quorum a round waits for each. */
   readonly roundMs: number;
+  /** How long a round waits for the others when it has the quorum. */
+  readonly graceMs: number;
   /** Without a quorum, and without new entries, how soon the witnesses are asked again. */
   readonly retryMs: number;
   /** How soon they are asked again for newer cosignatures of the same checkpoint. */
@@ -37,7 +39,7 @@ export interface CosigningTimes {
 }
 
 const DAY_MS = 86_400_000;
-const TIMES: CosigningTimes = { roundMs: 2000, retryMs: 1000, refreshMs: 600_000, waitMs: 5000 };
+const TIMES: CosigningTimes = { roundMs: 2000, graceMs: 50, retryMs: 1000, refreshMs: 600_000, waitMs: 5000 };
 
 /** Tells the operator that a witness, its clock or the quorum begins to fail, then once a day, and once that it does no more (no failure). */
 export type WitnessReport = (what: { readonly from: string; readonly failure?: string }) => void;
@@ -49,6 +51,16 @@ export interface WitnessRecord {
   readonly failureCount: number;
   /** By the witness's clock, milliseconds since 1970; undefined: never since the start. */
   readonly cosignedAtMs?: number;
+}
+
+/** One checkpoint, and who has cosigned it so far. */
+interface Round {
+  readonly checkpoint: PublishedCheckpoint;
+  readonly policy: LogPolicy;
+  /** By the names of witnesses. */
+  readonly lines: Map<string, NoteSignature>;
+  /** True if nobody is waited for any more; who answers now is late. */
+  isOver: boolean;
 }
 
 export interface CosigningOptions {
@@ -80,6 +92,12 @@ export class Cosigning {
   #again = false;
   /** The policy of the last round. */
   #asked: LogPolicy | undefined;
+  /** The last round. */
+  #round: Round | undefined;
+  /** The last note is being kept; true when it is. */
+  #keeping: Promise<boolean> | undefined;
+  /** By name, until when a witness is asked: never twice at once. */
+  readonly #underWay = new Map<string, Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
   private constructor({ tiles, policy, times = TIMES, clock }: CosigningOptions) {
@@ -154,6 +172,8 @@ export class Cosigning {
     this.#closing.abort();
     clearTimeout(this.#timer);
     await this.#running;
+    await Promise.all(this.#underWay.values());
+    await this.#keeping;
     this.#wake();
   }
 
@@ -216,7 +236,7 @@ export class Cosigning {
     let delayMs = refreshMs;
     while (this.#again && !this.#closing.signal.aborted) {
       this.#again = false;
-      delayMs = (await this.#round()) ? refreshMs : retryMs;
+      delayMs = (await this.#askAll()) ? refreshMs : retryMs;
       this.#wake();
     }
     clearTimeout(this.#timer);
@@ -224,35 +244,81 @@ export class Cosigning {
     this.#timer.unref();
   }
 
-  /** True if the newest checkpoint needs no more. */
-  async #round(): Promise<boolean> {
+  /** One round. True if the newest checkpoint needs no more. */
+  async #askAll(): Promise<boolean> {
     const policy = this.#policy();
     this.#asked = policy;
     if (policy === undefined || policy.quorum === 'none') return true;
-    const checkpoint = this.#tiles.checkpoint();
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(this.#times.roundMs)]);
-    const asked = policy.witnesses.map((witness) => this.#ask(witness, checkpoint, signal));
-    const lines = (await Promise.all(asked)).filter((line) => line !== undefined);
-    const { text, signatures } = parseNote(checkpoint.note);
-    const note = formatNote({ text, signatures: [...signatures, ...lines] });
-    const found = judge(note, policy);
+    const round: Round = { checkpoint: this.#tiles.checkpoint(), policy, lines: new Map(), isOver: false };
+    this.#round = round;
+    await this.#enough(
+      round,
+      policy.witnesses.map((witness) => this.#gather(witness, round)),
+    );
+    round.isOver = true;
+    const found = judge(noteOf(round), policy);
     this.#tell('the quorum', 'failure' in found ? found.failure : undefined);
-    if ('failure' in found) return false;
-    // Durable before anybody sees it, or the next start would show less. What fails here fails the log's own writes too.
-    const isKept = await this.#tiles.keepCosignedNote(note).then(
+    return 'checkpoint' in found && this.#publish(round);
+  }
+
+  /** Waits for all answers, or for the quorum and a little longer. */
+  #enough(round: Round, answers: readonly Promise<void>[]): Promise<void> {
+    return new Promise((resolve) => {
+      let left = answers.length;
+      let grace: NodeJS.Timeout | undefined;
+      const end = (): void => {
+        clearTimeout(grace);
+        resolve();
+      };
+      for (const answer of answers) {
+        void answer.then(() => {
+          left--;
+          if (left === 0) end();
+          else if (grace === undefined && 'checkpoint' in judge(noteOf(round), round.policy)) {
+            grace = setTimeout(end, this.#times.graceMs);
+          }
+        });
+      }
+      if (left === 0) end();
+    });
+  }
+
+  /**
+   * Asks one witness, once it has answered what it was asked before, and takes its line into the round, even when that is over: unless
+   * another has begun, which asks by itself. Never rejects.
+   */
+  #gather(witness: LogPolicy['witnesses'][number], round: Round): Promise<void> {
+    const isLast = (): boolean => round === this.#round && !this.#closing.signal.aborted;
+    const before = this.#underWay.get(witness.name) ?? Promise.resolve();
+    const answer = before.then(async () => {
+      const line = isLast() ? await this.#ask(witness, round.checkpoint) : undefined;
+      if (line === undefined || !isLast()) return;
+      round.lines.set(witness.name, line);
+      if (round.isOver) void this.#publish(round);
+    });
+    this.#underWay.set(witness.name, answer);
+    return answer;
+  }
+
+  /** Durable before anybody sees it, or the next start would show less. What fails here fails the log's own writes too. */
+  async #publish(round: Round): Promise<boolean> {
+    const { policy, checkpoint } = round;
+    const note = noteOf(round);
+    this.#keeping = this.#tiles.keepCosignedNote(note).then(
       () => true,
       () => false,
     );
-    if (isKept) this.#newest = { checkpoint: found.checkpoint, policy };
+    const isKept = await this.#keeping;
+    if (isKept && round === this.#round) this.#newest = { checkpoint: { ...checkpoint, note }, policy };
     return isKept;
   }
 
   async #ask(
     witness: LogPolicy['witnesses'][number],
     checkpoint: PublishedCheckpoint,
-    signal: AbortSignal,
   ): Promise<NoteSignature | undefined> {
     const { name, key, url } = witness;
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(this.#times.roundMs)]);
     let failure: string | undefined;
     try {
       if (url === undefined || key.type !== ED25519_COSIGNATURE) {
@@ -323,6 +389,13 @@ export class Cosigning {
       });
     });
   }
+}
+
+/** The checkpoint of a round with the lines of who has cosigned it, in the policy's order. */
+function noteOf({ checkpoint, policy, lines }: Round): string {
+  const { text, signatures } = parseNote(checkpoint.note);
+  const cosigned = policy.witnesses.map(({ name }) => lines.get(name)).filter((line) => line !== undefined);
+  return formatNote({ text, signatures: [...signatures, ...cosigned] });
 }
 
 /** A checkpoint with the quorum behind it, judged as its readers will; else why it is none. */

@@ -3,6 +3,8 @@
 
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../../core/encoding/utf8.ts';
 import { type LogPolicy, parseLogPolicy } from '../../../core/tlog/log-policy.ts';
@@ -16,7 +18,7 @@ import { NOW_MS, runWitness, witnessFolder } from '../witness/running-witness.ts
 import { dsseRequest, keyed, startLogServer } from './log-server.ts';
 
 /** A round is long: under load a reply may lie in its socket for a while. */
-const TIMES = { roundMs: 5000, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
+const TIMES = { roundMs: 5000, graceMs: 5000, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
 
 /** A log with witnesses of its own; the policy is set once they run. */
 async function startHouse(count: number, times = TIMES, clock?: () => number) {
@@ -97,6 +99,16 @@ async function pretender(answer: RequestListener): Promise<string> {
     server.close();
   });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Stands before a witness, and passes on what it is sent when it has waited. */
+function relay(url: string | undefined, wait: () => Promise<void>): Promise<string> {
+  return pretender(async (request, reply) => {
+    const body = await text(request);
+    await wait();
+    const answer = await fetch(`${url}${request.url}`, { method: 'POST', body });
+    reply.writeHead(answer.status).end(await answer.text());
+  });
 }
 
 const ALL = ['group both all w1 w2', 'quorum both'];
@@ -230,6 +242,62 @@ describe('a quorum that does without some', () => {
     expect((await house.proved(await house.append(), policy)).names).toEqual(['w1']);
     expect(performance.now() - beganMs).toBeLessThan(5000);
     expect(house.reports).toContain('witness "w2": no answer within 1000 ms');
+  });
+
+  test('who hangs holds up nobody, and who is late joins what stands still', {
+    timeout: 30_000,
+  }, async () => {
+    const house = await startHouse(2, { ...TIMES, roundMs: 20_000, graceMs: 50 });
+    const [, second] = house.witnesses;
+    const held: (() => void)[] = [];
+    // The second witness, behind someone who passes nothing on before he is told to.
+    const url = await relay(second?.url, () => new Promise((resolve) => held.push(resolve)));
+    const slow = (house.lines[1] as string).replace(/\S+$/, url);
+    const policy = house.ask(house.lines[0] as string, slow, ...any);
+    house.start();
+    const beganMs = performance.now();
+    for (let i = 0; i < 5; i++) {
+      expect((await house.proved(await house.append(), policy)).names).toEqual(['w1']);
+    }
+    expect(performance.now() - beganMs).toBeLessThan(10_000);
+    // It is not asked anew while it has not answered.
+    expect(held).toHaveLength(1);
+    const published = async () => {
+      const { witnesses, size } = verifyWitnessedCheckpoint(
+        (await house.get('/checkpoint')).text,
+        policy,
+        nodeCrypto,
+      );
+      return [size, witnesses === 'none' ? [] : witnesses.map(({ name }) => name)];
+    };
+    // What it was asked first is old by now; it is asked for the newest at once, and then again where it has the size wrong.
+    let told = 0;
+    const telling = setInterval(() => {
+      for (; told < held.length; told++) held[told]?.();
+    }, 20);
+    onTestFinished(() => clearInterval(telling));
+    await expect.poll(published, { timeout: 10_000 }).toEqual([5n, ['w1', 'w2']]);
+    expect(parseNote((await house.log.tiles.cosignedNote()) ?? '').signatures).toHaveLength(3);
+    expect(house.reports).toEqual([]);
+  });
+
+  test('a quorum that needs the slow one waits for it, and is not told to fail', {
+    timeout: 30_000,
+  }, async () => {
+    const house = await startHouse(2, { ...TIMES, roundMs: 20_000, graceMs: 50 });
+    const [first, second] = house.witnesses;
+    const url = await relay(second?.url, () => setTimeout(500));
+    const policy = house.ask(
+      house.lines[0] as string,
+      (house.lines[1] as string).replace(/\S+$/, url),
+      ...any,
+    );
+    house.start();
+    expect((await house.proved(await house.append(), policy)).names).toEqual(['w1']);
+    // The slow one is under way when the other goes.
+    await first?.stop();
+    expect((await house.proved(await house.append(), policy)).names).toEqual(['w2']);
+    expect(house.reports.filter((report) => report.startsWith('the quorum'))).toEqual([]);
   });
 
   const liar = witnessSigner('w2.example');

@@ -18,7 +18,7 @@ import { witnessedLog } from '../witness/witnessed-log.ts';
 import { newFolder, openTiles } from './log-folder.ts';
 import { entry } from './numbered-entry.ts';
 
-const TIMES = { roundMs: 500, retryMs: 100, refreshMs: 600_000, waitMs: 1000 };
+const TIMES = { roundMs: 500, graceMs: 500, retryMs: 100, refreshMs: 600_000, waitMs: 1000 };
 const ORIGIN = 'log.waybill.example';
 const signer = noteSigner(ORIGIN);
 

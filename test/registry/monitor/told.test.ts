@@ -122,7 +122,7 @@ test('a checkpoint by another key is never followed', async () => {
 
 test('cosignatures that grow old are an alarm; a checkpoint without the quorum is not believed', async () => {
   const inForce: { policy: ReturnType<typeof parseLogPolicy> | undefined } = { policy: undefined };
-  const times = { roundMs: 5000, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
+  const times = { roundMs: 5000, graceMs: 5000, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
   const { log, cosigning, url } = await startLogServer([], { policy: () => inForce.policy, times });
   const made = await witnessFolder([log.verifierKey], 'w1.example');
   const witness = await runWitness(made);
@@ -156,7 +156,7 @@ test('a witness with a wrong clock is one alarm when that begins, one a day whil
 }, async () => {
   const inForce: { policy: ReturnType<typeof parseLogPolicy> | undefined } = { policy: undefined };
   // Cosignatures anew all the time.
-  const times = { roundMs: 5000, retryMs: 50, refreshMs: 50, waitMs: 10_000 };
+  const times = { roundMs: 5000, graceMs: 5000, retryMs: 50, refreshMs: 50, waitMs: 10_000 };
   const { log, cosigning, url } = await startLogServer([], { policy: () => inForce.policy, times });
   const made = await witnessFolder([log.verifierKey], 'w1.example');
   const witness = await runWitness(made);
