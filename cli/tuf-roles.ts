@@ -4,7 +4,7 @@
 
 import { portableCrypto } from '../core/crypto.ts';
 import type { JsonObject } from '../core/encoding/strict-json.ts';
-import { quote } from '../core/faults.ts';
+import { quote, Rejection } from '../core/faults.ts';
 import { sameBytes } from '../core/tlog/merkle.ts';
 import { canonicalMetadata } from '../core/tuf/canonical.ts';
 import { type Root, readTargets, type Targets } from '../core/tuf/roles.ts';
@@ -232,7 +232,7 @@ export async function signRoleFile(
   inputs: SignInputs,
 ): Promise<TufResult & { readonly signedBy: readonly string[] }> {
   const { file: path, keys: places, passphrases, progress } = inputs;
-  const file = parseRoleFile(await readInput(path), portableCrypto);
+  const file = await readRoleFile(path);
   const { root, current, client } = await inForce(inputs, file.role);
   const signedBy = ({ signatures }: RoleFile) => signatures.map(({ keyid }) => shortId(keyid));
   if (isInForce(file, current)) {
@@ -294,11 +294,26 @@ async function inForce(
   if (current === undefined) {
     throw CLI.reject('CLI_USAGE', 'expected --registry, or --current with the targets in force, got neither');
   }
-  const targets = parseRoleFile(await readInput(current), portableCrypto);
+  const targets = await readRoleFile(current);
   if (targets.role !== 'targets') throw CLI.reject('CLI_USAGE', 'expected targets in --current, got root');
   checkSigned(targets, root.signed);
   const signed = readTargets(targets.envelope.signed, portableCrypto);
   return { root, current: { json: targets.signed, signed } };
+}
+
+/** A file that a user names. @throws OFFLINE_ROLE_MALFORMED, CLI_* */
+async function readRoleFile(path: string): Promise<RoleFile> {
+  const bytes = await readInput(path);
+  try {
+    return parseRoleFile(bytes, portableCrypto);
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    // Not the repository's fault, as it would be of one that a client follows.
+    throw RELEASE.reject('OFFLINE_ROLE_MALFORMED', `${quote(path)}: ${cause.message}`, {
+      ...(cause.at === undefined ? {} : { at: cause.at }),
+      cause,
+    });
+  }
 }
 
 /**
@@ -308,7 +323,7 @@ async function inForce(
 export async function publishRoleFile(
   inputs: Omit<TufInputs, 'keys' | 'passphrases' | 'out'> & TrustFiles & { readonly file: string },
 ): Promise<TufResult> {
-  const file = parseRoleFile(await readInput(inputs.file), portableCrypto);
+  const file = await readRoleFile(inputs.file);
   const files = await readTrustFiles(inputs);
   inputs.progress(`reading ${file.role} from ${inputs.registry}`);
   const client = await openOfflineRoles(inputs);

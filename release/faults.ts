@@ -103,6 +103,13 @@ export const RELEASE = faultsOf({
     remedy: 'Give private key files or tokens of as many officers as --root-threshold asks.',
     usage: true,
   },
+  OFFLINE_ROLE_MALFORMED: {
+    class: 'rejection',
+    meaning: 'A file to be signed or published is no root or targets metadata.',
+    remedy:
+      'Give the file that `waybill tuf renew`, `update` or `sign` wrote with --out, as it is; if it was changed since, make it anew.',
+    usage: true,
+  },
   OFFLINE_ROLE_STALE: {
     class: 'rejection',
     meaning: 'A file to be signed or published is not the next version after the one that is in force.',

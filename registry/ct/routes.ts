@@ -4,6 +4,7 @@
 import type { FastifyPluginAsync, FastifyReply } from 'fastify';
 import { quote, Rejection } from '../../core/faults.ts';
 import { parseTilePath, type TilePath } from '../../core/tlog/tile-path.ts';
+import { refuseEncoded } from '../http/spelling.ts';
 import { trustErrorHandler } from '../trust/http-faults.ts';
 import { TRUST } from '../trust-faults.ts';
 import type { CtLog } from './ct-log.ts';
@@ -19,6 +20,7 @@ const IMMUTABLE = 'public, max-age=31536000, immutable';
 /** `GET /checkpoint`, `GET /tile/…`, `GET /issuer/<fingerprint>`. */
 export const ctRoutes: FastifyPluginAsync<CtDeps> = async (app, { ctLog }) => {
   app.setErrorHandler(trustErrorHandler(() => unknown('the address')));
+  app.addHook('preValidation', refuseEncoded(unknown));
 
   app.get('/checkpoint', async (_request, reply) =>
     reply
@@ -27,10 +29,8 @@ export const ctRoutes: FastifyPluginAsync<CtDeps> = async (app, { ctLog }) => {
       .send(ctLog.tiles.checkpoint().note),
   );
 
-  app.get('/tile/*', async (request, reply) => {
-    // The path as it was sent: decoding would give a tile several addresses.
-    const [raw = ''] = request.raw.url?.split('?', 1) ?? [];
-    const path = raw.slice(`${app.prefix}/`.length);
+  app.get<{ Params: { '*': string } }>('/tile/*', async (request, reply) => {
+    const path = `tile/${request.params['*']}`;
     const bytes = await readTile(ctLog, path);
     if (bytes === undefined) throw unknown(path);
     return immutable(reply, 'application/octet-stream', bytes);

@@ -13,7 +13,7 @@ import type {
 } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { parseTilePath } from '../../core/tlog/tile-path.ts';
-import { atOnce } from '../http/hooks.ts';
+import { refuseEncoded } from '../http/spelling.ts';
 import { handleError, logFault, sendFault } from '../http-errors.ts';
 import { LOG } from '../log-faults.ts';
 import { STORE } from '../store-faults.ts';
@@ -42,8 +42,7 @@ const FOREVER = 'public, max-age=31536000, immutable';
 export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
   const { log, cosigning, writers, checkActive = () => undefined } = deps;
   app.setErrorHandler(answerFault);
-  // After the limits of the routes, which count it.
-  app.addHook('preValidation', atOnce(checkSpelling));
+  app.addHook('preValidation', refuseEncoded(unknownPath));
   app.removeAllContentTypeParsers();
   // Bytes: our own strict reader follows.
   app.addContentTypeParser(
@@ -92,12 +91,8 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
   readRoutes(app, log, cosigning, '/api/v2');
 };
 
-/** No path of ours needs percent-encoding, which would give each several addresses. */
-function checkSpelling({ raw }: FastifyRequest): void {
-  const [path = ''] = raw.url?.split('?', 1) ?? [];
-  if (!path.includes('%')) return;
-  throw STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(path)}: expected no percent-encoding`);
-}
+const unknownPath = (path: string): Rejection =>
+  STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(path)}: expected no percent-encoding`);
 
 function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosigning, below: string): void {
   app.get(`${below}/checkpoint`, async (_request, reply) =>
@@ -107,11 +102,9 @@ function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosignin
       .send(cosigning.newest().note),
   );
 
-  app.get(`${below}/tile/*`, async (request, reply) => {
-    // The path as it was sent: decoding would give a tile several addresses.
-    const [raw = ''] = request.raw.url?.split('?', 1) ?? [];
-    const path = parseTilePath(raw.slice(`${app.prefix}${below}/`.length));
-    const { level, index, width } = path;
+  app.get<{ Params: { '*': string } }>(`${below}/tile/*`, async (request, reply) => {
+    const path = `tile/${request.params['*']}`;
+    const { level, index, width } = parseTilePath(path);
     const found =
       level === 'entries'
         ? await log.tiles.entryBundle(index, width)
@@ -119,7 +112,7 @@ function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosignin
           ? undefined
           : await log.tiles.tile(level, index, width);
     if (found === undefined) {
-      throw LOG.reject('LOG_TILE_UNKNOWN', `expected a tile of the published tree, got ${quote(raw)}`);
+      throw LOG.reject('LOG_TILE_UNKNOWN', `expected a tile of the published tree, got ${quote(path)}`);
     }
     return sendImmutable(request, reply, found, level === 'entries');
   });

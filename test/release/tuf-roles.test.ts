@@ -255,7 +255,7 @@ describe('in turns', () => {
     await expect(stranger).rejects.toMatchObject(refusedAs('RELEASE_KEY_NOT_DELEGATED'));
     await writeFile(file(), '{}');
     await expect(signRoleFile({ ...signing, keys: [] })).rejects.toMatchObject(
-      refusedAs('TUF_METADATA_MALFORMED'),
+      refusedAs('OFFLINE_ROLE_MALFORMED'),
     );
   });
 

@@ -92,8 +92,12 @@ describe('tiles have one address', () => {
       ]);
     }
     const own = base === '/ct' ? 'data' : 'entries';
-    for (const path of ['0/000.p/1', `${own}/000.p/1`])
+    for (const path of ['0/000.p/1', `${own}/000.p/1`]) {
       expect((await get(`${base}/tile/${path}`)).status).toBe(200);
+      // As a proxy is asked, which every server must understand [RFC9112 §3.2.2].
+      expect((await get(`${running.url}${base}/tile/${path}`)).status).toBe(200);
+      expect((await get(`${running.url}${base}/tile/${path}%30`)).status).toBe(404);
+    }
     const other = base === '/ct' ? 'entries' : 'data';
     expect((await get(`${base}/tile/${other}/000.p/1`)).status).toBe(404);
   });
