@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { verifyP256Digest } from '../../core/crypto.ts';
+import { verifyP256Digest } from '../../peers/p256-digest.ts';
 import { runsPerSecond } from '../figure.ts';
 
 /** A second's worth, one thread. */
@@ -16,7 +16,7 @@ export interface MachineLimits {
   /** The same of each of two threads at once, as server and clients share the machine: of one core, if it has two threads. */
   readonly verificationsBeside: number;
   readonly signatures: number;
-  /** Verifications of a digest alone, by core. */
+  /** Verifications of a digest alone, as the log makes them. */
   readonly digestVerifications: number;
   /** Appends of 4 KiB, each synced. */
   readonly syncedWrites: number;

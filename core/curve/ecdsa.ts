@@ -32,9 +32,9 @@ const KEY_WIDTH = 5;
 export class PrimeCurve implements PointGroup<Jacobian, Entry> {
   readonly sizeBytes: number;
   readonly zero: Jacobian = { x: 1n, y: 1n, z: 0n };
-  private readonly prime: bigint;
+  readonly prime: bigint;
+  readonly order: bigint;
   private readonly b: bigint;
-  private readonly order: bigint;
   private readonly base: Jacobian;
   private baseTable: readonly Entry[] | undefined;
 
@@ -54,11 +54,10 @@ export class PrimeCurve implements PointGroup<Jacobian, Entry> {
    */
   verify(publicKey: Uint8Array, digest: Uint8Array, signature: Uint8Array): boolean {
     const point = this.readPoint(publicKey);
-    const numbers = readSignature(signature);
+    const numbers = this.readSignature(signature);
     if (point === undefined || numbers === undefined) return false;
     const { order, prime } = this;
     const [r, s] = numbers;
-    if (r <= 0n || r >= order || s <= 0n || s >= order) return false;
     const e = fromBigEndian(digest.subarray(0, this.sizeBytes));
     const w = inverse(s, order);
     this.baseTable ??= this.oddMultiples(this.base, BASE_WIDTH);
@@ -75,14 +74,20 @@ export class PrimeCurve implements PointGroup<Jacobian, Entry> {
     return false;
   }
 
-  /** A point on the curve; undefined for anything else. The order is prime, so each of them generates the group. */
-  private readPoint(octets: Uint8Array): Jacobian | undefined {
+  /** A point on the curve by its x and y; undefined for anything else. The order is prime, so each of them generates the group. */
+  readPoint(octets: Uint8Array): Jacobian | undefined {
     const { sizeBytes, prime, b } = this;
     if (octets.length !== 1 + 2 * sizeBytes || octets[0] !== 0x04) return undefined;
     const x = fromBigEndian(octets.subarray(1, 1 + sizeBytes));
     const y = fromBigEndian(octets.subarray(1 + sizeBytes));
     if (x >= prime || y >= prime) return undefined;
     return (y * y - x * x * x + 3n * x - b) % prime === 0n ? { x, y, z: 1n } : undefined;
+  }
+
+  /** The two numbers of a signature [FIPS186-5 §6.4.2, step 1]; undefined for what is none. */
+  readSignature(der: Uint8Array): readonly [r: bigint, s: bigint] | undefined {
+    const numbers = readNumbers(der);
+    return numbers?.every((each) => each > 0n && each < this.order) === true ? numbers : undefined;
   }
 
   private oddMultiples(point: Jacobian, width: number): readonly Entry[] {
@@ -133,7 +138,7 @@ export class PrimeCurve implements PointGroup<Jacobian, Entry> {
 }
 
 /** The two numbers of a DER signature [RFC3279 §2.2.3]; undefined for any other spelling. Lengths are of one octet on both curves. */
-function readSignature(der: Uint8Array): readonly [bigint, bigint] | undefined {
+function readNumbers(der: Uint8Array): readonly [bigint, bigint] | undefined {
   if (der[0] !== 0x30 || der[1] !== der.length - 2 || der.length > 0x81) return undefined;
   const first = readInteger(der, 2);
   const second = first && readInteger(der, first.end);

@@ -3,11 +3,11 @@
 // one leaf form [docs/spec/log.md §Leaf].
 
 import { hash, verify } from 'node:crypto';
-import { verifyP256Digest } from '../../core/crypto.ts';
 import { DocumentNode } from '../../core/encoding/document.ts';
 import { parseStrictJsonText } from '../../core/encoding/strict-json.ts';
 import { preAuthEncoding } from '../../core/sigstore/bundle.ts';
 import { HASHED_REKORD, hashedRekordText } from '../../core/tlog/hashed-rekord.ts';
+import { verifyP256Digest } from '../../peers/p256-digest.ts';
 import { isCrowded } from '../document-shape.ts';
 import { LOG } from '../log-faults.ts';
 import type { LoggedSignature } from './signature-log.ts';
@@ -36,7 +36,7 @@ interface SignedRequest {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Reads a request, admits its writer and verifies its signature. Where only a digest came, which our own arithmetic has to verify, a leaf that is
+ * Reads a request, admits its writer and verifies its signature. Where only a digest came, which costs several times as much, a leaf that is
  * logged is not verified again: nothing else ever made it one. Nothing is waited for: a crowd of wrong signatures is counted one by one.
  * @returns the leaf that it becomes @throws LOG_REQUEST_MALFORMED, LOG_KEY_UNSUPPORTED, LOG_SIGNATURE_WRONG, and what `Writers.admit` throws
  */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Why a watched identity or key made an entry [docs/spec/monitor.md §Explained]: what is missing for it to be explained, and whether it was made at all.
 
-import { verifyP256Digest } from '../../core/crypto.ts';
 import { base64Decode } from '../../core/encoding/base64.ts';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import type { TrustedRoot } from '../../core/sigstore/trusted-root.ts';
@@ -9,6 +8,7 @@ import { parseHashedRekord } from '../../core/tlog/hashed-rekord.ts';
 import { type Certificate, parseCertificate } from '../../core/x509/certificate.ts';
 import { verifyCertificate } from '../../core/x509/path.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
+import { verifyP256Digest } from '../../peers/p256-digest.ts';
 import type { DecisionsFolder, RegistryDocuments } from './documents.ts';
 import type { Sighting } from './sightings.ts';
 import type { StartedBuilds } from './started-builds.ts';

@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest';
 import { portableCrypto } from '../../../core/crypto.ts';
 import { fromBigEndian, inverse, modulo, signedDigits } from '../../../core/curve/arithmetic.ts';
 import { P256, P384 } from '../../../core/curve/ecdsa.ts';
+import { verifyP256Digest } from '../../../peers/p256-digest.ts';
 
 const octets = (value: bigint, size: number) =>
   new Uint8Array(Buffer.from(value.toString(16).padStart(2 * size, '0'), 'hex'));
@@ -32,10 +33,18 @@ const remembering = (answer: (number: bigint) => bigint) => {
   };
 };
 
+/** Before a point in a SubjectPublicKeyInfo. */
+const PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d030107034200', 'hex');
+const byNode: Pick<typeof P256, 'verify'> = {
+  verify: (publicKey, digest, signature) =>
+    verifyP256Digest(Buffer.concat([PREFIX, publicKey]), digest, signature),
+};
+
 describe.each([
-  { name: 'P-256', ours: P256, theirs: p256, size: 32 },
-  { name: 'P-384', ours: P384, theirs: p384, size: 48 },
-] as const)('$name', ({ name, ours, theirs, size }) => {
+  { title: 'P-256', name: 'P-256', ours: P256, theirs: p256, size: 32 },
+  { title: 'P-256 by the key agreement of Node', name: 'P-256', ours: byNode, theirs: p256, size: 32 },
+  { title: 'P-384', name: 'P-384', ours: P384, theirs: p384, size: 48 },
+] as const)('$title', ({ name, ours, theirs, size }) => {
   const { Point } = theirs;
   const order = Point.Fn.ORDER;
   const prime = Point.Fp.ORDER;
@@ -110,6 +119,11 @@ describe.each([
           const digest = octets(modulo(-r * secret, order), size);
           expect(ours.verify(octetsOf(key(secret)), digest, der(r, s))).toBe(false);
         }
+        // Nor where r is what comes out if the one point is doubled that should have met its opposite.
+        const r = modulo(key(2n * s * secret).toAffine().x, order);
+        const digest = octets(modulo(-r * secret, order), size);
+        const numbers = der(r, modulo(r * inverse(s, order), order));
+        expect(ours.verify(octetsOf(key(secret)), digest, numbers)).toBe(false);
       }),
       { numRuns: 10 },
     );

@@ -4,6 +4,7 @@
 import { expect, test } from 'vitest';
 import { type Crypto, portableCrypto } from '../../../core/crypto.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
+import { verifyP256Digest as byNode } from '../../../peers/p256-digest.ts';
 import { type SignatureCase, signatureCases } from './signature-cases.ts';
 
 const CASES = signatureCases();
@@ -28,6 +29,7 @@ test('what P-256 with SHA-256 is checked by otherwise says the same', () => {
     return (
       verifyP256(key, message, signature) !== valid ||
       verifyP256Digest?.(key, sha256(message), signature) !== valid ||
+      byNode(key, sha256(message), signature) !== valid ||
       nodeCrypto.verifyP256(key, message, signature) !== valid
     );
   });
