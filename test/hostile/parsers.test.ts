@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every parser of core takes its own inputs, and answers bent ones with a value or a Rejection, never with another exception. What once found a
+// Every parser of core, and what else reads DER of strangers, takes its own inputs, and answers bent ones with a value or a Rejection, never with another exception. What once found a
 // fault stays in corpus.json. `test:long` bends a hundred times as many.
 
 import { readFileSync } from 'node:fs';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every parser of core with sound inputs to bend. The vectors are the corpus; what once found a fault is kept in corpus.json.
+// Every parser of core, and those of the registry that read what strangers send in DER, with sound inputs to bend. The vectors are the corpus; what
+// once found a fault is kept in corpus.json.
 
 import { readFileSync } from 'node:fs';
 import { portableCrypto } from '../../core/crypto.ts';
@@ -43,6 +44,8 @@ import { readIdentity } from '../../core/x509/identity.ts';
 import { parsePublicKey } from '../../core/x509/public-key.ts';
 import { parseSctList } from '../../core/x509/sct.ts';
 import { parseTimestamp } from '../../core/x509/timestamp.ts';
+import { requestedKey } from '../../registry/ca/key-to-certify.ts';
+import { parseTimestampQuery } from '../../registry/tsa/timestamp-request.ts';
 import { bytesOf, Simulator } from '../core/tuf/simulator.ts';
 import { image, rebuilt, reference } from '../policy/evidence.ts';
 
@@ -155,6 +158,19 @@ const role = (
   parse: (bytes) => reader(parseEnvelope(name, bytes, bytes.length).signed, portableCrypto),
 });
 
+/** As `openssl req` and `openssl ts -query` made them. */
+const SIGNING_REQUEST =
+  'MIH6MIGhAgEAMCAxCjAIBgNVBAMMAWExEjAQBgkqhkiG9w0BCQEWA2JAYzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABNkw' +
+  'tQjyxNPTEXU4lmqA+hFwd3Ys6lE5pMdqbyZ5NnPtfsDvOzUOeIM7/RQJiLmc34kSuBqW+vPXeg80UY6rWGGgHzAdBgkqhkiG' +
+  '9w0BCQ4xEDAOMAwGA1UdEQQFMAOCAWEwCgYIKoZIzj0EAwIDSAAwRQIhAOyBzoWG8eXocARTsEEhSieu9EC6dl3ly94JhgwQ' +
+  'Z0YoAiBxbEFEbiegwZWF+u6BXl8eU9cOZmspKxuHUbZuLKs7+w==';
+const TIMESTAMP_QUERY =
+  'MEMCAQEwMTANBglghkgBZQMEAgEFAAQgq6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6sCCFEx6fjO7bhVAQH/';
+const armoured = (request: Uint8Array) =>
+  Buffer.from(
+    `-----BEGIN CERTIFICATE REQUEST-----\n${Buffer.from(request).toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`,
+  ).toString('base64');
+
 /** By the names of the functions. */
 export const PARSERS: Readonly<Record<string, Parser>> = {
   parseStatement: { seeds: [b64(dsseEnvelope.payload), ...Object.values(statements)], parse: parseStatement },
@@ -228,5 +244,7 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
     parse: (bytes) => base64Decode(text(bytes)),
   },
   utf8Decode: { seeds: [bytesOf('aé€😀')], parse: utf8Decode },
+  requestedKey: { seeds: [b64(SIGNING_REQUEST)], parse: (bytes) => requestedKey(armoured(bytes)) },
+  parseTimestampQuery: { seeds: [b64(TIMESTAMP_QUERY)], parse: parseTimestampQuery },
   decodePoint: { seeds: [new Uint8Array(32).fill(0x66)], parse: decodePoint },
 };
