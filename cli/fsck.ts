@@ -11,6 +11,7 @@ import { printJson, printLine, printProgress } from './terminal.ts';
 
 interface Options {
   readonly all?: true;
+  readonly withoutHeads?: true;
   readonly json?: true;
 }
 
@@ -27,6 +28,10 @@ export function fsckVerb(program: Command): void {
     )
     .argument('<folder>', 'data folder that `waybill init` made')
     .option('--all', 'go on after the first bad place')
+    .option(
+      '--without-heads',
+      'leave out what the logs published last: for a copy whose registry went on, where `headFolder` is elsewhere',
+    )
     .option('--json', 'print one JSON document')
     .addHelpText('after', '\nExample:\n  waybill fsck registry')
     .action((folder: string, options: Options) => interruptible((signal) => run(folder, options, signal)));
@@ -35,7 +40,15 @@ export function fsckVerb(program: Command): void {
 async function run(folder: string, options: Options, signal: AbortSignal): Promise<void> {
   const config = await readConfigFile(folder);
   const progress = progressTeller();
-  const check = fsck({ dataFolder: folder, config, signal, progress, checkDatabase: fsckApart });
+  const withoutHeads = options.withoutHeads === true;
+  const check = fsck({
+    dataFolder: folder,
+    config,
+    withoutHeads,
+    signal,
+    progress,
+    checkDatabase: fsckApart,
+  });
   const findings: Finding[] = [];
   let step: IteratorResult<Finding, FsckResult | undefined> = await check.next();
   while (step.done !== true) {

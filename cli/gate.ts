@@ -45,7 +45,7 @@ export interface GateInputs {
   /** The gate's private key: a path or a `pkcs11:` URI. */
   readonly key: string;
   readonly passphrases?: Passphrases | undefined;
-  /** Folder for `vsa.sigstore.json`. */
+  /** Folder for the bundle of the decision, `vsa-<digest>.sigstore.json`. */
   readonly out?: string | undefined;
   readonly progress: (text: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -78,7 +78,10 @@ export function gateVerb(program: Command): void {
     .requiredOption('--image <file>', 'the image, or its digest as sha256:…')
     .requiredOption('--key <file>', 'private key of the gate (`waybill key new --for gate`) or pkcs11: URI')
     .option('--passphrase-file <file>', PASSPHRASE_FILE_HELP)
-    .option('--out <folder>', 'also write vsa.sigstore.json there')
+    .option(
+      '--out <folder>',
+      'also write the signed summary there, as vsa-<digest>.sigstore.json; the monitor explains decisions by these files',
+    )
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
@@ -137,7 +140,9 @@ export async function gate(inputs: GateInputs): Promise<GateResult> {
   const bundle = await signSummary(trust, policy, policyBytes, decision, key);
   const verified = verifier.verify(bundle);
   const { sha256 } = await submitBundle(url, bundle, signal);
-  const path = inputs.out === undefined ? undefined : join(inputs.out, 'vsa.sigstore.json');
+  // One file a decision: the monitor looks for each of them.
+  const path =
+    inputs.out === undefined ? undefined : join(inputs.out, `vsa-${sha256.slice(0, 16)}.sigstore.json`);
   if (path !== undefined) await writeOutput(path, bundle);
   const summary = { sha256, leafIndex: Number(verified.leafIndex), ...(path === undefined ? {} : { path }) };
   return { decision, summary };

@@ -13,6 +13,7 @@ import { nodeCrypto } from '../peers/node-crypto.ts';
 import type { RegistryConfig } from '../registry/config.ts';
 import type { TrustFile } from '../registry/rotated-log-files.ts';
 import { type Retired, type Rotated, type RotationOf, retire, rotate } from '../registry/rotation.ts';
+import { keepingOwner } from '../registry/store/owner.ts';
 import type { CertifiedService, Service } from '../registry/trust/instances.ts';
 import type { P256Signer } from '../registry/trust/signer.ts';
 import { formatPrivateKey, publicKeyDer } from '../release/key-file.ts';
@@ -89,11 +90,12 @@ export function rotateVerb(program: Command): void {
       const { org, url, headFolder } = config;
       const registry = { dataFolder: folder, org, url, headFolder, nowMs: Date.now() };
       if (options.retire === true) {
-        const retired = await retire(registry, of.service);
+        const retired = await keepingOwner(folder, () => retire(registry, of.service));
         return printRetired({ service: of.service, retired, folder, url }, options);
       }
       const stolenSinceMs = stolenSince(options.stolenSince, registry.nowMs);
-      const rotated = await rotate(registry, await rotationOf(of, options), stolenSinceMs);
+      const rotation = await rotationOf(of, options);
+      const rotated = await keepingOwner(folder, () => rotate(registry, rotation, stolenSinceMs));
       const policy = parseLogPolicy(await readInput(join(folder, 'trust', 'tlog-policy')), nodeCrypto);
       printRotated({ rotated, folder, config, policy, stolenSinceMs }, options);
     });

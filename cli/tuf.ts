@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { quote } from '../core/faults.ts';
+import { keepingOwner } from '../registry/store/owner.ts';
 import { createTufOnlineKeys } from '../registry/tuf/online-keys.ts';
 import { publicKeyPath } from '../release/key-file.ts';
 import type { OfflineRole } from '../release/offline-role.ts';
@@ -232,7 +233,7 @@ function onlineKeysCommand(tuf: Command): void {
     .option('--json', 'print one JSON document')
     .addHelpText('after', '\nExample:\n  waybill tuf online-keys registry')
     .action(async (folder: string, options: { readonly json?: true }) => {
-      const made = await makeOnlineKeys(folder);
+      const made = await keepingOwner(folder, () => makeOnlineKeys(folder));
       if (options.json === true) return printJson(made);
       printLine('Made; a root must name them (waybill tuf rotate):');
       printLine(`  --snapshot-key ${made.snapshot.publicPath}`);

@@ -51,7 +51,7 @@ export const DEVICE = faultsOf({
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
     remedy:
       'Check the address, the network and that `waybill serve` runs there, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
-      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET from an http address, that it may be https.',
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET, that an http address may be https, or that the registry asks for a client certificate.',
   },
   DEVICE_ENROLMENT_REFUSED: {
     class: 'rejection',
@@ -64,7 +64,7 @@ export const DEVICE = faultsOf({
     meaning: 'The update repository could not be reached or did not answer in time.',
     remedy:
       'Check the address, the network and that `waybill serve` runs there, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
-      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET from an http address, that it may be https.',
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET, that an http address may be https, or that the registry asks for a client certificate.',
   },
   TUF_STATE_UNWRITABLE: {
     class: 'unavailable',

@@ -4,12 +4,12 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { lchown, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { quote, Rejection, Unavailable } from '../core/faults.ts';
 import type { DatabaseCounts, Finding, FsckOptions } from './fsck.ts';
 import type { Answer, Start } from './fsck-process.ts';
+import { giveToOwner } from './store/owner.ts';
 import { STORE } from './store-faults.ts';
 
 /** How a process ends that is ended by what it reads. */
@@ -18,7 +18,7 @@ const NOTHING: DatabaseCounts = { logEntries: 0n, ctEntries: 0n, attestations: 0
 
 /** As `fsckDatabase`; that the process ends is a finding. @throws as `fsckDatabase` */
 export async function* fsckApart(options: FsckOptions): AsyncGenerator<Finding, DatabaseCounts> {
-  const { dataFolder, config, signal, progress } = options;
+  const { dataFolder, config, withoutHeads = false, signal, progress } = options;
   signal.throwIfAborted();
   const file = import.meta.url.endsWith('.ts') ? './fsck-process.ts' : './fsck-process.js';
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
@@ -33,7 +33,7 @@ export async function* fsckApart(options: FsckOptions): AsyncGenerator<Finding, 
   const checking = new CheckingProcess(child, progress);
   try {
     const { org, headFolder } = config;
-    checking.send({ dataFolder, config: { org, headFolder } });
+    checking.send({ dataFolder, config: { org, headFolder }, withoutHeads });
     for (;;) {
       const answer = await checking.answer().catch((failure: unknown) => {
         signal.throwIfAborted();
@@ -49,19 +49,9 @@ export async function* fsckApart(options: FsckOptions): AsyncGenerator<Finding, 
     signal.removeEventListener('abort', kill);
     kill();
     await checking.end();
-    await giveBack(dataFolder);
+    // LevelDB writes some of its files anew whenever it opens a database.
+    await giveToOwner(join(dataFolder, 'state', 'db'));
   }
-}
-
-/**
- * LevelDB writes some of its files anew whenever it opens a database. Where root did it for another user, whose service could not open it
- * any more, they are given back.
- */
-async function giveBack(dataFolder: string): Promise<void> {
-  if (process.geteuid?.() !== 0) return;
-  const folder = join(dataFolder, 'state', 'db');
-  const { uid, gid } = await stat(folder);
-  for (const name of await readdir(folder)) await lchown(join(folder, name), uid, gid);
 }
 
 type BrokenOff = { readonly kind: 'broken-off'; readonly finding: Finding };

@@ -63,18 +63,26 @@ export class NamedTrust {
   }
 }
 
-/**
- * The public key of a shard, DER SubjectPublicKeyInfo; undefined if none is known. A key file that is there has to be that of the key that is named.
- * @throws REGISTRY_STORE_FAILED
- */
-export async function* shardKey(
+/** The public key of a shard, DER SubjectPublicKeyInfo; undefined if none is known. @throws REGISTRY_STORE_FAILED */
+export function shardKey(
   dataFolder: string,
   service: LogService,
   shard: number,
   named: NamedTrust,
 ): AsyncGenerator<Finding, Uint8Array | undefined> {
-  const path = keyPath(dataFolder, service, shard);
-  let key = named.logKey(service, shard);
+  return checkKey(dataFolder, keyPath(dataFolder, service, shard), named.logKey(service, shard));
+}
+
+/**
+ * A key file that is there has to be that of the public key that is named for it, DER SubjectPublicKeyInfo, which is returned; where none is named,
+ * that of the file is. @throws REGISTRY_STORE_FAILED
+ */
+export async function* checkKey(
+  dataFolder: string,
+  path: string,
+  named: Uint8Array | undefined,
+): AsyncGenerator<Finding, Uint8Array | undefined> {
+  let key = named;
   yield* attempt(relative(dataFolder, path), async () => {
     if (!(await isThere(path))) return;
     const held = await readPublicKey(path);

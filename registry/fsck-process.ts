@@ -5,7 +5,7 @@ import { type FaultRow, Rejection, Unavailable } from '../core/faults.ts';
 import { type DatabaseCounts, type Finding, type FsckOptions, fsckDatabase } from './fsck.ts';
 
 /** What is checked. */
-export type Start = Pick<FsckOptions, 'dataFolder' | 'config'>;
+export type Start = Pick<FsckOptions, 'dataFolder' | 'config' | 'withoutHeads'>;
 
 /** What it says; `progress` unasked. */
 export type Answer =

@@ -9,12 +9,13 @@ import { parseLogPolicy } from '../core/tlog/log-policy.ts';
 import { sameBytes } from '../core/tlog/merkle.ts';
 import { TrustedMetadata, verifyTrustedRoot } from '../core/tuf/trusted-metadata.ts';
 import { nodeCrypto } from '../peers/node-crypto.ts';
-import { NamedTrust } from './fsck-keys.ts';
+import { checkKey, NamedTrust } from './fsck-keys.ts';
 import { attempt, problemOf } from './fsck-places.ts';
 import type { Finding } from './log/log-check.ts';
 import { diskFiles } from './store/durable-files.ts';
 import { STORE } from './store-faults.ts';
-import { chainPath } from './trust/instances.ts';
+import { readCertificate } from './trust/authority.ts';
+import { chainPath, keyPath } from './trust/instances.ts';
 import { checkReopensNone } from './trust/reopened.ts';
 import { readChain, type ServiceNames } from './trust/services.ts';
 import { checkKeepsAll, instancesOf, readSigningConfig, readTrustedRoot } from './trust/trust-changes.ts';
@@ -123,6 +124,8 @@ async function* checkChains(dataFolder: string, named: NamedTrust): AsyncGenerat
           chain.every((der, k) => sameBytes(der, certificates[k] as Uint8Array));
         if (!isSame) throw damaged('expected the certificates that the trusted root names, got others');
       });
+      const { spki } = readCertificate(certificates[0] ?? new Uint8Array()) ?? {};
+      yield* checkKey(dataFolder, keyPath(dataFolder, service, i + 1), spki);
     }
   }
   // A rotation that was broken off leaves some that nothing names yet.

@@ -27,9 +27,9 @@ export const LOG = faultsOf({
     meaning:
       'The log published more than its database holds, or something else: the data folder was restored from an older copy.',
     remedy:
-      'Restore the newer state. If it is lost, retire this log: `waybill rotate <folder> log` (or `ct`, whichever it is) begins a new shard; then the ' +
-      'registry starts, and the older state can be read. Never go on from the older state: it would sign a second tree of a size that others ' +
-      'have seen.',
+      'Restore the newer state. If it is lost, retire both logs, also the one that is not named here, since they lie in one database: `waybill rotate <folder> log` ' +
+      'and `waybill rotate <folder> ct` begin new shards; then the registry starts, and the older state can be read. Never go on from the older state: it would ' +
+      'sign a second tree of a size that others have seen.',
   },
   LOG_SHARD_LOST: {
     class: 'unavailable',
@@ -71,7 +71,8 @@ export const LOG = faultsOf({
   LOG_STORE_FAILED: {
     class: 'unavailable',
     meaning: 'A write to the store failed, so the log takes no more entries until it is opened again.',
-    remedy: 'Free space or repair the disk, then restart; nothing acknowledged is lost.',
+    remedy:
+      'Free space, repair the disk, or give the folder named to the user of the service; then restart. Nothing acknowledged is lost.',
   },
   LOG_SELF_CHECK: {
     class: 'unavailable',

@@ -271,8 +271,8 @@ export async function buildServer(registry: Registry): Promise<FastifyInstance> 
     reportLost(app, registry);
     for (const gone of registry.keysGone)
       app.log.warn(gone, 'a key that signs no more is not here: read only');
-    for (const { cosigning } of registry.services.held.log)
-      cosigning.start((what) => reportWitness(app, what));
+    for (const { log, cosigning } of registry.services.held.log)
+      cosigning.start((what) => reportWitness(app, { log: log.tiles.origin, ...what }));
   });
   app.addHook('onClose', () => registry.close());
   return app;
@@ -358,7 +358,10 @@ function reportLost(app: FastifyInstance, { services }: Registry): void {
   }
 }
 
-function reportWitness(app: FastifyInstance, what: Parameters<WitnessReport>[0]): void {
+function reportWitness(
+  app: FastifyInstance,
+  what: Parameters<WitnessReport>[0] & { readonly log: string },
+): void {
   if (what.failure === undefined) app.log.info(what, 'cosigning goes well again');
   else app.log.warn(what, 'cosigning is disturbed');
 }

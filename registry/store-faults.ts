@@ -101,7 +101,8 @@ export const STORE = faultsOf({
     class: 'rejection',
     meaning:
       'The registry asks clients for a TLS certificate of its `clientAuthorities`, and there was none.',
-    remedy: 'Connect with a client certificate, or through a proxy that has one.',
+    remedy:
+      'Connect with a client certificate (commands of Waybill: WAYBILL_CLIENT_CERT and WAYBILL_CLIENT_KEY), or through a proxy that has one.',
   },
   REGISTRY_STOPPING: {
     class: 'unavailable',
@@ -173,7 +174,7 @@ export const STORE = faultsOf({
     meaning: 'A registry did not answer, or could not.',
     remedy:
       'Check the address and that `waybill serve` runs, then try again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
-      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET from an http address, that it may be https.',
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET, that an http address may be https, or that the registry asks for a client certificate.',
   },
   REGISTRY_REFUSED: {
     class: 'rejection',

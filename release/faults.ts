@@ -105,9 +105,9 @@ export const RELEASE = faultsOf({
   },
   OFFLINE_ROLE_MALFORMED: {
     class: 'rejection',
-    meaning: 'A file to be signed or published is no root or targets metadata.',
+    meaning: 'A file to be signed, published or compared with is no root or targets metadata.',
     remedy:
-      'Give the file that `waybill tuf renew`, `update` or `sign` wrote with --out, as it is; if it was changed since, make it anew.',
+      'Give the file that `waybill tuf renew`, `update` or `sign` wrote with --out, as it is, and with --current the published `<version>.targets.json`; if it was changed since, make it anew.',
     usage: true,
   },
   OFFLINE_ROLE_STALE: {
@@ -145,7 +145,13 @@ export const RELEASE = faultsOf({
     meaning: 'The registry did not answer, or answered that it cannot serve now.',
     remedy:
       'Check the address and that `waybill serve` runs, then run the command again. A certificate by an authority of your own needs NODE_EXTRA_CA_CERTS (docs/operating.md); ' +
-      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET from an http address, that it may be https.',
+      'ERR_SSL_WRONG_VERSION_NUMBER says that the address is http, not https; UND_ERR_SOCKET, that an http address may be https, or that the registry asks for a client certificate.',
+  },
+  RELEASE_REGISTRY_BUSY: {
+    class: 'unavailable',
+    meaning:
+      'The registry answered that it cannot serve this now; its own code and remedy stand in the message.',
+    remedy: 'Follow the remedy in the message, then run the command again.',
   },
   RELEASE_REGISTRY_REFUSED: {
     class: 'rejection',

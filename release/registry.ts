@@ -162,7 +162,7 @@ export class Registry {
     }
     if (answer.status === 429 || answer.status >= 500) {
       throw RELEASE.unavailable(
-        'RELEASE_REGISTRY_UNREACHABLE',
+        'RELEASE_REGISTRY_BUSY',
         `${quote(this.#base)} cannot serve now: ${explain(answer)}`,
       );
     }

@@ -24,7 +24,7 @@ export function checkQuorum(policy: LogPolicy, cosigned: readonly VerifiedCosign
   if (policy.quorum === 'none') return 'none';
   const asked = namesBelow(policy);
   const counted = cosigned.filter(({ name }) => asked.has(name));
-  if (isMet(policy, counted)) return counted;
+  if (isQuorum(policy, namesIn(counted))) return counted;
   const missing = policy.witnesses.filter(
     ({ name }) => asked.has(name) && !counted.some((other) => other.name === name),
   );
@@ -62,7 +62,7 @@ export function checkFreshness(
     );
   }
   const fresh = witnesses.filter(({ timeMs }) => nowMs - timeMs <= ageMaxMs);
-  if (isMet(policy, fresh)) return;
+  if (isQuorum(policy, namesIn(fresh))) return;
   const old = witnesses.filter((witness) => !fresh.includes(witness));
   throw TLOG.reject(
     'TLOG_CHECKPOINT_STALE',
@@ -76,14 +76,16 @@ export function describeWitnesses(witnesses: Witnesses): string {
   return witnesses === 'none' ? 'witness quorum none' : `witnesses ${namesOf(witnesses)}`;
 }
 
-/** Groups name only what is defined above them, so one pass is enough. */
-function isMet({ groups, quorum }: LogPolicy, cosigned: readonly VerifiedCosignature[]): boolean {
-  const witnessing = new Set(cosigned.map(({ name }) => name));
+/** Whether these witnesses would be the quorum, whatever they signed. Groups name only what is defined above them, so one pass is enough. */
+export function isQuorum({ groups, quorum }: LogPolicy, names: Iterable<string>): boolean {
+  const witnessing = new Set(names);
   for (const { name, threshold, members } of groups) {
     if (members.filter((member) => witnessing.has(member)).length >= threshold) witnessing.add(name);
   }
   return witnessing.has(quorum);
 }
+
+const namesIn = (cosigned: readonly VerifiedCosignature[]): string[] => cosigned.map(({ name }) => name);
 
 /** The quorum and every group and witness below it. */
 function namesBelow({ groups, quorum }: LogPolicy): ReadonlySet<string> {

@@ -102,6 +102,18 @@ export class Metrics {
   }
 
   #measureWitnesses({ services, clock }: ReadinessDeps): void {
+    this.#gauge(
+      'waybill_log_cosigned_size',
+      'Entries in the tree that readers are shown, which has the quorum of the log policy; none yet: no figure.',
+      ['log'],
+      (gauge) => {
+        gauge.reset();
+        for (const { log, cosigning } of services.held.log) {
+          const size = cosigning.newestOrNone()?.size;
+          if (size !== undefined) gauge.set({ log: log.tiles.origin }, Number(size));
+        }
+      },
+    );
     const labels = ['log', 'witness'];
     const witnesses = () =>
       services.held.log.flatMap(({ log, cosigning }) =>

@@ -16,6 +16,7 @@ import {
   parseNote,
 } from '../../core/tlog/note.ts';
 import { verifyWitnessedCheckpoint } from '../../core/tlog/proof.ts';
+import { isQuorum } from '../../core/tlog/quorum.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { LOG } from '../log-faults.ts';
 import { describeSkew } from './clock-skew.ts';
@@ -39,7 +40,15 @@ export interface CosigningTimes {
 }
 
 const DAY_MS = 86_400_000;
-const TIMES: CosigningTimes = { roundMs: 2000, graceMs: 50, retryMs: 1000, refreshMs: 600_000, waitMs: 5000 };
+/** Lines of witnesses in a note; one is the log's own. */
+const LINES_MAX = LIMITS.noteSignatureCount - 1;
+const TIMES: CosigningTimes = {
+  roundMs: 2000,
+  graceMs: 250,
+  retryMs: 1000,
+  refreshMs: 600_000,
+  waitMs: 5000,
+};
 
 /** Tells the operator that a witness, its clock or the quorum begins to fail, then once a day, and once that it does no more (no failure). */
 export type WitnessReport = (what: { readonly from: string; readonly failure?: string }) => void;
@@ -59,6 +68,8 @@ interface Round {
   readonly policy: LogPolicy;
   /** By the names of witnesses. */
   readonly lines: Map<string, NoteSignature>;
+  /** What they said of the same checkpoint in the round before: it stands while they are late. */
+  readonly earlier: ReadonlyMap<string, NoteSignature>;
   /** True if nobody is waited for any more; who answers now is late. */
   isOver: boolean;
 }
@@ -96,7 +107,7 @@ export class Cosigning {
   #round: Round | undefined;
   /** The last note is being kept; true when it is. */
   #keeping: Promise<boolean> | undefined;
-  /** By name, until when a witness is asked: never twice at once. */
+  /** By key, until when a witness is asked: never twice at once, whatever it is called. */
   readonly #underWay = new Map<string, Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -198,7 +209,7 @@ export class Cosigning {
     this.#tiles.checkReadable();
     const endMs = performance.now() + this.#times.waitMs;
     for (;;) {
-      const newest = this.#newestOrNone();
+      const newest = this.newestOrNone();
       if (newest !== undefined && newest.size > index) return newest;
       const leftMs = endMs - performance.now();
       if (leftMs <= 0 || this.#closing.signal.aborted) {
@@ -210,11 +221,12 @@ export class Cosigning {
 
   /** The note to give for a size: with cosignatures where they are at hand. */
   async noteOf(size: bigint): Promise<string | undefined> {
-    const newest = this.#newestOrNone();
+    const newest = this.newestOrNone();
     return newest?.size === size ? newest.note : this.#tiles.checkpointNote(size);
   }
 
-  #newestOrNone(): PublishedCheckpoint | undefined {
+  /** The same; undefined if there is none. */
+  newestOrNone(): PublishedCheckpoint | undefined {
     try {
       return this.newest();
     } catch {
@@ -223,12 +235,24 @@ export class Cosigning {
   }
 
   #poke(): void {
-    if (this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted || !this.#isAccepting()) return;
     this.#again = true;
     if (this.#running !== undefined) return;
     this.#running = this.#rounds().finally(() => {
       this.#running = undefined;
+      // Whoever was woken by the last round may have asked for another.
+      if (this.#again) this.#poke();
     });
+  }
+
+  /** A shard that lost entries has nothing more to show a witness, who would refuse it each time. */
+  #isAccepting(): boolean {
+    try {
+      this.#tiles.checkAccepting();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   async #rounds(): Promise<void> {
@@ -249,7 +273,11 @@ export class Cosigning {
     const policy = this.#policy();
     this.#asked = policy;
     if (policy === undefined || policy.quorum === 'none') return true;
-    const round: Round = { checkpoint: this.#tiles.checkpoint(), policy, lines: new Map(), isOver: false };
+    const checkpoint = this.#tiles.checkpoint();
+    const last = this.#round;
+    const isSame = last?.policy === policy && last.checkpoint.note === checkpoint.note;
+    const earlier = isSame ? last.lines : new Map<string, NoteSignature>();
+    const round: Round = { checkpoint, policy, earlier, lines: new Map(), isOver: false };
     this.#round = round;
     await this.#enough(
       round,
@@ -257,7 +285,9 @@ export class Cosigning {
     );
     round.isOver = true;
     const found = judge(noteOf(round), policy);
-    this.#tell('the quorum', 'failure' in found ? found.failure : undefined);
+    const isNamed = policy.logs.some(({ key }) => key.name === this.#tiles.origin);
+    const failure = isNamed ? undefined : 'the published log policy does not name this log';
+    this.#tell('the quorum', 'failure' in found ? (failure ?? found.failure) : undefined);
     return 'checkpoint' in found && this.#publish(round);
   }
 
@@ -274,7 +304,8 @@ export class Cosigning {
         void answer.then(() => {
           left--;
           if (left === 0) end();
-          else if (grace === undefined && 'checkpoint' in judge(noteOf(round), round.policy)) {
+          else if (grace === undefined && isQuorum(round.policy, round.lines.keys())) {
+            // They were verified as they came.
             grace = setTimeout(end, this.#times.graceMs);
           }
         });
@@ -289,21 +320,26 @@ export class Cosigning {
    */
   #gather(witness: LogPolicy['witnesses'][number], round: Round): Promise<void> {
     const isLast = (): boolean => round === this.#round && !this.#closing.signal.aborted;
-    const before = this.#underWay.get(witness.name) ?? Promise.resolve();
+    const id = formatVerifierKey(witness.key);
+    const before = this.#underWay.get(id) ?? Promise.resolve();
     const answer = before.then(async () => {
       const line = isLast() ? await this.#ask(witness, round.checkpoint) : undefined;
       if (line === undefined || !isLast()) return;
+      if (round.lines.size >= LINES_MAX) return;
       round.lines.set(witness.name, line);
       if (round.isOver) void this.#publish(round);
     });
-    this.#underWay.set(witness.name, answer);
+    this.#underWay.set(id, answer);
     return answer;
   }
 
   /** Durable before anybody sees it, or the next start would show less. What fails here fails the log's own writes too. */
   async #publish(round: Round): Promise<boolean> {
     const { policy, checkpoint } = round;
-    const note = noteOf(round);
+    // In the order of arrival; what has no room is of nobody whom the quorum needs.
+    const earlier = [...round.earlier].filter(([name]) => !round.lines.has(name));
+    const lines = new Map([...round.lines, ...earlier].slice(0, LINES_MAX));
+    const note = noteOf({ ...round, lines });
     this.#keeping = this.#tiles.keepCosignedNote(note).then(
       () => true,
       () => false,

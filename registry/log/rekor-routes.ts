@@ -92,7 +92,7 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
 };
 
 const unknownPath = (path: string): Rejection =>
-  STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(path)}: expected no percent-encoding`);
+  STORE.reject('REGISTRY_REQUEST_UNKNOWN', `no ${quote(path)}: expected no percent-encoding and no fragment`);
 
 function readRoutes(app: FastifyInstance, log: SignatureLog, cosigning: Cosigning, below: string): void {
   app.get(`${below}/checkpoint`, async (_request, reply) =>

@@ -42,11 +42,11 @@ export class NotCosigned extends Error {
 
 export class WitnessClient {
   readonly #witness: AskableWitness;
-  readonly #log: Pick<TileLog, 'consistencyProof'>;
+  readonly #log: Pick<TileLog, 'consistencyProof' | 'checkpoint'>;
   /** What the witness cosigned last, as far as we know. */
   #oldSize = 0n;
 
-  constructor(witness: AskableWitness, log: Pick<TileLog, 'consistencyProof'>) {
+  constructor(witness: AskableWitness, log: Pick<TileLog, 'consistencyProof' | 'checkpoint'>) {
     this.#witness = witness;
     this.#log = log;
   }
@@ -61,9 +61,12 @@ export class WitnessClient {
     const size = /^(0|[1-9][0-9]{0,18})\n$/.exec(first.text)?.[1];
     if (size === undefined)
       throw new NotCosigned(`expected a size with status 409, got ${quote(first.text)}`);
-    if (BigInt(size) > checkpoint.size) {
+    const newest = this.#log.checkpoint().size;
+    if (BigInt(size) > checkpoint.size && BigInt(size) <= newest)
+      throw new NotCosigned(`it cosigned the newer size ${size} meanwhile`);
+    if (BigInt(size) > newest) {
       throw new NotCosigned(
-        `it cosigned size ${size}, this log has ${checkpoint.size}: entries were lost, or another log has this key`,
+        `it cosigned size ${size}, this log has ${newest}: entries were lost, or another log has this key`,
       );
     }
     this.#oldSize = BigInt(size);

@@ -206,10 +206,21 @@ export class Following {
     const nowMs = clock();
     const key = `cosigned/${origin}`;
     const before = await this.#store.json<CosignedRow>(key);
-    const timesMs = Object.fromEntries(witnesses.map(({ name, timeMs }) => [name, timeMs]));
+    const timesMs = {
+      ...before?.timesMs,
+      ...Object.fromEntries(witnesses.map(({ name, timeMs }) => [name, timeMs])),
+    };
     const failure = rejectionOf(() => checkFreshness(policy, witnesses, { nowMs, ageMaxMs: staleMs }));
     if (failure === undefined) {
-      return this.#store.write([jsonRow(key, { timesMs } satisfies CosignedRow)]);
+      // Who is not behind this checkpoint has not shown that its clock is right again.
+      const [, ...wrong] = before?.lapse?.state.split(' ') ?? [];
+      const lasts = wrong.some(
+        (name) =>
+          policy.witnesses.some((other) => other.name === name) &&
+          !witnesses.some((other) => other.name === name),
+      );
+      const row: CosignedRow = lasts && before?.lapse ? { timesMs, lapse: before.lapse } : { timesMs };
+      return this.#store.write([jsonRow(key, row)]);
     }
     const ahead = witnesses.filter(({ timeMs }) => timeMs > nowMs + LIMITS.clockSkewMs);
     const state = [failure.code, ...ahead.map(({ name }) => name).sort()].join(' ');

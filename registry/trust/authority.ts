@@ -73,7 +73,10 @@ export function readCertificate(der: Uint8Array): AuthorityCertificate | undefin
   }
 }
 
-/** The first common name of a DER Name; empty if there is none. @throws CA_FILES_UNREADABLE */
+/** UTF8String, PrintableString and IA5String, the last two within ASCII. */
+const READABLE: readonly number[] = [TAG.utf8String, 0x13, 0x16];
+
+/** The first common name of a DER Name; empty if there is none, or in an older alphabet. @throws CA_FILES_UNREADABLE */
 function commonNameOf(name: Uint8Array): string {
   const refuse = (message: string, at: string) => TRUST.reject('CA_FILES_UNREADABLE', message, { at });
   for (const { children } of parseDer(name, refuse).expect(TAG.sequence).children) {
@@ -82,7 +85,8 @@ function commonNameOf(name: Uint8Array): string {
       const type = members.next().oid();
       const value = members.next();
       members.end();
-      if (type === OID.commonName) return Buffer.from(value.content).toString('utf8');
+      if (type === OID.commonName)
+        return READABLE.includes(value.tag) ? Buffer.from(value.content).toString() : '';
     }
   }
   return '';

@@ -22,7 +22,7 @@ export interface TsaDeps {
   readonly clock: () => number;
 }
 
-/** A request is a tenth of it; the reader of DER takes a millisecond for each hundred values. */
+/** A request is a tenth of it. */
 const BODY_SIZE_BYTES_MAX = 1024;
 const QUERY = 'application/timestamp-query';
 const REPLY = 'application/timestamp-reply';

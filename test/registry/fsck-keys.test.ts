@@ -101,6 +101,21 @@ test.each<[string, readonly string[], () => Promise<unknown>]>([
   ],
   ['with another key', ['keys/log-2.pem'], () => cp(at('keys/log.pem'), at('keys/log-2.pem'))],
   ['with a damaged key', ['keys/ct.pem'], () => writeFile(at('keys/ct.pem'), 'x')],
+  [
+    'with a damaged key of the authority',
+    ['keys/ca-intermediate-2.pem'],
+    () => writeFile(at('keys/ca-intermediate-2.pem'), 'x'),
+  ],
+  [
+    'with the key of another time',
+    ['keys/ca-intermediate.pem'],
+    () => cp(at('keys/ca-intermediate-2.pem'), at('keys/ca-intermediate.pem')),
+  ],
+  [
+    'with a key of timestamps that is none of them',
+    ['keys/tsa.pem'],
+    () => cp(at('keys/log.pem'), at('keys/tsa.pem')),
+  ],
   ['with a damaged online key', ['state/tuf'], () => writeFile(at('keys/tuf-snapshot.pem'), 'x')],
   ['without one of both online keys', ['state/tuf'], () => removeKeys('tuf-timestamp')],
 ])('%s: %j', async (_what, places, change) => {

@@ -279,7 +279,7 @@ test('a registry that refuses, fails, is gone, or answers something else', async
       (path) => (isListing(path) ? { status: 403, body: '{"error":{"code":"NO"}}' } : undefined),
       'RELEASE_REGISTRY_REFUSED',
     ],
-    [(path) => (isListing(path) ? { status: 503, body: '' } : undefined), 'RELEASE_REGISTRY_UNREACHABLE'],
+    [(path) => (isListing(path) ? { status: 503, body: '' } : undefined), 'RELEASE_REGISTRY_BUSY'],
     [(path) => (isListing(path) ? { body: '[]' } : undefined), 'RELEASE_REGISTRY_ANSWER_MALFORMED'],
     [
       (path) => (isListing(path) ? { body: '{"attestations":[{}]}' } : undefined),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Product, gate, release and withdrawal against a real registry.
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Updater } from 'tuf-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -78,8 +78,9 @@ test('a gated build is released: image, SBOM and pack in the delegation, each bu
   const build = await house.build('8.0.0');
   const { decision, summary } = await house.gate(build, { out: house.path('out') });
   expect(decision).toMatchObject({ result: 'PASSED' });
-  const vsa = await readFile(house.path('out', 'vsa.sigstore.json'));
-  expect(sha256(vsa)).toBe(summary?.sha256);
+  const name = `vsa-${summary?.sha256.slice(0, 16)}.sigstore.json`;
+  expect(await readdir(house.path('out'))).toEqual([name]);
+  expect(sha256(await readFile(house.path('out', name)))).toBe(summary?.sha256);
   const result = await house.release(build);
   expect(result).toMatchObject({
     action: 'released',

@@ -80,6 +80,7 @@ test('figures tell what was asked, refused, issued and logged, on a listener of 
   expect(of('waybill_timestamps_issued_total')).toBe(1);
   expect(of('waybill_log_size{log="log.example.example"}')).toBe(2);
   expect(of('waybill_log_size{log="ct.example.example"}')).toBe(1);
+  expect(of('waybill_log_cosigned_size{log="log.example.example"}')).toBe(2);
   expect(of('waybill_log_waiting{log="log.example.example"}')).toBe(0);
   expect(of('waybill_log_batch_entries_sum{log="log.example.example"}')).toBe(2);
   expect(of('waybill_log_commit_duration_seconds_count{log="ct.example.example"}')).toBe(1);

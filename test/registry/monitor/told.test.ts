@@ -3,14 +3,16 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../../core/encoding/utf8.ts';
 import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { nodeCrypto } from '../../../peers/node-crypto.ts';
 import { shardUrl } from '../../../registry/monitor/shards.ts';
 import { witnessSigner } from '../../core/tlog/note-signers.ts';
-import { startLogServer } from '../log/log-server.ts';
+import { dsseRequest, keyed, startLogServer } from '../log/log-server.ts';
 import { ORIGIN } from '../log/numbered-entry.ts';
+import { relay } from '../log/witnessed-house.ts';
 import { RunningRegistry } from '../running-registry.ts';
 import { runWitness, witnessFolder } from '../witness/running-witness.ts';
 import { GRACE_MS, STALE_MS, signInRun, watch } from './watching.ts';
@@ -190,7 +192,7 @@ test('a witness with a wrong clock is one alarm when that begins, one a day whil
       .poll(async () => Math.abs(((await cosignedMs()) ?? 0) - from), { timeout: 20_000 })
       .toBeLessThan(30_000);
     // One second more than what was published: the times are in whole seconds.
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await setTimeout(1200);
     return (await watching.round()).alarms;
   };
   const hour = 3_600_000;
@@ -215,4 +217,52 @@ test('a witness with a wrong clock is one alarm when that begins, one a day whil
     { kind: 'stale', message: expect.stringContaining('the clock of "w1.example" is 3 h behind') },
   ]);
   expect(await at(0, 3 * hour)).toEqual([]);
+});
+
+test('a slow witness with a wrong clock is one alarm, though not every checkpoint has its line', {
+  timeout: 60_000,
+}, async () => {
+  const inForce: { policy: ReturnType<typeof parseLogPolicy> | undefined } = { policy: undefined };
+  const times = { roundMs: 5000, graceMs: 50, retryMs: 100, refreshMs: 600_000, waitMs: 10_000 };
+  const { log, cosigning, url, post, listed } = await startLogServer([], {
+    policy: () => inForce.policy,
+    times,
+  });
+  const made = await Promise.all(
+    ['w1.example', 'w2.example'].map((name) => witnessFolder([log.verifierKey], name)),
+  );
+  const witnesses = await Promise.all(made.map((each) => runWitness(each)));
+  const [prompt, slow] = witnesses;
+  const tick = () => {
+    for (const witness of witnesses) witness.clock.ms = Date.now() + (witness === slow ? 3 * 3_600_000 : 0);
+  };
+  const ticking = setInterval(tick, 20);
+  onTestFinished(() => clearInterval(ticking));
+  tick();
+  const far = await relay(slow?.url, () => setTimeout(300));
+  const lines = [`w1 ${made[0]?.vkey} ${prompt?.url}`, `w2 ${made[1]?.vkey} ${far}`];
+  const text = [
+    `log ${log.verifierKey}`,
+    ...lines.map((line) => `witness ${line}`),
+    'group g any w1 w2',
+    'quorum g',
+  ];
+  const policy = parseLogPolicy(utf8(`${text.join('\n')}\n`), nodeCrypto);
+  inForce.policy = policy;
+  cosigning.start(() => undefined);
+  const urlOf = (origin: string) => shardUrl(url, origin);
+  const watching = await watch(registry, { urlOf, trust: async () => ({ policy, trustedRoot: undefined }) });
+  const cosigned = async () => (await (await fetch(`${url}/log/checkpoint`)).text()).match(/^— w[12]/gm);
+  const alarms: string[] = [];
+  const look = async () => alarms.push(...(await watching.round()).alarms.map(({ message }) => message));
+  for (let n = 0; n < 3; n++) {
+    const { request } = dsseRequest(`statement ${n}`, listed, keyed(listed.spki));
+    expect((await post(request)).status).toBe(201);
+    await cosigning.covering(BigInt(n));
+    // With the prompt one alone, then with both.
+    await look();
+    await expect.poll(cosigned, { timeout: 10_000 }).toHaveLength(2);
+    await look();
+  }
+  expect(alarms).toEqual([expect.stringContaining('w2')]);
 });
