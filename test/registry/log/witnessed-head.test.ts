@@ -2,9 +2,8 @@
 // At its start a log asks its witnesses what they saw of it last [docs/spec/log.md §Published heads]: more than it has, or something else,
 // is proof that its database is not the newest.
 
-import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { expect, onTestFinished, test } from 'vitest';
+import type { RequestListener } from 'node:http';
+import { expect, test } from 'vitest';
 import { utf8 } from '../../../core/encoding/utf8.ts';
 import { parseLogPolicy } from '../../../core/tlog/log-policy.ts';
 import { formatSignatureLine } from '../../../core/tlog/note.ts';
@@ -17,6 +16,7 @@ import { runWitness, witnessFolder } from '../witness/running-witness.ts';
 import { witnessedLog } from '../witness/witnessed-log.ts';
 import { newFolder, openTiles } from './log-folder.ts';
 import { entry } from './numbered-entry.ts';
+import { pretender } from './witnessed-house.ts';
 
 const TIMES = { roundMs: 500, graceMs: 500, retryMs: 100, refreshMs: 600_000, waitMs: 1000 };
 const ORIGIN = 'log.waybill.example';
@@ -49,16 +49,6 @@ async function witnessOf(...requests: readonly string[]) {
   const witness = await runWitness(made);
   for (const request of requests) expect(await witness.add(request)).toMatchObject({ status: 200 });
   return { url: witness.url, vkey: made.vkey };
-}
-
-async function pretender(answer: RequestListener): Promise<string> {
-  const server = createServer(answer);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 test('a witness that saw a larger tree, or another of a size, stops the start; one that saw what the log has does not', async () => {
