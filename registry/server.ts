@@ -23,6 +23,7 @@ import { serveOperations } from './http/operations-server.ts';
 import { probeRoutes } from './http/readiness.ts';
 import { logRequests } from './http/request-log.ts';
 import { readTlsFiles, type TlsFiles } from './http/tls-files.ts';
+import { Turns } from './http/turns.ts';
 import { told } from './http-errors.ts';
 import { Ingest } from './ingest.ts';
 import { Cosigning, type WitnessReport } from './log/cosigning.ts';
@@ -79,6 +80,8 @@ export interface Registry extends ApiDeps {
   readonly keysGone: readonly KeyGone[];
   readonly tokens: TokenVerifier;
   readonly usedTokens: TokenMemory;
+  /** Of the connections that bring entries. */
+  readonly turns: Turns;
   /** Finishes what was promised and frees the folder. */
   close(): Promise<void>;
 }
@@ -184,6 +187,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       keysGone: rule.gone,
       tokens: tokenVerifier(config.issuers, clock),
       usedTokens: await TokenMemory.open(database, clock),
+      turns: new Turns(),
       async close() {
         for (const { cosigning, log } of shards) {
           await cosigning.close();
@@ -325,6 +329,7 @@ async function mountServices(app: FastifyInstance, registry: Registry): Promise<
       ...shard,
       writers,
       checkActive,
+      turns: registry.turns,
     });
   }
   await app.register(tufReadRoutes, { prefix: '/tuf', tuf, blobs, observer });

@@ -5,6 +5,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricsRe
 import type { TileLog } from '../log/tile-log.ts';
 import { type ReadinessDeps, unreadiness } from './readiness.ts';
 import type { Answered } from './request-log.ts';
+import type { Turns } from './turns.ts';
 
 const DURATION_BUCKETS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
 const BATCH_BUCKETS = [1, 4, 16, 64, 256, 1024];
@@ -15,6 +16,11 @@ const ISSUING: Readonly<Record<string, 'certificates' | 'timestamps'>> = {
   'POST /api/v2/signingCert': 'certificates',
   'POST /tsa/api/v1/timestamp': 'timestamps',
 };
+
+/** What figures are of. */
+export interface MetricsDeps extends ReadinessDeps {
+  readonly turns: Turns;
+}
 
 export class Metrics {
   readonly #registry = new MetricsRegistry();
@@ -35,11 +41,17 @@ export class Metrics {
   );
 
   /** `connectionCount` tells how many connections are open. */
-  constructor(measured: ReadinessDeps, connectionCount: () => Promise<number>) {
+  constructor(measured: MetricsDeps, connectionCount: () => Promise<number>) {
     // Processor, memory, file descriptors, event loop.
     collectDefaultMetrics({ register: this.#registry });
     this.#gauge('waybill_http_connections', 'Open connections.', [], async (gauge) =>
       gauge.set(await connectionCount()),
+    );
+    this.#gauge(
+      'waybill_log_connections_waiting',
+      'Connections that brought an entry and are not read again before their turn.',
+      [],
+      (gauge) => gauge.set(measured.turns.waitingCount),
     );
     this.#gauge('waybill_ready', '1 if /readyz says so.', [], async (gauge) =>
       gauge.set((await unreadiness(measured)).length === 0 ? 1 : 0),

@@ -5,14 +5,14 @@ import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config.ts';
 import { listen } from '../listen.ts';
 import { type HttpOptions, makeHttpServer, refuseUnknown } from './http-server.ts';
-import { Metrics } from './metrics.ts';
-import { probeRoutes, type ReadinessDeps } from './readiness.ts';
+import { Metrics, type MetricsDeps } from './metrics.ts';
+import { probeRoutes } from './readiness.ts';
 import { logRequests } from './request-log.ts';
 
 /** Measures `app` and serves its figures elsewhere, from when it is ready until all of its requests are finished. */
 export function serveOperations(
   app: FastifyInstance,
-  measured: ReadinessDeps,
+  measured: MetricsDeps,
   { at, ...options }: Pick<HttpOptions, 'limits' | 'logLevel'> & { readonly at: ListenAddress },
 ): Metrics {
   const metrics = new Metrics(measured, () => connectionCount(app));

@@ -13,7 +13,9 @@ import type {
 } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { parseTilePath } from '../../core/tlog/tile-path.ts';
+import { atOnce } from '../http/hooks.ts';
 import { refuseEncoded } from '../http/spelling.ts';
+import { Turns } from '../http/turns.ts';
 import { handleError, logFault, sendFault } from '../http-errors.ts';
 import { LOG } from '../log-faults.ts';
 import { STORE } from '../store-faults.ts';
@@ -30,6 +32,8 @@ export interface LogDeps {
   readonly writers: Writers;
   /** Throws when the log takes no entries; a log without shards always takes them. */
   readonly checkActive?: () => void;
+  /** Of those who send entries; one for all shards. */
+  readonly turns?: Turns;
 }
 
 const compress = promisify(gzip);
@@ -40,7 +44,7 @@ const FOREVER = 'public, max-age=31536000, immutable';
 
 /** `POST /api/v2/log/entries`; reads at the prefix and, for Rekor's clients, below `/api/v2`; `GET /api/v2/proof`. */
 export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
-  const { log, cosigning, writers, checkActive = () => undefined } = deps;
+  const { log, cosigning, writers, checkActive = () => undefined, turns = new Turns() } = deps;
   app.setErrorHandler(answerFault);
   app.addHook('preValidation', refuseEncoded(unknownPath));
   app.removeAllContentTypeParsers();
@@ -51,7 +55,11 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
     (_request, body, done) => done(null, body),
   );
 
-  app.post('/api/v2/log/entries', { bodyLimit: REQUEST_SIZE_BYTES_MAX }, async (request, reply) => {
+  const writing = {
+    bodyLimit: REQUEST_SIZE_BYTES_MAX,
+    onResponse: atOnce(({ raw }) => turns.answered(raw.socket)),
+  };
+  app.post('/api/v2/log/entries', writing, async (request, reply) => {
     if (!(request.body instanceof Uint8Array)) {
       throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');
     }
@@ -59,7 +67,7 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
     const leaf = verifyRequest(request.body, writers, (made) => log.has(made));
     // Thousands may wait for the next checkpoint: they hold no more than that takes.
     request.body = undefined;
-    const logged = await log.add(leaf);
+    const logged = await turns.count(log.add(leaf));
     // Clients of Rekor v2 accept no other status, for an entry that was there before neither.
     return reply.code(201).header('cache-control', 'no-store').send(formatEntry(logged, log.logId));
   });

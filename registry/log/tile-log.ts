@@ -71,7 +71,8 @@ interface Unsigned extends UnsignedBatch {
   readonly isKept: boolean;
 }
 
-const GROUP = { batchCount: 1024, gatherMs: 50 };
+/** Of a batch of more, the first would wait while the last are proved, and all the server with them. */
+const GROUP = { batchCount: 256, gatherMs: 50 };
 /** A TileLeaf of static-ct-api holds a certificate; nothing near this size is one. */
 const DATA_ENTRY_BYTES = 1024 * 1024;
 const WIDTH = BigInt(TILE_WIDTH);

@@ -6,6 +6,7 @@ import Fastify from 'fastify';
 import { Level } from 'level';
 import { onTestFinished } from 'vitest';
 import { preAuthEncoding } from '../../../core/sigstore/bundle.ts';
+import { Turns } from '../../../registry/http/turns.ts';
 import { Cosigning, type CosigningOptions } from '../../../registry/log/cosigning.ts';
 import { createLogKey, openLogKey } from '../../../registry/log/log-key.ts';
 import { rekorRoutes } from '../../../registry/log/rekor-routes.ts';
@@ -148,6 +149,7 @@ export interface Reply {
 export async function startLogServer(
   authorities: readonly (readonly Uint8Array[])[] = [],
   witnessing: Omit<CosigningOptions, 'tiles'> = { policy: () => undefined },
+  turns: Turns = new Turns(),
 ): Promise<LogServer> {
   const folder = await newFolder();
   await createLogKey({ folder });
@@ -163,6 +165,7 @@ export async function startLogServer(
     prefix: '/log',
     log,
     cosigning,
+    turns,
     writers: new Writers({
       authorities: [authority.chain, ...authorities],
       isListedKey: (spki) => Buffer.compare(spki, listed.spki) === 0,
