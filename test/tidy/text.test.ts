@@ -105,6 +105,14 @@ const RULES: readonly TextRule[] = [
     ],
   },
   {
+    name: 'nothing that editors, patches or merges leave behind',
+    applies: any,
+    fault: ({ path }) =>
+      /\.(orig|rej|bak|swp|patch)$|~$/.test(path) ? 'expected a file of the project' : undefined,
+    good: [made('a.ts', ''), made('origin.md', '')],
+    bad: ['a.ts.orig', 'a.ts.rej', 'a.bak', '.a.swp', 'a.patch', 'a.ts~'].map((path) => made(path, '')),
+  },
+  {
     name: 'no code file is longer than 500 lines',
     applies: isCode,
     fault: ({ text }) => (text.split('\n').length > 501 ? `${text.split('\n').length - 1} lines` : undefined),

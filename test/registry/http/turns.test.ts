@@ -14,7 +14,7 @@ interface Work {
   fail(): void;
 }
 
-/** A server with turns: what is asked at /work is under way until it is ended here, anything else is answered at once. */
+/** A server with turns: what is asked at /held is under way until it is ended here, anything else is answered at once. */
 async function serve(most: number) {
   const turns = new Turns(most);
   const works: Work[] = [];
@@ -22,7 +22,7 @@ async function serve(most: number) {
   const server = createServer((request, response) => {
     asked.push(request.url as string);
     response.once('finish', () => turns.answered(request.socket));
-    if (!request.url?.startsWith('/work')) return response.end();
+    if (!request.url?.startsWith('/held')) return response.end();
     const work = new Promise<void>((resolve, reject) => {
       works.push({ end: resolve, fail: () => reject(new Error('failed')) });
     });
@@ -57,7 +57,7 @@ async function serve(most: number) {
 
 test('a connection that was answered while all turns are taken is read again when one is free', async () => {
   const { turns, works, asked, client, underWay } = await serve(2);
-  const busy = [client()('/work/1'), client()('/work/2')];
+  const busy = [client()('/held/1'), client()('/held/2')];
   await underWay(2);
   const third = client();
   expect(await third('/first')).toBe(200);
@@ -74,12 +74,12 @@ test('a connection that was answered while all turns are taken is read again whe
 
 test('a connection without a turn yet is read at once, and so is each while turns are free', async () => {
   const { turns, works, client, underWay } = await serve(2);
-  const busy = [client()('/work/1')];
+  const busy = [client()('/held/1')];
   await underWay(1);
   const other = client();
   for (let i = 0; i < 3; i++) expect(await other('/')).toBe(200);
   expect(turns.waitingCount).toBe(0);
-  busy.push(client()('/work/2'), client()('/work/3'));
+  busy.push(client()('/held/2'), client()('/held/3'));
   await underWay(3);
   expect(await client()('/')).toBe(200);
   for (const work of works) work.end();
@@ -88,22 +88,22 @@ test('a connection without a turn yet is read at once, and so is each while turn
 
 test('those answered first come first, and nobody overtakes them when a turn is free', async () => {
   const { turns, works, asked, client, underWay } = await serve(1);
-  const one = client()('/work/0');
+  const one = client()('/held/0');
   await underWay(1);
   const [early, late] = [client(), client()];
   for (const [i, each] of [early, late].entries()) {
     await each('/');
     await vi.waitFor(() => expect(turns.waitingCount).toBe(i + 1));
   }
-  const waited = [late('/work/late'), early('/work/early')];
+  const waited = [late('/held/late'), early('/held/early')];
   works[0]?.end();
   await one;
   await vi.waitFor(() => expect(works).toHaveLength(2));
   await sleep(50);
-  expect(asked.slice(-1)).toEqual(['/work/early']);
+  expect(asked.slice(-1)).toEqual(['/held/early']);
   works[1]?.end();
   await vi.waitFor(() => expect(works).toHaveLength(3));
-  expect(asked.slice(-1)).toEqual(['/work/late']);
+  expect(asked.slice(-1)).toEqual(['/held/late']);
   works[2]?.end();
   expect(await Promise.all(waited)).toEqual([200, 200]);
 });
@@ -149,7 +149,7 @@ test('as many are called as turns are free, however many became free at once', a
 
 test('connections that say nothing, or are gone, hold up nobody', async () => {
   const { turns, works, client, underWay, port, asked } = await serve(2);
-  const busy = [client()('/work/1'), client()('/work/2')];
+  const busy = [client()('/held/1'), client()('/held/2')];
   await underWay(2);
   const silent = Array.from({ length: 20 }, () => connect(port, '127.0.0.1'));
   for (const socket of silent) socket.on('error', () => undefined).write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
@@ -171,7 +171,7 @@ test('connections that say nothing, or are gone, hold up nobody', async () => {
 
 test('work that fails frees its turn', async () => {
   const { turns, works, client, underWay } = await serve(1);
-  const one = client()('/work/1');
+  const one = client()('/held/1');
   await underWay(1);
   const other = client();
   await other('/');
@@ -184,7 +184,7 @@ test('work that fails frees its turn', async () => {
 
 test('a connection that ends while its answer is made is not kept', async () => {
   const { turns, works, client, underWay } = await serve(1);
-  const one = client()('/work/1');
+  const one = client()('/held/1');
   await underWay(1);
   turns.answered({ destroyed: true } as never);
   expect(turns.waitingCount).toBe(0);
@@ -220,7 +220,7 @@ test('a log counts entries until they are answered, and their connections take t
 
 test('a server that closes does not wait for those that wait', async () => {
   const { turns, works, client, underWay, server } = await serve(1);
-  const one = client()('/work/1');
+  const one = client()('/held/1');
   await underWay(1);
   await client()('/');
   await vi.waitFor(() => expect(turns.waitingCount).toBe(1));
