@@ -57,8 +57,12 @@ export const rekorRoutes: FastifyPluginAsync<LogDeps> = async (app, deps) => {
 
   const writing = {
     bodyLimit: REQUEST_SIZE_BYTES_MAX,
-    onResponse: atOnce(({ raw }) => turns.answered(raw.socket)),
+    onResponse: atOnce(({ raw }, { statusCode }) => {
+      if (statusCode === 201) turns.answered(raw.socket);
+    }),
   };
+  // Who waits is told that the registry stops, as everybody.
+  app.addHook('preClose', () => turns.end());
   app.post('/api/v2/log/entries', writing, async (request, reply) => {
     if (!(request.body instanceof Uint8Array)) {
       throw LOG.reject('LOG_REQUEST_MALFORMED', 'expected a JSON body, got none');

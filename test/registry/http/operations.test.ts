@@ -6,7 +6,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { readConfigFile } from '../../../cli/serve.ts';
 import { listen } from '../../../registry/listen.ts';
 import { buildServer, openRegistry } from '../../../registry/server.ts';
@@ -55,6 +55,9 @@ test('figures tell what was asked, refused, issued and logged, on a listener of 
   const { signer } = newSigner();
   const keys = [{ name: 'test', publicKey: Buffer.from(signer.spki).toString('base64') }];
   const running = await start({ metrics: { host: '127.0.0.1', port }, keys });
+  const { turns } = running.registry;
+  const answered = vi.spyOn(turns, 'answered');
+  vi.spyOn(turns, 'waitingCount', 'get').mockReturnValue(7);
   expect(refusal(await running.send('GET', '/metrics'))).toEqual({
     status: 404,
     code: 'REGISTRY_REQUEST_UNKNOWN',
@@ -82,6 +85,7 @@ test('figures tell what was asked, refused, issued and logged, on a listener of 
   expect(of('waybill_log_size{log="ct.example.example"}')).toBe(1);
   expect(of('waybill_log_cosigned_size{log="log.example.example"}')).toBe(2);
   expect(of('waybill_log_waiting{log="log.example.example"}')).toBe(0);
+  expect([of('waybill_log_connections_waiting'), answered.mock.calls.length]).toEqual([7, 2]);
   expect(of('waybill_log_batch_entries_sum{log="log.example.example"}')).toBe(2);
   expect(of('waybill_log_commit_duration_seconds_count{log="ct.example.example"}')).toBe(1);
   expect(of('waybill_log_checkpoint_age_seconds{log="log.example.example"}')).toBeLessThan(30);

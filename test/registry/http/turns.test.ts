@@ -2,7 +2,7 @@
 // Turns, over real connections: who waits, who goes on, and that nobody waits for ever.
 
 import { Agent, createServer, get } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Turns } from '../../../registry/http/turns.ts';
@@ -15,8 +15,8 @@ interface Work {
 }
 
 /** A server with turns: what is asked at /held is under way until it is ended here, anything else is answered at once. */
-async function serve(most: number) {
-  const turns = new Turns(most);
+async function serve(most: number, longestMs?: number) {
+  const turns = new Turns(most, longestMs);
   const works: Work[] = [];
   const asked: string[] = [];
   const server = createServer((request, response) => {
@@ -27,7 +27,7 @@ async function serve(most: number) {
       works.push({ end: resolve, fail: () => reject(new Error('failed')) });
     });
     turns.count(work).then(
-      () => response.setHeader('connection', server.listening ? 'keep-alive' : 'close').end(),
+      () => response.end(),
       () => response.writeHead(500).end(),
     );
   });
@@ -50,16 +50,22 @@ async function serve(most: number) {
         }).on('error', reject);
       });
   };
+  /** A client that was answered before, and so takes turns. */
+  const known = async () => {
+    const ask = client();
+    expect(await ask('/')).toBe(200);
+    return ask;
+  };
   /** Waits until so many works are under way. */
   const underWay = (count: number) => vi.waitFor(() => expect(turns.underWayCount).toBe(count));
-  return { turns, works, asked, client, underWay, port, server };
+  return { turns, works, asked, client, known, underWay, port, server };
 }
 
 test('a connection that was answered while all turns are taken is read again when one is free', async () => {
-  const { turns, works, asked, client, underWay } = await serve(2);
+  const { turns, works, asked, client, known, underWay } = await serve(2);
+  const third = await known();
   const busy = [client()('/held/1'), client()('/held/2')];
   await underWay(2);
-  const third = client();
   expect(await third('/first')).toBe(200);
   await vi.waitFor(() => expect(turns.waitingCount).toBe(1));
   const second = third('/second');
@@ -72,25 +78,44 @@ test('a connection that was answered while all turns are taken is read again whe
   expect(await Promise.all(busy)).toEqual([200, 200]);
 });
 
-test('a connection without a turn yet is read at once, and so is each while turns are free', async () => {
-  const { turns, works, client, underWay } = await serve(2);
+test('a connection is read at once before its second answer, and so is each while turns are free', async () => {
+  const { turns, works, client, known, underWay } = await serve(2);
   const busy = [client()('/held/1')];
   await underWay(1);
-  const other = client();
+  const other = await known();
   for (let i = 0; i < 3; i++) expect(await other('/')).toBe(200);
   expect(turns.waitingCount).toBe(0);
   busy.push(client()('/held/2'), client()('/held/3'));
   await underWay(3);
-  expect(await client()('/')).toBe(200);
+  const fresh = await known();
+  expect(turns.waitingCount).toBe(0);
+  expect(await fresh('/')).toBe(200);
+  await vi.waitFor(() => expect(turns.waitingCount).toBe(1));
   for (const work of works) work.end();
   expect(await Promise.all(busy)).toEqual([200, 200, 200]);
 });
 
-test('those answered first come first, and nobody overtakes them when a turn is free', async () => {
-  const { turns, works, asked, client, underWay } = await serve(1);
+test('a client that goes after its first answer is gone at once, however busy others are', async () => {
+  const { works, client, underWay, port, server } = await serve(1);
+  const one = client()('/held/1');
+  await underWay(1);
+  const socket = connect(port, '127.0.0.1');
+  socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.end();
+  await vi.waitFor(async () => {
+    const count = await new Promise<number>((resolve) => server.getConnections((_, n) => resolve(n)));
+    expect(count).toBe(1);
+  });
+  works[0]?.end();
+  await one;
+});
+
+test('those answered first come first', async () => {
+  const { turns, works, asked, client, known, underWay } = await serve(1);
+  const [early, late] = [await known(), await known()];
   const one = client()('/held/0');
   await underWay(1);
-  const [early, late] = [client(), client()];
   for (const [i, each] of [early, late].entries()) {
     await each('/');
     await vi.waitFor(() => expect(turns.waitingCount).toBe(i + 1));
@@ -108,54 +133,123 @@ test('those answered first come first, and nobody overtakes them when a turn is 
   expect(await Promise.all(waited)).toEqual([200, 200]);
 });
 
+/** A connection that only tells what is done with it; it was answered once. */
+function told(turns: Turns, order: string[], name: string, state: object = {}): Socket {
+  const socket = {
+    destroyed: false,
+    writableEnded: false,
+    once: () => undefined,
+    pause: () => order.push(`${name} waits`),
+    resume: () => order.push(`${name} goes on`),
+    ...state,
+  } as unknown as Socket;
+  turns.answered(socket);
+  return socket;
+}
+
+/** Work that lasts until it is ended. */
+function held(turns: Turns): { end(): void; readonly ended: Promise<void> } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { end: resolve, ended: turns.count(promise) };
+}
+
 test('with others waiting, an answered connection goes behind them, also while a turn is free', async () => {
   const turns = new Turns(1);
   const order: string[] = [];
-  const socket = (name: string) =>
-    ({
-      destroyed: false,
-      pause: () => order.push(`${name} waits`),
-      resume: () => order.push(`${name} goes on`),
-    }) as never;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const work = turns.count(promise);
-  turns.answered(socket('a'));
-  resolve();
-  await work;
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => told(turns, order, name)) as [Socket, Socket, Socket];
+  const work = held(turns);
+  turns.answered(a);
+  work.end();
+  await work.ended;
   // A turn is free, and nobody was called yet.
   expect([turns.underWayCount, turns.waitingCount]).toEqual([0, 1]);
-  turns.answered(socket('b'));
+  turns.answered(b);
   await vi.waitFor(() => expect(turns.waitingCount).toBe(0));
   expect(order).toEqual(['a waits', 'b waits', 'a goes on', 'b goes on']);
-  turns.answered(socket('c'));
+  turns.answered(c);
   expect(order).toHaveLength(4);
 });
 
 test('as many are called as turns are free, however many became free at once', async () => {
   const turns = new Turns(2);
-  let calledCount = 0;
-  const ends: (() => void)[] = [];
-  const works = [0, 1].map(() => turns.count(new Promise<void>((resolve) => ends.push(resolve))));
-  for (let i = 0; i < 6; i++) {
-    turns.answered({ destroyed: false, pause: () => undefined, resume: () => calledCount++ } as never);
-  }
-  for (const end of ends) end();
-  await Promise.all(works);
+  const order: string[] = [];
+  const sockets = Array.from({ length: 6 }, () => told(turns, order, 'one'));
+  const works = [held(turns), held(turns)];
+  for (const socket of sockets) turns.answered(socket);
+  for (const work of works) work.end();
+  await Promise.all(works.map(({ ended }) => ended));
   for (const count of [2, 4, 6]) {
     await new Promise((resolve) => setImmediate(resolve));
-    expect(calledCount).toBe(count);
+    expect(order.filter((what) => what === 'one goes on')).toHaveLength(count);
   }
 });
 
+test('1,024 may be under way, and nothing turns while those are', async () => {
+  const turns = new Turns();
+  const order: string[] = [];
+  const [a, b] = [told(turns, order, 'a'), told(turns, order, 'b')];
+  const works = Array.from({ length: 1023 }, () => held(turns));
+  turns.answered(a);
+  expect(order).toEqual([]);
+  works.push(held(turns), held(turns));
+  turns.answered(a);
+  turns.answered(a);
+  turns.answered(b);
+  expect(order).toEqual(['a waits', 'b waits']);
+  const rounds = vi.spyOn(globalThis, 'setImmediate');
+  works[0]?.end();
+  await works[0]?.ended;
+  expect([turns.underWayCount, rounds.mock.calls.length]).toEqual([1024, 0]);
+  rounds.mockRestore();
+  for (const work of works) work.end();
+  await vi.waitFor(() => expect(turns.waitingCount).toBe(0));
+});
+
+test('who waited for the longest time is read although all turns are taken, the others in their time', async () => {
+  const { turns, works, asked, client, known, underWay } = await serve(1, 150);
+  const [first, second] = [await known(), await known()];
+  const one = client()('/held/1');
+  await underWay(1);
+  await first('/');
+  await vi.waitFor(() => expect(turns.waitingCount).toBe(1));
+  const startMs = performance.now();
+  await sleep(75);
+  await second('/');
+  const answers = [first('/again/1'), second('/again/2')];
+  expect(await answers[0]).toBe(200);
+  expect(performance.now() - startMs).toBeGreaterThan(100);
+  expect(await answers[1]).toBe(200);
+  expect(performance.now() - startMs).toBeGreaterThan(190);
+  expect(asked.slice(-2)).toEqual(['/again/1', '/again/2']);
+  expect(turns.underWayCount).toBe(1);
+  works[0]?.end();
+  await one;
+});
+
+test('five seconds is the longest time', () => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const turns = new Turns(0);
+  const order: string[] = [];
+  turns.answered(told(turns, order, 'a'));
+  vi.advanceTimersByTime(4900);
+  expect(order).toEqual(['a waits']);
+  vi.advanceTimersByTime(200);
+  expect(order).toEqual(['a waits', 'a goes on']);
+});
+
 test('connections that say nothing, or are gone, hold up nobody', async () => {
-  const { turns, works, client, underWay, port, asked } = await serve(2);
+  const { turns, works, client, known, underWay, port, asked } = await serve(2);
   const busy = [client()('/held/1'), client()('/held/2')];
   await underWay(2);
   const silent = Array.from({ length: 20 }, () => connect(port, '127.0.0.1'));
-  for (const socket of silent) socket.on('error', () => undefined).write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  const twice = 'GET / HTTP/1.1\r\nhost: a\r\n\r\n'.repeat(2);
+  for (const socket of silent) socket.on('error', () => undefined).write(twice);
   await vi.waitFor(() => expect(turns.waitingCount).toBe(20));
   for (const socket of silent.slice(0, 10)) socket.destroy();
-  const last = client();
+  const last = await known();
   await last('/');
   await vi.waitFor(() => expect(turns.waitingCount).toBe(21));
   const again = last('/again');
@@ -170,10 +264,10 @@ test('connections that say nothing, or are gone, hold up nobody', async () => {
 });
 
 test('work that fails frees its turn', async () => {
-  const { turns, works, client, underWay } = await serve(1);
+  const { turns, works, client, known, underWay } = await serve(1);
+  const other = await known();
   const one = client()('/held/1');
   await underWay(1);
-  const other = client();
   await other('/');
   await vi.waitFor(() => expect(turns.waitingCount).toBe(1));
   works[0]?.fail();
@@ -182,50 +276,66 @@ test('work that fails frees its turn', async () => {
   expect(turns.underWayCount).toBe(0);
 });
 
-test('a connection that ends while its answer is made is not kept', async () => {
-  const { turns, works, client, underWay } = await serve(1);
+test('a connection that ends with its answer, or ends while it waits, is not kept', async () => {
+  const turns = new Turns(0);
+  turns.answered(told(turns, [], 'gone', { destroyed: true }));
+  turns.answered(told(turns, [], 'ending', { writableEnded: true }));
+  expect(turns.waitingCount).toBe(0);
+  const { turns: served, works, client, known, underWay, server } = await serve(1);
+  const other = await known();
   const one = client()('/held/1');
   await underWay(1);
-  turns.answered({ destroyed: true } as never);
+  await other('/');
+  await vi.waitFor(() => expect(served.waitingCount).toBe(1));
+  server.closeIdleConnections();
+  await vi.waitFor(() => expect(served.waitingCount).toBe(0));
+  works[0]?.end();
+  await one;
+});
+
+test('at the end all are read, and nobody waits any more', async () => {
+  const { turns, works, asked, client, known, underWay } = await serve(1);
+  const others = [await known(), await known()];
+  const one = client()('/held/1');
+  await underWay(1);
+  await Promise.all(others.map((ask) => ask('/')));
+  await vi.waitFor(() => expect(turns.waitingCount).toBe(2));
+  const answers = others.map((ask) => ask('/last'));
+  await sleep(50);
+  await turns.end();
+  expect(asked.filter((path) => path === '/last')).toHaveLength(2);
+  expect(await Promise.all(answers)).toEqual([200, 200]);
   expect(turns.waitingCount).toBe(0);
   works[0]?.end();
   await one;
 });
 
-test('a log counts entries until they are answered, and their connections take turns', async () => {
+test('a log counts entries until they are answered, and connections whose entries it took take turns', async () => {
   const turns = new Turns(2);
   const server = await startLogServer([], undefined, turns);
   const answered = vi.spyOn(turns, 'answered');
   let most = 0;
+  let mostWaiting = 0;
   const { listed } = server;
   const client = async (name: number) => {
     for (let i = 0; i < 4; i++) {
       const { request } = dsseRequest(`${name} ${i}`, listed, keyed(listed.spki));
-      const logging = server.post(request);
-      most = Math.max(most, turns.underWayCount);
-      expect((await logging).status).toBe(201);
+      expect((await server.post(request)).status).toBe(201);
       most = Math.max(most, turns.underWayCount);
     }
   };
-  const waiting: number[] = [];
-  const watch = setInterval(() => waiting.push(turns.waitingCount), 1);
+  const watch = setInterval(() => {
+    mostWaiting = Math.max(mostWaiting, turns.waitingCount);
+  }, 1);
   await Promise.all(Array.from({ length: 12 }, (_, name) => client(name)));
   clearInterval(watch);
-  expect(Math.max(...waiting)).toBeGreaterThan(0);
+  expect(mostWaiting).toBeGreaterThan(0);
   expect(most).toBeGreaterThan(0);
   expect(server.log.tiles.checkpoint().size).toBe(48n);
-  await vi.waitFor(() => expect(answered).toHaveBeenCalledTimes(48));
+  expect((await server.post({})).status).toBe(400);
   await vi.waitFor(() => expect([turns.underWayCount, turns.waitingCount]).toEqual([0, 0]));
+  expect(answered).toHaveBeenCalledTimes(48);
+  const end = vi.spyOn(turns, 'end');
+  await server.stop();
+  expect(end).toHaveBeenCalled();
 });
-
-test('a server that closes does not wait for those that wait', async () => {
-  const { turns, works, client, underWay, server } = await serve(1);
-  const one = client()('/held/1');
-  await underWay(1);
-  await client()('/');
-  await vi.waitFor(() => expect(turns.waitingCount).toBe(1));
-  const closed = new Promise((resolve) => server.close(resolve));
-  works[0]?.end();
-  expect(await one).toBe(200);
-  await closed;
-}, 5000);

@@ -130,6 +130,8 @@ export interface LogServer {
   /** `skewMs`: milliseconds that the server's clock is ahead. */
   readonly time: { skewMs: number };
   post(body: unknown, contentType?: string): Promise<{ status: number; body: Reply }>;
+  /** Ends the server before the test does. */
+  stop(): Promise<void>;
 }
 
 /** The reply's members that tests look at, whichever it is. */
@@ -187,5 +189,5 @@ export async function startLogServer(
     });
     return { status: reply.status, body: (await reply.json()) as Reply };
   };
-  return { url, log, cosigning, authority, listed, time, post };
+  return { url, log, cosigning, authority, listed, time, post, stop: () => app.close() };
 }
