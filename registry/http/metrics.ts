@@ -17,6 +17,9 @@ const ISSUING: Readonly<Record<string, 'certificates' | 'timestamps'>> = {
   'POST /tsa/api/v1/timestamp': 'timestamps',
 };
 
+/** Codes that no operator should see once. */
+const ALARMING = ['REGISTRY_INTERNAL', 'SIGNER_UNREACHABLE'];
+
 /** What figures are of. */
 export interface MetricsDeps extends ReadinessDeps {
   readonly turns: Turns;
@@ -56,6 +59,8 @@ export class Metrics {
     this.#gauge('waybill_ready', '1 if /readyz says so.', [], async (gauge) =>
       gauge.set((await unreadiness(measured)).length === 0 ? 1 : 0),
     );
+    // A rate is seen of figures that were there before: the first of these counts.
+    for (const code of ALARMING) this.#refusals.inc({ code }, 0);
     const { ct, log } = measured.services.held;
     this.#measureLogs(
       [...ct.map(({ tiles }) => tiles), ...log.map((shard) => shard.log.tiles)].filter(
@@ -97,7 +102,9 @@ export class Metrics {
       this.#gauge(name, help, ['log'], (gauge) => {
         for (const tiles of logs) gauge.set({ log: tiles.origin }, value(tiles));
       });
-    each('waybill_log_size', 'Entries in the published tree.', (tiles) => Number(tiles.checkpoint().size));
+    each('waybill_log_size', 'Entries in the newest checkpoint that the log signed.', (tiles) =>
+      Number(tiles.checkpoint().size),
+    );
     each('waybill_log_waiting', 'Requests that wait for a batch.', (tiles) => tiles.waitingCount);
     each(
       'waybill_log_checkpoint_age_seconds',

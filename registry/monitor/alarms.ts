@@ -21,7 +21,7 @@ export interface Alarm {
   readonly origin?: string;
   /** When it was raised, RFC 3339. */
   readonly at: string;
-  /** One line for people. */
+  /** One line for people; once raised, with the log's origin in it. */
   readonly message: string;
   /** What is missing for the entry to be explained. */
   readonly reasons?: readonly string[];
@@ -42,6 +42,14 @@ export function alarmOf(kind: Alarm['kind'], { log, origin }: Subject, of: reado
     .digest('hex');
   const about = { ...(log === undefined ? {} : { log }), ...(origin === undefined ? {} : { origin }) };
   return { id: `${kind}-${digest.slice(0, 16)}`, kind, ...about, at: new Date(nowMs).toISOString() };
+}
+
+/** A pager shows the message alone. */
+function named(alarm: Alarm): Alarm {
+  const { origin, message } = alarm;
+  return origin === undefined || message.includes(origin)
+    ? alarm
+    : { ...alarm, message: `${origin}: ${message}` };
 }
 
 const REQUEST_MS = 10_000;
@@ -72,7 +80,9 @@ export class Alarms {
   /** Raises those that were not raised before, in one batch with what else changes. @throws REGISTRY_STORE_FAILED */
   async raise(alarms: readonly Alarm[], changes: readonly StateRow[] = []): Promise<void> {
     const raised: Alarm[] = [];
-    for (const alarm of alarms) if (!(await this.#store.has(`alarm/${alarm.id}`))) raised.push(alarm);
+    for (const alarm of alarms) {
+      if (!(await this.#store.has(`alarm/${alarm.id}`))) raised.push(named(alarm));
+    }
     const rows = raised.flatMap((alarm) => [
       jsonRow(`alarm/${alarm.id}`, alarm),
       jsonRow(`unfiled/${alarm.id}`, null),

@@ -118,7 +118,8 @@ test('from a TUF root: calm, a stolen identity, acknowledged, forked and proven'
   await registry.submit(await signInRun(registry, { run_id: '1' }));
   const forked = await house.run('--once');
   expect(forked.code).toBe(1);
-  expect(forked.out.match(/^ALARM forked-/gm)).toHaveLength(2);
+  const named = [...forked.out.matchAll(/^ALARM forked-[0-9a-f]+: .*\b(log|ct)\.example\.example\b/gm)];
+  expect(named.map(([, log]) => log).sort()).toEqual(['ct', 'log']);
 
   const proofs = (await readdir(join(house.home, 'state', 'alarms'))).filter((name) =>
     name.endsWith('.proof.json'),

@@ -79,6 +79,10 @@ test('figures tell what was asked, refused, issued and logged, on a listener of 
   expect(of(`${requests}{method="POST",route="/log/api/v2/log/entries",status="201"}`)).toBe(2);
   expect(of(`${requests}{method="GET",route="/api/v1/devices/:id",status="404"}`)).toBe(3);
   expect(of('waybill_http_refusals_total{code="DEVICE_UNKNOWN"}')).toBe(3);
+  // There before the first, so that its rate shows.
+  for (const code of ['REGISTRY_INTERNAL', 'SIGNER_UNREACHABLE']) {
+    expect(of(`waybill_http_refusals_total{code="${code}"}`)).toBe(0);
+  }
   expect(of('waybill_certificates_issued_total')).toBe(1);
   expect(of('waybill_timestamps_issued_total')).toBe(1);
   expect(of('waybill_log_size{log="log.example.example"}')).toBe(2);
