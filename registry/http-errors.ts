@@ -95,12 +95,20 @@ export function sendFault(
     .send(bodyOf(fault, extra));
 }
 
+/** Their messages name files of the server, which its log tells. */
+const OF_FILES = ['REGISTRY_STORE_FAILED', 'LOG_STORE_FAILED'];
+
+/** What clients are told. */
+export function messageOf({ code, message }: Rejection | Unavailable): string {
+  return OF_FILES.includes(code) ? 'the registry could not use its storage; its log says why' : message;
+}
+
 /** The JSON text of a fault. */
 export function bodyOf(
   fault: Rejection | Unavailable,
   extra: Readonly<Record<string, unknown>> = {},
 ): string {
-  const error = { code: fault.code, message: fault.message, remedy: fault.row.remedy };
+  const error = { code: fault.code, message: messageOf(fault), remedy: fault.row.remedy };
   return JSON.stringify({ error: fault.at === undefined ? error : { ...error, at: fault.at }, ...extra });
 }
 

@@ -4,6 +4,7 @@
 import type { FastifyInstance } from 'fastify';
 import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { LEAF_LIFE_MS } from '../ca/certificate-authority.ts';
+import { messageOf } from '../http-errors.ts';
 import type { TileLog } from '../log/tile-log.ts';
 import type { ServicesInForce } from '../services-in-force.ts';
 import type { Database } from '../store/database.ts';
@@ -74,7 +75,7 @@ async function reasonOf(check: () => void | Promise<void>): Promise<Unready[]> {
     return [];
   } catch (failure) {
     if (!(failure instanceof Rejection || failure instanceof Unavailable)) throw failure;
-    return [{ code: failure.code, message: failure.message }];
+    return [{ code: failure.code, message: messageOf(failure) }];
   }
 }
 

@@ -16,7 +16,7 @@ import { parseTilePath } from '../../core/tlog/tile-path.ts';
 import { atOnce } from '../http/hooks.ts';
 import { refuseEncoded } from '../http/spelling.ts';
 import { Turns } from '../http/turns.ts';
-import { handleError, logFault, sendFault } from '../http-errors.ts';
+import { handleError, logFault, messageOf, sendFault } from '../http-errors.ts';
 import { LOG } from '../log-faults.ts';
 import { STORE } from '../store-faults.ts';
 import type { Cosigning } from './cosigning.ts';
@@ -162,7 +162,7 @@ function answerFault(failure: unknown, request: FastifyRequest, reply: FastifyRe
   const fault = asFault(failure);
   if (fault === undefined) return handleError(failure, request, reply);
   logFault(request, fault);
-  return sendFault(reply, fault, { message: `${fault.code}: ${fault.message}` });
+  return sendFault(reply, fault, { message: `${fault.code}: ${messageOf(fault)}` });
 }
 
 function asFault(failure: unknown): Rejection | Unavailable | undefined {

@@ -86,6 +86,7 @@ test('a registry with a full disk says so to whoever watches over it, and goes o
     await once(server, 'exit');
   });
   await once(server.stdout, 'data');
+  const told: string[] = [];
   const send = async (method: string, path: string, body?: string, token = '') => {
     const headers = { connection: 'close', authorization: `Bearer ${token}` };
     const answer = await fetch(`${made.url}${path}`, {
@@ -93,10 +94,9 @@ test('a registry with a full disk says so to whoever watches over it, and goes o
       headers,
       ...(body === undefined ? {} : { body }),
     });
-    return {
-      status: answer.status,
-      code: ((await answer.json()) as { error?: { code: string } }).error?.code,
-    };
+    const text = await answer.text();
+    told.push(text);
+    return { status: answer.status, code: (JSON.parse(text) as { error?: { code: string } }).error?.code };
   };
   const token = (await readFile(join(made.dataFolder, 'keys/enrolment.token'), 'utf8')).trim();
   const { key, spki } = newP256();
@@ -108,6 +108,10 @@ test('a registry with a full disk says so to whoever watches over it, and goes o
     statuses.push((await send('POST', '/api/v1/devices', JSON.stringify({ ...claim, proof }), token)).status);
   }
   expect(statuses.at(-1)).toBe(503);
+  expect(told.at(-1)).toContain('the registry could not use its storage; its log says why');
+  expect((await send('GET', '/readyz')).status).toBe(503);
   expect(await send('GET', '/healthz')).toEqual({ status: 503, code: 'REGISTRY_STORE_STOPPED' });
   expect((await send('GET', `/api/v1/devices/dev-${statuses.length - 2}`)).status).toBe(200);
+  // Where things lie on the server is nobody's business.
+  expect(told.join('\n')).not.toMatch(/state\/|IO error|\.log: /);
 });
