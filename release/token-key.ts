@@ -34,14 +34,18 @@ function parseTokenUri(uri: string): TokenKeyPlace {
   const refuse = (problem: string) =>
     // Not the URI itself: someone may have written a PIN into it.
     RELEASE.reject('CEREMONY_TOKEN_URI_MALFORMED', `expected a PKCS#11 URI ${problem}`);
+  // Wherever it stands: behind a wrong separator it would be part of a value, and shown.
+  if (/pin-value/i.test(uri)) {
+    throw refuse('without pin-value: others can read command lines; use pin-source');
+  }
   const [path = '', query = '', ...rest] = uri.slice('pkcs11:'.length).split('?');
   if (rest.length > 0) throw refuse('with one "?", got more');
+  // Not in a query [RFC7512 §2.3].
+  if (query.includes(';')) throw refuse('with "&" between the attributes after "?", got ";"');
   const attributes = new Map<string, string>();
   for (const part of [...path.split(';'), ...query.split('&')].filter((text) => text !== '')) {
     const [, name, value] = /^([a-z-]+)=(.*)$/s.exec(part) ?? [];
     if (name === undefined || value === undefined) throw refuse('of attributes name=value');
-    if (name === 'pin-value')
-      throw refuse('without pin-value: others can read command lines; use pin-source');
     if (!['token', 'object', 'id', 'type', 'module-path', 'pin-source'].includes(name))
       throw refuse(`of token, object, id, type, module-path and pin-source, got ${quote(name)}`);
     if (attributes.has(name)) throw refuse(`that names ${name} once, got it twice`);

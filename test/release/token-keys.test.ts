@@ -78,6 +78,8 @@ test('what goes wrong has its own code, and the PIN stands in no text', async ()
     `pkcs11:token=bob?module-path=${SOFTHSM_MODULE}`,
     `${bare('bob')}&pin-value=99999`,
     `${bare('bob')}&pin-value=99999`.replace('pkcs11', 'PKCS11'),
+    `${bare('bob')};pin-value=99999`,
+    `${bare('bob')};pin-source=file:/none`,
     `${bare('bob')}&pin-source=|cat`,
     `pkcs11:token=bob;object=first;object=second?module-path=${SOFTHSM_MODULE}`,
     `${bare('bob')}&serial=1`,
