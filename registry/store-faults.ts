@@ -154,8 +154,10 @@ export const STORE = faultsOf({
   },
   REGISTRY_STORE_FAILED: {
     class: 'unavailable',
-    meaning: 'The registry could not read or write its storage; nothing was acknowledged.',
-    remedy: 'Look at free space and at the disk, then send the request again.',
+    meaning:
+      'A registry, monitor, witness or signer could not read or write its storage; nothing was acknowledged.',
+    remedy:
+      'Look at free space and at the disk, and run as the user to whom the folder belongs; then try again. What is there stays as it is: do not begin anew.',
   },
   REGISTRY_STORE_STOPPED: {
     class: 'unavailable',
