@@ -43,7 +43,7 @@ export function signerVerb(program: Command): void {
     )
     .command('serve')
     .description(
-      'Run a signer until SIGINT or SIGTERM. Prints a line when it is ready; the log goes to standard error.',
+      'Run a signer until SIGINT or SIGTERM; SIGHUP changes nothing. Prints a line when it is ready; the log goes to standard error.',
     )
     .addOption(new Option('--for <service>', 'whose key it is').choices([...SERVICES]).makeOptionMandatory())
     .requiredOption(
@@ -69,6 +69,9 @@ export function signerVerb(program: Command): void {
       const key = await openHeldKey(options, purpose);
       const trees = await openMemory(options, purpose, key);
       const app = buildSignerServer({ purpose, key, trees, logLevel: 'warn' });
+      process.on('SIGHUP', () =>
+        app.log.warn('SIGHUP changes nothing: a signer reads its key when it starts'),
+      );
       await serveUntilStopped(app, async () => {
         await listenAtSocket(app, options.socket);
         const { service } = purpose;

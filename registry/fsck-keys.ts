@@ -9,7 +9,7 @@ import { sameBytes } from '../core/tlog/merkle.ts';
 import { attempt, problemOf } from './fsck-places.ts';
 import type { Finding } from './log/log-check.ts';
 import { diskFiles } from './store/durable-files.ts';
-import { readTrustFile } from './trust/files.ts';
+import { checkKeyMode, checkOwnerWrites, readTrustFile } from './trust/files.ts';
 import { type CertifiedService, isThere, keyPath, type LogService, newestKey } from './trust/instances.ts';
 import { NamedInstances } from './trust/named-instances.ts';
 import type { ServiceNames } from './trust/services.ts';
@@ -92,6 +92,24 @@ export async function* checkKey(
     throw TRUST.reject('CA_KEY_MISMATCH', problem);
   });
   return key;
+}
+
+/** Keys, the token and what names signers, where others than their owner may do more than a start allows. */
+export async function* checkModes(dataFolder: string): AsyncGenerator<Finding> {
+  const folder = join(dataFolder, 'keys');
+  let names: readonly string[] = [];
+  yield* attempt('keys', async () => {
+    names = await diskFiles.list(folder);
+    await checkOwnerWrites(folder, 'a folder of keys');
+  });
+  for (const name of names) {
+    const path = join(folder, name);
+    yield* attempt(`keys/${name}`, async () => {
+      if (name.endsWith('.pem')) await checkKeyMode(path);
+      if (name === 'enrolment.token') await checkKeyMode(path, 'an enrolment token');
+      if (name.endsWith('.signer')) await checkOwnerWrites(path, 'the name of a signer');
+    });
+  }
 }
 
 async function readPublicKey(path: string): Promise<Uint8Array> {

@@ -42,7 +42,8 @@ export const STORE = faultsOf({
     meaning: '`waybill fsck` found a row or file of a data folder that does not follow from the rest.',
     remedy:
       'It depends on the place. A row, a head, or anything in state/: do not serve this folder, restore it whole from the newest copy that passes; ' +
-      'if that is behind what was published, retire the log: `waybill rotate <folder> log` begins a new shard. keys/ and the certificates ' +
+      'if that is behind what was published, both logs need new shards (`waybill rotate <folder> log` and `waybill rotate <folder> ct`), by the steps of docs/operating.md, "An older copy was restored"; ' +
+      'with one alone the other forks. A mode in keys/: `chmod 600` on the file, `chmod 700` on the folder, and rotate the key if others could have read it. All else in keys/ and the certificates ' +
       '`trust/*-chain*.pem`: the next start needs them, restore those from a copy. root.json and the rest of trust/: no service reads them, so it may go on; ' +
       'put the published file in its place, where there is one to compare with (docs/spec/fsck.md says where it is).',
   },
@@ -154,8 +155,10 @@ export const STORE = faultsOf({
   },
   REGISTRY_STORE_FAILED: {
     class: 'unavailable',
-    meaning: 'The registry could not read or write its storage; nothing was acknowledged.',
-    remedy: 'Look at free space and at the disk, then send the request again.',
+    meaning:
+      'A registry, monitor, witness or signer could not read or write its storage; nothing was acknowledged.',
+    remedy:
+      'Look at free space and at the disk, and run as the user to whom the folder belongs; then try again. What is there stays as it is: do not begin anew.',
   },
   REGISTRY_STORE_STOPPED: {
     class: 'unavailable',

@@ -147,7 +147,8 @@ export const TRUST = faultsOf({
     class: 'unavailable',
     meaning: 'The signer that holds a key of this service does not answer.',
     remedy:
-      'Start `waybill signer serve` at the socket that the .signer file in keys/ names; then try again.',
+      'Start `waybill signer serve` at the socket that the .signer file in keys/ names; then try again. If it runs and the reason is EACCES, put the user of the server into the ' +
+      'group of the socket, let that group into its folder, and restart the server: it has the groups that it was started with.',
   },
   SIGNER_ANSWER_WRONG: {
     class: 'unavailable',
@@ -165,8 +166,8 @@ export const TRUST = faultsOf({
     meaning:
       'The file in which the signer of a log remembers the largest tree that it signed is damaged, or belongs to another key or log.',
     remedy:
-      'Name the right file with --memory, or restore it. If it is lost, and you know the last tree that was published, make an empty file in its ' +
-      'place: the signer then begins with what it is asked first.',
+      'Check --origin first, then --key: the message says which log and key were asked for, and which the file is of. Else name the right file with --memory, or restore it. Only if it is ' +
+      'lost, and you know the last tree that was published, make an empty file in its place: the signer then begins with what it is asked first, and no longer keeps the log from a fork of what it signed.',
     usage: true,
   },
   SIGNER_SOCKET_UNUSABLE: {

@@ -48,7 +48,9 @@ export const WITNESS = faultsOf({
   WITNESS_DATA_MISSING: {
     class: 'rejection',
     meaning: 'The folder of the witness, or its key, is missing or unreadable.',
-    remedy: 'Make a folder with `waybill witness init`, or check the path and its permissions.',
+    remedy:
+      'Check the path and its permissions, and that its disk is mounted. Where a witness ran before, never make a new folder in its place, which would have forgotten what ' +
+      'was cosigned; one that never was there is made by `waybill witness init`.',
     usage: true,
   },
   WITNESS_DATA_DAMAGED: {

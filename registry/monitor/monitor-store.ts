@@ -4,10 +4,10 @@
 
 import { join } from 'node:path';
 import type { Level } from 'level';
-import { quote } from '../../core/faults.ts';
+import { quote, Rejection } from '../../core/faults.ts';
 import { MONITOR } from '../monitor-faults.ts';
 import { storeFailure } from '../store/durable-files.ts';
-import { openLevelFolder } from '../store/level-folder.ts';
+import { isDamaged, isHeld, openFailure, openLevelFolder } from '../store/level-folder.ts';
 
 /** A row to write, or to remove where the value is undefined. */
 export interface StateRow {
@@ -33,17 +33,17 @@ export class MonitorStore {
     this.#level = level;
   }
 
-  /** Opens or makes the state below a folder; no second process has it until `close`. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED, REGISTRY_FOLDER_MOUNTED */
+  /** Opens or makes the state below a folder; no second process has it until `close`. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED, REGISTRY_STORE_FAILED, REGISTRY_DATA_MISSING, REGISTRY_FOLDER_MOUNTED */
   static async open(folder: string): Promise<MonitorStore> {
-    const level = await openLevelFolder(join(folder, 'state')).catch((cause: Error) => {
-      if ((cause as NodeJS.ErrnoException).code === 'REGISTRY_FOLDER_MOUNTED') throw cause;
-      const inner = cause.cause as NodeJS.ErrnoException | undefined;
-      if (inner?.code === 'LEVEL_LOCKED') {
+    const place = join(folder, 'state');
+    const level = await openLevelFolder(place).catch((cause: Error) => {
+      if (isHeld(cause)) {
         throw MONITOR.unavailable('MONITOR_STATE_LOCKED', `expected ${quote(folder)} to be free, got a lock`);
       }
-      throw MONITOR.reject('MONITOR_STATE_DAMAGED', `could not open ${quote(join(folder, 'state'))}`, {
-        cause,
-      });
+      if (isDamaged(cause))
+        throw MONITOR.reject('MONITOR_STATE_DAMAGED', `could not open ${quote(place)}`, { cause });
+      // What cannot be reached now is not lost: whoever began anew would forget what was seen.
+      throw cause instanceof Rejection ? cause : openFailure(place, cause);
     });
     return new MonitorStore(level);
   }

@@ -66,7 +66,7 @@ export class Monitor {
     this.#following = new Following(following, store, this.#alarms, this.#attempts);
   }
 
-  /** Takes hold of a state folder, made if it is not there. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED, MONITOR_EVIDENCE_MISSING, MONITOR_BUILDS_MALFORMED, MONITOR_DECISION_MALFORMED */
+  /** Takes hold of a state folder, made if it is not there. @throws MONITOR_STATE_LOCKED, MONITOR_STATE_DAMAGED, REGISTRY_STORE_FAILED, MONITOR_EVIDENCE_MISSING, MONITOR_BUILDS_MALFORMED, MONITOR_DECISION_MALFORMED */
   static async open(options: MonitorOptions): Promise<Monitor> {
     const { builds, decisions } = options.evidence;
     await builds?.refresh();

@@ -152,7 +152,8 @@ function codeIn(body: Buffer): string {
 }
 
 function unreachable(whom: Whom, reason = 'no answer in time'): Unavailable {
-  const message = `expected the signer of ${whom.service} to answer: ${reason}`;
+  const why = reason === 'EACCES' ? `${reason}, the user of this process may not use its socket` : reason;
+  const message = `expected the signer of ${whom.service} to answer: ${why}`;
   return TRUST.unavailable('SIGNER_UNREACHABLE', message, { cause: placeOf(whom) });
 }
 

@@ -5,10 +5,10 @@
 import type { Level } from 'level';
 import { canonicalJsonBytes } from '../../core/encoding/canonical-json.ts';
 import { type Json, parseStrictJson } from '../../core/encoding/strict-json.ts';
-import { printable, quote, Rejection, Unavailable } from '../../core/faults.ts';
+import { quote, Rejection, Unavailable } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { storeFailure } from './durable-files.ts';
-import { openLevelFolder } from './level-folder.ts';
+import { isHeld, openFailure, openLevelFolder } from './level-folder.ts';
 import { type DelRow, type PutRow, SyncedWrites } from './synced-writes.ts';
 
 /** A table of the registry; docs/spec/registry-api.md §Storage says what each holds. */
@@ -58,15 +58,12 @@ export class Database {
       return new Database(await openLevelFolder(folder));
     } catch (cause) {
       if (cause instanceof Rejection) throw cause;
-      const inner = (cause as Error).cause as NodeJS.ErrnoException | undefined;
-      if (inner?.code === 'LEVEL_LOCKED') {
+      if (isHeld(cause)) {
         throw STORE.unavailable('REGISTRY_DATA_LOCKED', `expected ${quote(folder)} to be free, got a lock`, {
           cause,
         });
       }
-      // What LevelDB says names the file and why: a permission, a disk that cannot be written.
-      const said = inner?.code?.startsWith('LEVEL_') ? ` (${printable(inner.message)})` : '';
-      throw storeFailure(`could not open ${quote(folder)}${said}`, inner ?? cause);
+      throw openFailure(folder, cause);
     }
   }
 

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type DatabaseOptions, Level } from 'level';
-import { quote, Rejection } from '../../core/faults.ts';
+import { printable, quote, Rejection } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 import { storeFailure, syncFolder } from './durable-files.ts';
 
@@ -45,6 +45,25 @@ export async function openLevelFolder(
   await removeUnfinished(folder);
   return level;
 }
+
+/** True if `openLevelFolder` failed since another process has the database open. */
+export const isHeld = (failure: unknown): boolean => levelCause(failure)?.code === 'LEVEL_LOCKED';
+
+/** True if `openLevelFolder` failed at what the files hold, not at reaching them. */
+export function isDamaged(failure: unknown): boolean {
+  if (failure instanceof Rejection) return failure.code === 'REGISTRY_DATA_DAMAGED';
+  return levelCause(failure)?.code === 'LEVEL_CORRUPTION';
+}
+
+/** Any other failure of `openLevelFolder`, as REGISTRY_STORE_FAILED. What LevelDB says names the file and why: a permission, a full disk. */
+export function openFailure(folder: string, failure: unknown): Error {
+  const inner = levelCause(failure);
+  const said = inner?.code?.startsWith('LEVEL_') ? ` (${printable(inner.message)})` : '';
+  return storeFailure(`could not open ${quote(folder)}${said}`, inner ?? failure);
+}
+
+const levelCause = (failure: unknown): NodeJS.ErrnoException | undefined =>
+  (failure as Error).cause as NodeJS.ErrnoException | undefined;
 
 const isThere = (folder: string): Promise<boolean> =>
   stat(join(folder, MAIN_FILE)).then(

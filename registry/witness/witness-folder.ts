@@ -14,7 +14,7 @@ import { join, resolve } from 'node:path';
 import type { Level } from 'level';
 import { hexEncode } from '../../core/encoding/hex.ts';
 import { utf8, utf8Decode } from '../../core/encoding/utf8.ts';
-import { quote, type Rejection } from '../../core/faults.ts';
+import { quote, Rejection } from '../../core/faults.ts';
 import { parseCheckpoint } from '../../core/tlog/checkpoint.ts';
 import {
   ECDSA_NOTE,
@@ -29,7 +29,7 @@ import {
 } from '../../core/tlog/note.ts';
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { type DurableFiles, diskFiles, removeLeftovers, syncFolder } from '../store/durable-files.ts';
-import { openLevelFolder } from '../store/level-folder.ts';
+import { isDamaged, isHeld, openFailure, openLevelFolder } from '../store/level-folder.ts';
 import { WITNESS } from '../witness-faults.ts';
 import { verifyLogNote, type WitnessedLog, type WitnessedTree } from './decision.ts';
 
@@ -107,7 +107,7 @@ export class WitnessFolder {
 
   /**
    * Takes hold of the folder until `close`.
-   * @throws WITNESS_DATA_MISSING, WITNESS_DATA_LOCKED, WITNESS_DATA_DAMAGED, REGISTRY_FOLDER_MOUNTED, REGISTRY_STORE_FAILED
+   * @throws WITNESS_DATA_MISSING, WITNESS_DATA_LOCKED, WITNESS_DATA_DAMAGED, REGISTRY_DATA_MISSING, REGISTRY_FOLDER_MOUNTED, REGISTRY_STORE_FAILED
    */
   static async open(folder: string, files: DurableFiles = diskFiles): Promise<WitnessFolder> {
     const [pem, vkey] = await Promise.all([
@@ -119,13 +119,17 @@ export class WitnessFolder {
       throw WITNESS.reject('WITNESS_DATA_MISSING', `expected the file ${quote(missing)}, found none`);
     }
     const key = readKey(folder, pem, vkey);
-    const lock = await openLevelFolder(join(folder, 'lock')).catch((cause: Error) => {
-      if ((cause as NodeJS.ErrnoException).code === 'REGISTRY_FOLDER_MOUNTED') throw cause;
-      const inner = cause.cause as NodeJS.ErrnoException | undefined;
-      if (inner?.code === 'LEVEL_LOCKED') {
+    const place = join(folder, 'lock');
+    const lock = await openLevelFolder(place).catch((cause: Error) => {
+      if (isHeld(cause)) {
         throw WITNESS.unavailable('WITNESS_DATA_LOCKED', `expected ${quote(folder)} to be free, got a lock`);
       }
-      throw WITNESS.reject('WITNESS_DATA_MISSING', `could not open the lock in ${quote(folder)}`, { cause });
+      if (isDamaged(cause))
+        throw damaged(
+          place,
+          'expected a lock; this one holds nothing and can be removed while no witness runs',
+        );
+      throw cause instanceof Rejection ? cause : openFailure(place, cause);
     });
     return new WitnessFolder(folder, lock, files, key);
   }

@@ -49,6 +49,8 @@ test('signs checkpoints of its log in its own process, and stops when told', {
   expect(JSON.parse(said)).toEqual({ service: 'log', socket: at('log.sock'), pid: child.pid });
   const signer = await connectSigner(at('log.sock'), 'log');
   const checkpoint = (origin: string) => utf8(`${origin}\n7\n${Buffer.alloc(32).toString('base64')}\n`);
+  child.kill('SIGHUP');
+  await expect.poll(() => logged).toContain('SIGHUP changes nothing');
   expect((await signer.sign(checkpoint('log.example'))).length).toBe(64);
   expect(await codeOfAsync(signer.sign(checkpoint('log.other')))).toBe('SIGNER_ANSWER_WRONG');
   await expect.poll(() => logged).toContain('SIGNER_DATA_REFUSED');
@@ -61,6 +63,13 @@ test('signs checkpoints of its log in its own process, and stops when told', {
   await once(next.stdout, 'data');
   const again = await connectSigner(at('log.sock'), 'log');
   expect((await again.sign(checkpoint('log.example'))).length).toBe(64);
+  // A name that was mistyped is looked for before anything is done to the file.
+  const mistyped = argv.map((word) => (word === 'log.example' ? 'log.exmaple' : word));
+  const refused = await say([...mistyped, '--socket', at('other.sock')]);
+  expect(refused.code).toBe(2);
+  expect(refused.err).toMatch(
+    /SIGNER_MEMORY_UNUSABLE: .*"log\.exmaple".*"log\.example".*--origin.*--memory.*empty/s,
+  );
   // It remembers the last size.
   const smaller = utf8(`log.example\n6\n${Buffer.alloc(32).toString('base64')}\n`);
   expect(await codeOfAsync(again.sign(smaller))).toBe('SIGNER_ANSWER_WRONG');

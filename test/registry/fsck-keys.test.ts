@@ -2,7 +2,7 @@
 // A registry whose logs and authority have been rotated, with entries of both times: fsck needs none of its keys, and names what it has to
 // do without.
 
-import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -117,6 +117,22 @@ test.each<[string, readonly string[], () => Promise<unknown>]>([
     () => cp(at('keys/log.pem'), at('keys/tsa.pem')),
   ],
   ['with a damaged online key', ['state/tuf'], () => writeFile(at('keys/tuf-snapshot.pem'), 'x')],
+  ...['tuf-snapshot.pem', 'log.pem', 'log-2.pem', 'tsa.pem', 'ca-intermediate.pem', 'enrolment.token'].map(
+    (name): [string, readonly string[], () => Promise<unknown>] => [
+      'with a secret that others may read',
+      [`keys/${name}`],
+      () => chmod(at('keys', name), 0o644),
+    ],
+  ),
+  ['with a folder of keys that others may change', ['keys'], () => chmod(at('keys'), 0o777)],
+  [
+    'with a signer that others may name',
+    ['keys/ct.signer'],
+    async () => {
+      await held('ct');
+      await chmod(at('keys/ct.signer'), 0o666);
+    },
+  ],
   ['without one of both online keys', ['state/tuf'], () => removeKeys('tuf-timestamp')],
 ])('%s: %j', async (_what, places, change) => {
   expect(await foundAfter(change)).toMatchObject({ places, read: ALL });
@@ -203,4 +219,18 @@ test('folders and files in each place of the other are findings', async () => {
     await writeFile(at('state/blobs/sha256'), '');
   });
   expect(places).toEqual(['state/blobs/sha256', 'state/tuf']);
+});
+
+test('state that is lost has both logs retired, and an exposed key is closed: so the remedy says', async () => {
+  await rm(at(), { recursive: true, force: true });
+  await cp(join(home, 'sound'), at(), { recursive: true });
+  await chmod(at('keys/log.pem'), 0o644);
+  const { code, out, err } = await say(['fsck', at()]);
+  process.exitCode = undefined;
+  expect([code, out]).toEqual([1, expect.stringMatching(/^bad: keys\/log\.pem: expected .* got 0644\n$/)]);
+  const section = 'An older copy was restored';
+  for (const what of ['chmod 600', 'waybill rotate <folder> log', 'waybill rotate <folder> ct', section]) {
+    expect(err).toContain(what);
+  }
+  expect(await readFile('docs/operating.md', 'utf8')).toContain(`### ${section}\n`);
 });

@@ -2,12 +2,14 @@
 // Keys of the services in signers of their own, over real sockets: all work, each signs its own kind of data alone, and one that is gone
 // makes its service unavailable without leaving anything half done.
 
+import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../core/encoding/utf8.ts';
@@ -172,6 +174,25 @@ describe('a registry without keys of its services', () => {
     await registry.restart();
     const trustedRoot = await readPublishedTarget(registry.dataFolder, 'trusted_root.json');
     bothVerifiers({ trustedRoot, keys: [] }).verify(bundle);
+  });
+
+  test('a server whose user may not use the socket is told that, not that nobody listens', async () => {
+    const module = join(import.meta.dirname, '../../registry/signer/signer-client.ts');
+    // Its owner, but for root, is kept out as well.
+    await chmod(socket('tsa'), 0);
+    const script = `
+      const { connectSigner } = await import(${JSON.stringify(module)});
+      if (process.getuid() === 0) process.setuid(65534);
+      await connectSigner(${JSON.stringify(socket('tsa'))}, 'tsa').catch(({ code, message, row }) =>
+        console.log(JSON.stringify({ code, message, remedy: row.remedy })));`;
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+    await chmod(socket('tsa'), 0o660);
+    expect(JSON.parse(stdout)).toEqual({
+      code: 'SIGNER_UNREACHABLE',
+      message:
+        'expected the signer of tsa to answer: EACCES, the user of this process may not use its socket',
+      remedy: expect.stringMatching(/EACCES, put the user of the server into the group of the socket/),
+    });
   });
 
   test('does not start without them, nor with a key beside a signer', async () => {
