@@ -30,6 +30,7 @@ import {
 import { nodeCrypto } from '../../peers/node-crypto.ts';
 import { type DurableFiles, diskFiles, removeLeftovers, syncFolder } from '../store/durable-files.ts';
 import { isDamaged, isHeld, openFailure, openLevelFolder } from '../store/level-folder.ts';
+import { checkKeyMode } from '../trust/files.ts';
 import { WITNESS } from '../witness-faults.ts';
 import { verifyLogNote, type WitnessedLog, type WitnessedTree } from './decision.ts';
 
@@ -107,7 +108,7 @@ export class WitnessFolder {
 
   /**
    * Takes hold of the folder until `close`.
-   * @throws WITNESS_DATA_MISSING, WITNESS_DATA_LOCKED, WITNESS_DATA_DAMAGED, REGISTRY_DATA_MISSING, REGISTRY_FOLDER_MOUNTED, REGISTRY_STORE_FAILED
+   * @throws WITNESS_DATA_MISSING, CA_KEY_EXPOSED, WITNESS_DATA_LOCKED, WITNESS_DATA_DAMAGED, REGISTRY_DATA_MISSING, REGISTRY_FOLDER_MOUNTED, REGISTRY_STORE_FAILED
    */
   static async open(folder: string, files: DurableFiles = diskFiles): Promise<WitnessFolder> {
     const [pem, vkey] = await Promise.all([
@@ -118,6 +119,7 @@ export class WitnessFolder {
       const missing = join(folder, pem === undefined ? KEY_FILE : VKEY_FILE);
       throw WITNESS.reject('WITNESS_DATA_MISSING', `expected the file ${quote(missing)}, found none`);
     }
+    await checkKeyMode(join(folder, KEY_FILE));
     const key = readKey(folder, pem, vkey);
     const place = join(folder, 'lock');
     const lock = await openLevelFolder(place).catch((cause: Error) => {

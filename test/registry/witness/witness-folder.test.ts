@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { formatNote } from '../../../core/tlog/note.ts';
@@ -38,6 +38,14 @@ describe('restart', () => {
     expect(await witness.add(log.request(0n, 5n))).toMatchObject({ status: 409, text: '7\n' });
     expect((await witness.add(body(7n, [], fork.checkpoint(7n)))).status).toBe(422);
     expect((await witness.add(log.request(7n, 9n))).status).toBe(200);
+  });
+
+  test('a key that others may read is not used', async () => {
+    const { folder } = await stopped();
+    await chmod(join(folder, 'key.pem'), 0o644);
+    await expect(open(folder)).rejects.toEqual(code('CA_KEY_EXPOSED'));
+    await chmod(join(folder, 'key.pem'), 0o600);
+    await open(folder);
   });
 
   test('a file half-written beside is removed', async () => {
