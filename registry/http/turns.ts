@@ -9,7 +9,7 @@ import { setImmediate as nextRound } from 'node:timers/promises';
 /** Most requests under way before connections wait; four batches of a log. */
 const UNDER_WAY_MAX = 1024;
 /** Longer than a turn takes with the connections that one client may have; whoever holds the turns holds up the others no longer. */
-const WAIT_MS_MAX = 5000;
+const WAIT_MS_MAX = 10_000;
 
 export class Turns {
   readonly #most: number;

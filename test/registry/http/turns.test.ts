@@ -226,7 +226,7 @@ test('who waited for the longest time is read although all turns are taken, the 
   await one;
 });
 
-test('five seconds is the longest time', () => {
+test('ten seconds is the longest time', () => {
   vi.useFakeTimers();
   onTestFinished(() => {
     vi.useRealTimers();
@@ -234,7 +234,7 @@ test('five seconds is the longest time', () => {
   const turns = new Turns(0);
   const order: string[] = [];
   turns.answered(told(turns, order, 'a'));
-  vi.advanceTimersByTime(4900);
+  vi.advanceTimersByTime(9900);
   expect(order).toEqual(['a waits']);
   vi.advanceTimersByTime(200);
   expect(order).toEqual(['a waits', 'a goes on']);
