@@ -268,8 +268,8 @@ type Given = Omit<TufInputs, 'registry'>;
 async function run(options: Options, work: (given: Given) => Promise<TufResult>): Promise<void> {
   const { root, key: keys = [], out } = options;
   const passphrases = passphrasesFrom(options);
-  const result = await interruptible((signal) =>
-    work({ root, keys, passphrases, out, progress: printProgress, signal }),
+  const result = await interruptible((signal, finish) =>
+    work({ root, keys, passphrases, out, progress: printProgress, signal, finish }),
   );
   if (options.json === true) printJson(result);
   else print(result);
