@@ -72,7 +72,7 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
       const { child, said, ended } = renew(url);
       await once(proxy, 'offered');
       child.kill(name);
-      while (!said.err.includes('waiting for the answer')) await wait(5);
+      while (child.exitCode === null && !said.err.includes('waiting for the answer')) await wait(5);
       child.kill(name);
       const { code, out, err } = await ended;
       expect([code, out]).toEqual([75, '']);
@@ -95,7 +95,7 @@ test('an interrupt waits for what has been sent, and tells that it is published'
     const { child, said, ended } = renew(url);
     await once(proxy, 'offered');
     child.kill('SIGINT');
-    while (!said.err.includes('waiting for the answer')) await wait(5);
+    while (child.exitCode === null && !said.err.includes('waiting for the answer')) await wait(5);
     // Longer than what was cancelled before may hold the process.
     await wait(1500);
     gate.resolve();
