@@ -53,4 +53,10 @@ export const CLI = faultsOf({
     meaning: 'The command was cancelled before it was done.',
     remedy: 'Run it again; nothing half-written was left.',
   },
+  CLI_PUBLICATION_UNCERTAIN: {
+    class: 'unavailable',
+    meaning: 'The command was interrupted after it had begun to publish, before the registry answered.',
+    remedy:
+      'It may be published: look with `waybill tuf status` before running it again. `waybill tuf publish` of a file says so if that is in force.',
+  },
 });

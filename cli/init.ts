@@ -4,7 +4,7 @@
 
 import { createPrivateKey, randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import type { Command } from 'commander';
 import { portableCrypto } from '../core/crypto.ts';
 import { quote, Rejection } from '../core/faults.ts';
@@ -28,7 +28,7 @@ import { interruptible } from './interrupt.ts';
 import { BEHIND_TLS, formatConfig, isForThisMachine } from './new-config.ts';
 import { newPassphrase, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
-import { baseOf } from './trust.ts';
+import { baseOf, readTrustedRoot } from './trust.ts';
 
 /** The inputs of `init`. */
 export interface InitInputs {
@@ -39,8 +39,8 @@ export interface InitInputs {
   /** Base address under which clients reach the registry. */
   readonly url: string;
   readonly org: string;
-  /** Number of root keys that are made, unless `rootKey` names them. */
-  readonly rootKeys: number;
+  /** Number of root keys that are made, 3 by default; not with `rootKey`, which names them. */
+  readonly rootKeys?: number | undefined;
   readonly rootThreshold: number;
   /** Root keys of officers who have them: private key files, `pkcs11:` URIs, or public keys. */
   readonly rootKey?: readonly string[] | undefined;
@@ -70,6 +70,14 @@ export interface InitResult {
   readonly logs: { readonly log: string; readonly ct: string };
   /** Private keys. */
   readonly offlineKeys: readonly string[];
+  /** Those of them that whoever has the file can use. */
+  readonly unencrypted: readonly string[];
+  /** Signatures that a new version of each offline role needs, of how many keys. */
+  readonly thresholds: Readonly<
+    Record<'root' | 'targets', { readonly threshold: number; readonly keys: number }>
+  >;
+  /** Folders beside these places that an `init` left which was killed: there are keys in them. */
+  readonly leftBehind: readonly string[];
 }
 
 /**
@@ -84,8 +92,15 @@ export async function init(inputs: InitInputs): Promise<InitResult> {
       `expected two folders apart, got ${quote(folder)} and ${quote(offline)}`,
     );
   }
+  if (inputs.rootKey !== undefined && inputs.rootKeys !== undefined) {
+    throw CLI.reject(
+      'CLI_USAGE',
+      'expected --root-keys, to make root keys, or --root-key, with the keys that there are, got both',
+    );
+  }
   await checkEmpty(folder);
   await checkEmpty(offline);
+  const leftBehind = [...(await leftBeside(folder)), ...(await leftBeside(offline))];
   const config = await formatConfig(inputs);
   const witnesses = inputs.witnesses === undefined ? NO_WITNESSES : await readWitnesses(inputs.witnesses);
   const id = randomBytes(4).toString('hex');
@@ -98,11 +113,33 @@ export async function init(inputs: InitInputs): Promise<InitResult> {
     const { log, ct } = serviceNames(inputs.org);
     const offlineKeys = names.map((name) => join(offline, name));
     const rootPath = join(folder, 'root.json');
-    return { folder, offline, url: inputs.url, rootPath, logKey, logs: { log, ct }, offlineKeys };
+    const unencrypted = inputs.passphrase === undefined ? offlineKeys : [];
+    const places = { folder, offline, url: inputs.url, rootPath, logKey, logs: { log, ct } };
+    return { ...places, offlineKeys, unencrypted, thresholds: await readThresholds(rootPath), leftBehind };
   } finally {
     await rm(made.folder, { recursive: true, force: true });
     await rm(made.offline, { recursive: true, force: true });
   }
+}
+
+/** What the root says that everyone will follow. */
+async function readThresholds(rootPath: string): Promise<InitResult['thresholds']> {
+  const { root, targets } = (await readTrustedRoot(rootPath)).signed.roles;
+  return {
+    root: { threshold: root.threshold, keys: root.keyIds.length },
+    targets: { threshold: targets.threshold, keys: targets.keyIds.length },
+  };
+}
+
+/** As `init` names what it makes beside a place. */
+async function leftBeside(place: string): Promise<readonly string[]> {
+  const names = await readdir(dirname(place)).catch(() => []);
+  return names
+    .filter(
+      (name) =>
+        name.startsWith(basename(place)) && /^\.[0-9a-f]{8}\.new$/.test(name.slice(basename(place).length)),
+    )
+    .map((name) => join(dirname(place), name));
 }
 
 function isInside(inner: string, outer: string): boolean {
@@ -128,6 +165,9 @@ async function checkEmpty(folder: string): Promise<void> {
 
 /** What a log policy says besides its logs. */
 type PolicyWitnesses = Omit<LogPolicy, 'logs'>;
+
+/** Unless there are officers' keys. */
+const ROOT_KEYS = 3;
 
 const NO_WITNESSES: PolicyWitnesses = { witnesses: [], groups: [], quorum: 'none' };
 
@@ -167,7 +207,7 @@ async function build(inputs: InitInputs, config: string, witnesses: PolicyWitnes
   const now = Date.now();
   await makeFolders(join(folder, 'keys'), join(folder, 'trust'), join(folder, 'state'), offline);
   const { passphrase, rootThreshold, targetsKeys = 1, targetsThreshold = 1 } = inputs;
-  const rootKeys = inputs.rootKey === undefined ? inputs.rootKeys : await openOfficers(inputs);
+  const rootKeys = inputs.rootKey === undefined ? (inputs.rootKeys ?? ROOT_KEYS) : await openOfficers(inputs);
   const seal = (pem: string) => formatPrivateKey(createPrivateKey(pem), passphrase);
   const material = await createTrustServices({ folder, offlineFolder: offline, org, now, seal });
   const logKey = await createLogKey({ folder });
@@ -261,7 +301,8 @@ export function initVerb(program: Command): void {
       'Makes the data folder of a registry: certificate authority, transparency log, signature log, timestamp ' +
         'authority and TUF repository, with their keys. The keys that must not be on the server (TUF root and ' +
         'targets, the roots of both authorities) go into a folder of their own, which `waybill serve` never reads. ' +
-        'Fills only new or empty folders; makes everything or nothing.',
+        'Fills only new or empty folders; makes everything, or removes what it made (only if it is killed, folders ' +
+        'named .new stay beside these places; the next run names them).',
     )
     .argument('<folder>', 'data folder to be made')
     .requiredOption(
@@ -274,7 +315,7 @@ export function initVerb(program: Command): void {
       'your organisation or its domain; names certificates and logs for good. Needed unless the address is of this ' +
         `machine alone (then ${TRIAL_ORG})`,
     )
-    .option('--root-keys <n>', 'number of TUF root keys', wholeNumber, 3)
+    .option('--root-keys <n>', `number of TUF root keys to make (default: ${ROOT_KEYS})`, wholeNumber)
     .option('--root-threshold <k>', 'signatures of them that a new root needs', wholeNumber, 2)
     .option(
       '--root-key <key...>',
@@ -392,6 +433,16 @@ function print(done: InitResult, { issuers, org, witnesses }: Options): void {
   printLine();
   printLine(`Offline keys in ${done.offline}`);
   for (const path of done.offlineKeys) printLine(`  ${path}`);
+  const { root, targets } = done.thresholds;
+  printLine(
+    `  A new root needs signatures by ${root.threshold} of ${root.keys} keys, a new targets by ${targets.threshold} of ${targets.keys}.`,
+  );
+  if (done.unencrypted.length > 0) {
+    printLine(
+      '  They are not encrypted: whoever has one of these files can use the key. To have them encrypted, make the',
+    );
+    printLine('  registry anew with --encrypt or --passphrase-file.');
+  }
   printLine(
     '  Move them off this machine now, to separate places. The server never needs them; whoever has enough',
   );
@@ -401,6 +452,11 @@ function print(done: InitResult, { issuers, org, witnesses }: Options): void {
   printLine();
   if (witnesses !== undefined) {
     printLine(`Each witness must be told of the log: waybill witness add <its folder> ${done.logKey}`);
+  }
+  for (const path of done.leftBehind) {
+    printLine(
+      `An init that was killed left ${path}, with keys in it: remove it, unless another init is under way.`,
+    );
   }
   printExposure(new URL(done.url));
   const first = issuers === undefined ? "list your CI's token issuer in config.yaml, then " : '';

@@ -14,6 +14,7 @@ import {
 } from '../release/key-file.ts';
 import { roleKey } from '../release/role-metadata.ts';
 import { isTokenKey, readTokenPublicKey } from '../release/token-key.ts';
+import { interruptible } from './interrupt.ts';
 import { newPassphrase, PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
 
@@ -55,9 +56,11 @@ export function keyVerb(program: Command): void {
     .addHelpText('after', '\nExample:\n  waybill key new --for releases keys/releases.pem')
     .action(async (path: string, options: NewOptions) => {
       const isSealed = options.encrypt === true || options.passphraseFile !== undefined;
-      const passphrase = isSealed ? await newPassphrase(options) : undefined;
       const key = generateKey(ALGORITHM_FOR[options.for]);
-      await writeKeyPair(path, key, passphrase);
+      await interruptible(async (signal) => {
+        const passphrase = isSealed ? await newPassphrase(options) : undefined;
+        await writeKeyPair(path, key, passphrase, signal);
+      });
       const shown = describe(key);
       if (options.json === true) printJson({ ...shown, private: path, public: publicKeyPath(path) });
       else {

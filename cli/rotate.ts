@@ -22,6 +22,7 @@ import type { Passphrases } from '../release/passphrase.ts';
 import { isTokenKey } from '../release/token-key.ts';
 import { CLI } from './faults.ts';
 import { readInput } from './files.ts';
+import { interruptible } from './interrupt.ts';
 import { newPassphrase, PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { readConfigFile } from './serve.ts';
 import { printJson, printLine } from './terminal.ts';
@@ -88,14 +89,16 @@ export function rotateVerb(program: Command): void {
       const of = checkUsage(key, options);
       const config = await readConfigFile(folder);
       const { org, url, headFolder } = config;
-      const registry = { dataFolder: folder, org, url, headFolder, nowMs: Date.now() };
+      const place = { dataFolder: folder, org, url, headFolder, nowMs: Date.now() };
       if (options.retire === true) {
-        const retired = await keepingOwner(folder, () => retire(registry, of.service));
+        const retired = await keepingOwner(folder, () => retire(place, of.service));
         return printRetired({ service: of.service, retired, folder, url }, options);
       }
-      const stolenSinceMs = stolenSince(options.stolenSince, registry.nowMs);
-      const rotation = await rotationOf(of, options);
-      const rotated = await keepingOwner(folder, () => rotate(registry, rotation, stolenSinceMs));
+      const stolenSinceMs = stolenSince(options.stolenSince, place.nowMs);
+      const rotated = await interruptible(async (signal) => {
+        const rotation = await rotationOf(of, options);
+        return keepingOwner(folder, () => rotate({ ...place, signal }, rotation, stolenSinceMs));
+      });
       const policy = parseLogPolicy(await readInput(join(folder, 'trust', 'tlog-policy')), nodeCrypto);
       printRotated({ rotated, folder, config, policy, stolenSinceMs }, options);
     });
@@ -195,13 +198,14 @@ function printRotated(
   options: Options,
 ): void {
   const { rotated, folder, config, policy, stolenSinceMs } = done;
-  const { service, instance, keys, signer, changed, renewed = [], logKey, unpublished } = rotated;
+  const { service, instance, keys, chain, signer, changed, renewed = [], logKey, unpublished } = rotated;
   if (options.json === true) {
     printJson({ folder, ...rotated });
     return;
   }
   printLine(`Key ${instance} of the ${TITLE[service]}`);
   for (const path of keys) printLine(`  made     ${path}`);
+  if (chain !== undefined) printLine(`  made     ${chain}  (certificates)`);
   if (signer !== undefined) printLine(`  held     by the signer that ${signer} names`);
   else if (keys.length === 0) printLine('  made     before, by a rotation that was broken off');
   for (const name of changed) {

@@ -32,6 +32,7 @@ import { publishRole } from '../release/roles.ts';
 import { changeRoot, checkTargetsSurvive } from '../release/root-change.ts';
 import { CLI } from './faults.ts';
 import { readIfThere, readInput, writeOutput } from './files.ts';
+import type { Finish } from './interrupt.ts';
 import { openTrust, readTrustedRoot, registryUrl } from './trust.ts';
 import {
   checkEnds,
@@ -54,6 +55,8 @@ export interface TufInputs {
   readonly out?: string | undefined;
   readonly progress: (text: string) => void;
   readonly signal?: AbortSignal | undefined;
+  /** Takes over from `signal` once it is being published. */
+  readonly finish?: Finish | undefined;
 }
 
 /** What became of a role. */
@@ -200,12 +203,23 @@ async function finish(
     return { ...resultOf(signed, changes, root, false), path: out };
   }
   checkSigned(signed, root);
-  inputs.progress(`publishing ${signed.role} version ${signed.version}`);
-  const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
-  await publishRole(registry, signed.role, formatRoleFile(signed), more.files ?? [], {
-    reopen: more.reopen === true,
-  });
+  await publish(inputs, signed, more.files ?? [], more.reopen === true);
   return resultOf(signed, changes, root, true);
+}
+
+/** Offers a file that is signed. A cancel finds nothing sent, or waits for the answer. @throws RELEASE_*, CLI_CANCELLED, CLI_PUBLICATION_UNCERTAIN */
+async function publish(
+  inputs: Pick<TufInputs, 'registry' | 'progress' | 'signal' | 'finish'>,
+  file: RoleFile,
+  files: readonly TrustFile[],
+  reopen: boolean,
+): Promise<void> {
+  const send = (signal: AbortSignal | undefined): Promise<void> => {
+    inputs.progress(`publishing ${file.role} version ${file.version}`);
+    const registry = new Registry(registryUrl(inputs.registry), signal);
+    return publishRole(registry, file.role, formatRoleFile(file), files, { reopen });
+  };
+  await (inputs.finish === undefined ? send(inputs.signal) : inputs.finish(send));
 }
 
 function resultOf(file: RoleFile, changes: readonly string[], root: Root, published: boolean): TufResult {
@@ -335,10 +349,6 @@ export async function publishRoleFile(
   checkSigned(file, client.root.signed);
   await checkEnds(inputs, client, files);
   const changes = [...describeChange(current.json, file.signed), ...(await logPolicyChanges(client, files))];
-  inputs.progress(`publishing ${file.role} version ${file.version}`);
-  const registry = new Registry(registryUrl(inputs.registry), inputs.signal);
-  await publishRole(registry, file.role, formatRoleFile(file), files, {
-    reopen: inputs.allowReopen === true,
-  });
+  await publish(inputs, file, files, inputs.allowReopen === true);
   return resultOf(file, changes, client.root.signed, true);
 }

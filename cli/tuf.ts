@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { quote } from '../core/faults.ts';
+import { makingKeysAlone } from '../registry/rotation-lock.ts';
 import { keepingOwner } from '../registry/store/owner.ts';
 import { createTufOnlineKeys } from '../registry/tuf/online-keys.ts';
 import { publicKeyPath } from '../release/key-file.ts';
@@ -233,7 +234,9 @@ function onlineKeysCommand(tuf: Command): void {
     .option('--json', 'print one JSON document')
     .addHelpText('after', '\nExample:\n  waybill tuf online-keys registry')
     .action(async (folder: string, options: { readonly json?: true }) => {
-      const made = await keepingOwner(folder, () => makeOnlineKeys(folder));
+      const made = await interruptible((signal) =>
+        keepingOwner(folder, () => makeOnlineKeys(folder, signal)),
+      );
       if (options.json === true) return printJson(made);
       printLine('Made; a root must name them (waybill tuf rotate):');
       printLine(`  --snapshot-key ${made.snapshot.publicPath}`);
@@ -241,21 +244,23 @@ function onlineKeysCommand(tuf: Command): void {
     });
 }
 
-/** Makes the next online keys of a data folder. @throws CLI_USAGE, REGISTRY_STORE_FAILED, CLI_FILE_UNWRITABLE */
-export async function makeOnlineKeys(folder: string) {
+/** Makes the next online keys of a data folder. @throws CLI_USAGE, CLI_CANCELLED, CA_FILES_*, REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED, CLI_FILE_UNWRITABLE */
+export async function makeOnlineKeys(folder: string, signal?: AbortSignal) {
   if ((await readIfThere(join(folder, 'config.yaml'))) === undefined) {
     throw CLI.reject(
       'CLI_USAGE',
       `expected a data folder that \`waybill init\` made, found no config.yaml in ${quote(folder)}`,
     );
   }
-  const { snapshot, timestamp } = await createTufOnlineKeys({ folder: join(folder, 'keys') });
-  const show = async ({ path, publicKey }: { path: string; publicKey: string }) => {
-    const publicPath = publicKeyPath(path);
-    await writeOutput(publicPath, publicKey);
-    return { path, publicPath };
-  };
-  return { snapshot: await show(snapshot), timestamp: await show(timestamp) };
+  return makingKeysAlone(folder, async () => {
+    const { snapshot, timestamp } = await createTufOnlineKeys({ folder: join(folder, 'keys'), signal });
+    const show = async ({ path, publicKey }: { path: string; publicKey: string }) => {
+      const publicPath = publicKeyPath(path);
+      await writeOutput(publicPath, publicKey);
+      return { path, publicPath };
+    };
+    return { snapshot: await show(snapshot), timestamp: await show(timestamp) };
+  });
 }
 
 function wholeNumber(text: string): number {
@@ -268,8 +273,8 @@ type Given = Omit<TufInputs, 'registry'>;
 async function run(options: Options, work: (given: Given) => Promise<TufResult>): Promise<void> {
   const { root, key: keys = [], out } = options;
   const passphrases = passphrasesFrom(options);
-  const result = await interruptible((signal) =>
-    work({ root, keys, passphrases, out, progress: printProgress, signal }),
+  const result = await interruptible((signal, finish) =>
+    work({ root, keys, passphrases, out, progress: printProgress, signal, finish }),
   );
   if (options.json === true) printJson(result);
   else print(result);

@@ -3,15 +3,14 @@
 // and the trust material that says so. Nothing here is published: `targets` signs that, and the server follows what is published.
 
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Json, JsonObject } from '../core/encoding/strict-json.ts';
 import { quote } from '../core/faults.ts';
 import { hasBegunIn } from './log/begun-shard.ts';
 import { createLogKey, logVerifierKey, openLogKey } from './log/log-key.ts';
 import { logFiles, readFileOf, type TrustFile, trustPath, wholeSecond } from './rotated-log-files.ts';
+import { makingKeysAlone } from './rotation-lock.ts';
 import { openSigner } from './signer/signer-client.ts';
-import { Database } from './store/database.ts';
-import { diskFiles, removeLeftovers } from './store/durable-files.ts';
+import { diskFiles, removeLeftoversOf } from './store/durable-files.ts';
 import { type AuthorityCertificate, formatPem, readCertificate } from './trust/authority.ts';
 import { type NewFile, writeNewFiles } from './trust/files.ts';
 import {
@@ -57,6 +56,8 @@ export interface RotatedRegistry {
   readonly headFolder?: string | undefined;
   /** Milliseconds since 1970. */
   readonly nowMs: number;
+  /** Cancels a rotation until its key is made; from then on it is finished, which takes a moment. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What to make the next key of. */
@@ -79,6 +80,8 @@ export interface Rotated {
   readonly instance: number;
   /** Private keys that were made; none if a signer has the key, or a rotation that was broken off is finished. */
   readonly keys: readonly string[];
+  /** Certificates that were made, of the key and of the root above it. */
+  readonly chain?: string;
   /** The file that names the signer, where one has the key. */
   readonly signer?: string;
   /** Names of trust files that changed, all in `trust/` of the data folder. */
@@ -102,23 +105,7 @@ export const RETIREMENT_DELAY_MS = 10 * 60_000;
  *   REGISTRY_STORE_FAILED, LOG_STORE_FAILED
  */
 export function rotate(registry: RotatedRegistry, of: RotationOf, stolenSinceMs?: number): Promise<Rotated> {
-  return alone(registry, () => rotateAlone(registry, of, stolenSinceMs));
-}
-
-/**
- * One at a time: two would make one instance from the files of both, or the later write the trusted root over what the other said of
- * a stolen key. @throws REGISTRY_DATA_LOCKED, REGISTRY_STORE_FAILED
- */
-async function alone<T>({ dataFolder }: RotatedRegistry, work: () => Promise<T>): Promise<T> {
-  // An empty database: its lock ends with the process that holds it, however that ends.
-  const lock = await Database.open(join(dataFolder, 'state', 'rotation'));
-  try {
-    // Of writes that were broken off; a copy of a private key may be among them.
-    for (const folder of ['keys', 'trust', 'unbegun']) await removeLeftovers(join(dataFolder, folder));
-    return await work();
-  } finally {
-    await lock.close();
-  }
+  return makingKeysAlone(registry.dataFolder, () => rotateAlone(registry, of, stolenSinceMs));
 }
 
 async function rotateAlone(
@@ -143,7 +130,8 @@ async function rotateAlone(
   const isMade =
     (await hasKey(dataFolder, service, instance)) &&
     (service === 'ct' || service === 'log' || (await isThere(chainPath(dataFolder, service, instance))));
-  const keys = isMade ? [] : await makeKey(registry, of, instance);
+  registry.signal?.throwIfAborted();
+  const { keys, chain } = isMade ? NOTHING_MADE : await makeKey(registry, of, instance);
   if (service === 'ct' || service === 'log') await allowBeginning(registry, service, instance);
   const entry = await entryOf(registry, service, instance);
   const added = addInstance(root, service, entry.json);
@@ -166,6 +154,7 @@ async function rotateAlone(
     service,
     instance,
     keys,
+    ...(chain === undefined ? {} : { chain }),
     ...((await isThere(signer)) ? { signer } : {}),
     changed: [...changed.keys()],
     ...(renewed.length === 0 ? {} : { renewed }),
@@ -202,7 +191,7 @@ export interface Retired {
  * @throws TRUST_RETIRE_EARLY, and as `rotate`
  */
 export function retire(registry: RotatedRegistry, service: Service): Promise<Retired> {
-  return alone(registry, () => retireAlone(registry, service));
+  return makingKeysAlone(registry.dataFolder, () => retireAlone(registry, service));
 }
 
 async function retireAlone(registry: RotatedRegistry, service: Service): Promise<Retired> {
@@ -246,13 +235,13 @@ async function publishedRoot(dataFolder: string): Promise<JsonObject> {
   return readTrustedRoot(await readPublishedTarget(dataFolder, 'trusted_root.json'));
 }
 
-/** Makes an instance's key, and its certificates, whole or not at all. @returns the private keys' paths */
-async function makeKey(
-  registry: RotatedRegistry,
-  of: RotationOf,
-  instance: number,
-): Promise<readonly string[]> {
-  const { dataFolder } = registry;
+type Made = Pick<Rotated, 'keys' | 'chain'>;
+
+const NOTHING_MADE: Made = { keys: [] };
+
+/** Makes an instance's key, and its certificates, whole or not at all. */
+async function makeKey(registry: RotatedRegistry, of: RotationOf, instance: number): Promise<Made> {
+  const { dataFolder, signal } = registry;
   const { service } = of;
   if ('rootKey' in of || 'newRootFolder' in of) return makeAuthority(registry, of, instance);
   const path = keyPath(dataFolder, service, instance);
@@ -261,9 +250,9 @@ async function makeKey(
   if (service === 'log') await createLogKey({ folder: dataFolder, instance });
   else {
     const mark = unbegunMark(dataFolder, of.service, instance);
-    await writeNewFiles([mark, { path, text: newSigner().pem, secret: true }]);
+    await writeNewFiles([mark, { path, text: newSigner().pem, secret: true }], signal);
   }
-  return [path];
+  return { keys: [path] };
 }
 
 /** The mark of a shard whose key a signer has, and was not made here. One that a server has begun since a rotation was broken off has none. */
@@ -281,10 +270,10 @@ async function allowBeginning(
 }
 
 async function makeAuthority(
-  { dataFolder, org, nowMs }: RotatedRegistry,
+  { dataFolder, org, nowMs, signal }: RotatedRegistry,
   of: Extract<RotationOf, { readonly service: CertifiedService }>,
   instance: number,
-): Promise<readonly string[]> {
+): Promise<Made> {
   const { service } = of;
   const name = authorityName(serviceNames(org)[service], instance);
   const startMs = wholeSecond(nowMs);
@@ -311,13 +300,14 @@ async function makeAuthority(
     secrets.push({ path: keyPath(dataFolder, service, instance), text: made.pem, secret: true });
   }
   const certificates = { path: chain, text: [own, root.der].map(formatPem).join(''), secret: false };
-  await writeNewFiles([certificates, ...secrets]);
-  return secrets.map(({ path }) => path);
+  await writeNewFiles([certificates, ...secrets], signal);
+  return { keys: secrets.map(({ path }) => path), chain };
 }
 
 /** A rotation that was broken off may have left the key of a root that nothing names; who made another one knows better than we. @throws CA_FILES_EXIST */
 async function checkNoRootKey(path: string): Promise<void> {
   if (!(await isThere(path))) return;
+  await removeLeftoversOf(path);
   throw TRUST.reject(
     'CA_FILES_EXIST',
     `expected no file ${quote(path)}, found one: if a rotation that was broken off made it, remove it, since no root with that key is in use`,

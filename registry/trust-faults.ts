@@ -39,7 +39,8 @@ export const TRUST = faultsOf({
   CA_FILES_EXIST: {
     class: 'rejection',
     meaning: 'A key or certificate would have been overwritten.',
-    remedy: 'Choose empty folders; keys that exist are never replaced.',
+    remedy:
+      'Keys that exist are never replaced: choose another folder, or remove the file if a command that was broken off made it and nothing uses it.',
     usage: true,
   },
   CA_FILES_UNWRITABLE: {

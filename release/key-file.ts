@@ -9,8 +9,8 @@ import {
   type KeyObject,
   randomBytes,
 } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { access, link, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { quote, Rejection } from '../core/faults.ts';
 import { RELEASE } from './faults.ts';
 import type { Passphrases } from './passphrase.ts';
@@ -66,12 +66,19 @@ export function publicKeyPath(privatePath: string): string {
 }
 
 /**
- * Writes a private key and its public half beside it, both or none; never over files that are there.
- * @throws CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE
+ * Writes a private key and its public half beside it, both or none; never over files that are there. `signal` cancels until both are written.
+ * @throws CEREMONY_KEY_EXISTS, CEREMONY_KEY_UNWRITABLE, and the signal's reason
  */
-export async function writeKeyPair(path: string, key: KeyObject, passphrase?: string): Promise<void> {
+export async function writeKeyPair(
+  path: string,
+  key: KeyObject,
+  passphrase?: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  signal?.throwIfAborted();
   await writePrivateKey(path, key, passphrase);
   try {
+    signal?.throwIfAborted();
     await writeNew(publicKeyPath(path), publicKeyPem(key), 0o644);
   } catch (failure) {
     await rm(path, { force: true });
@@ -91,10 +98,14 @@ async function writeNew(path: string, content: string | Buffer, mode: number): P
     } finally {
       await file.close();
     }
-    await link(beside, path).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code !== 'EEXIST') throw cause;
+    await link(beside, path).catch(async (cause: NodeJS.ErrnoException) => {
+      // Who was first removes what others have beside it.
+      const isThere = cause.code === 'EEXIST' || (cause.code === 'ENOENT' && (await exists(path)));
+      if (!isThere) throw cause;
+      await removeLeftoversOf(path).catch(() => undefined);
       throw RELEASE.reject('CEREMONY_KEY_EXISTS', `expected no file at ${quote(path)}, found one`);
     });
+    await removeLeftoversOf(path).catch(() => undefined);
   } catch (cause) {
     if (cause instanceof Rejection) throw cause;
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
@@ -104,6 +115,22 @@ async function writeNew(path: string, content: string | Buffer, mode: number): P
   } finally {
     // Nothing to remove where the folder could not be made.
     await rm(beside, { force: true }).catch(() => undefined);
+  }
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** What a write that was broken off left beside a file: a private key under another name, or one that nobody will come to know. */
+async function removeLeftoversOf(path: string): Promise<void> {
+  const [folder, name] = [dirname(path), basename(path)];
+  for (const found of await readdir(folder)) {
+    const isLeft = found.startsWith(name) && /^\.[0-9a-f]{12}\.new$/.test(found.slice(name.length));
+    if (isLeft) await rm(join(folder, found), { force: true });
   }
 }
 

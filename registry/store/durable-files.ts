@@ -4,7 +4,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { STORE } from '../store-faults.ts';
 
@@ -85,6 +85,15 @@ const LEFTOVER = /(?:^|\.)(?:[0-9a-f]{12}|[0-9a-f]{24})\.new$/;
 export async function removeLeftovers(folder: string): Promise<void> {
   for (const name of await diskFiles.list(folder)) {
     if (LEFTOVER.test(name)) await rm(join(folder, name), { force: true });
+  }
+}
+
+/** The same of one file in a folder that may be others'. */
+export async function removeLeftoversOf(path: string): Promise<void> {
+  const [folder, name] = [dirname(path), basename(path)];
+  for (const found of await diskFiles.list(folder)) {
+    const isLeft = found.startsWith(name) && /^\.[0-9a-f]{12}\.new$/.test(found.slice(name.length));
+    if (isLeft) await rm(join(folder, found), { force: true });
   }
 }
 

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { access, constants, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '../../core/faults.ts';
-import { syncFolder } from '../store/durable-files.ts';
+import { removeLeftoversOf, syncFolder } from '../store/durable-files.ts';
 import { TRUST } from '../trust-faults.ts';
 
 /** A file to be made; private keys get mode 0600. */
@@ -16,15 +16,16 @@ export interface NewFile {
 }
 
 /**
- * Writes new files, all or none; a file that exists stays as it is.
- * @throws CA_FILES_EXIST, CA_FILES_UNWRITABLE
+ * Writes new files, all or none; a file that exists stays as it is. `signal` cancels until the last is written.
+ * @throws CA_FILES_EXIST, CA_FILES_UNWRITABLE, and the signal's reason
  */
-export async function writeNewFiles(files: readonly NewFile[]): Promise<void> {
+export async function writeNewFiles(files: readonly NewFile[], signal?: AbortSignal): Promise<void> {
   const made: string[] = [];
   try {
     for (const file of files) {
       await writeNewFile(file);
       made.push(file.path);
+      signal?.throwIfAborted();
     }
   } catch (failure) {
     for (const path of made) await rm(path, { force: true });
@@ -47,15 +48,26 @@ async function writeNewFile({ path, text, secret }: NewFile): Promise<void> {
     await link(beside, path);
     // A trusted root that names a key must not outlive it.
     await syncFolder(dirname(path));
+    // Of one that was broken off: it may be the key under another name, or one that nobody will come to know.
+    await removeLeftoversOf(path).catch(() => undefined);
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    if (reason === 'EEXIST') {
+    // Who was first removes what others have beside it.
+    if (reason === 'EEXIST' || (reason === 'ENOENT' && (await isThere(path)))) {
+      await removeLeftoversOf(path).catch(() => undefined);
       throw TRUST.reject('CA_FILES_EXIST', `expected no file ${quote(path)}, found one`, { at: path });
     }
     throw TRUST.unavailable('CA_FILES_UNWRITABLE', `could not write ${quote(path)}: ${reason}`, { cause });
   } finally {
     await rm(beside, { force: true }).catch(() => undefined);
   }
+}
+
+function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /**

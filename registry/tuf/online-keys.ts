@@ -45,6 +45,7 @@ export interface NewOnlineKey {
  */
 export async function createTufOnlineKeys(options: {
   readonly folder: string;
+  readonly signal?: AbortSignal | undefined;
 }): Promise<Readonly<Record<OnlineRole, NewOnlineKey>>> {
   const make = async (role: OnlineRole): Promise<NewOnlineKey & NewFile> => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
@@ -59,7 +60,7 @@ export async function createTufOnlineKeys(options: {
     };
   };
   const made = { snapshot: await make('snapshot'), timestamp: await make('timestamp') };
-  await writeNewFiles(Object.values(made));
+  await writeNewFiles(Object.values(made), options.signal);
   const show = ({ path, publicKey }: NewOnlineKey): NewOnlineKey => ({ path, publicKey });
   return { snapshot: show(made.snapshot), timestamp: show(made.timestamp) };
 }

@@ -207,6 +207,64 @@ describe('init', () => {
     });
   });
 
+  it('says which offline keys are not encrypted, and how many of them must sign', async () => {
+    const run = (name: string, ...more: string[]) =>
+      say([
+        ...[
+          'init',
+          join(home, name),
+          '--offline',
+          join(home, `${name}-off`),
+          '--url',
+          'http://127.0.0.1:8410',
+        ],
+        ...more,
+      ]);
+    const plain = await run('plain', '--root-keys', '4', '--root-threshold', '3', '--targets-keys', '2');
+    expect(plain.out).toContain('needs signatures by 3 of 4 keys, a new targets by 1 of 2.\n');
+    expect(plain.out).toMatch(/They are not encrypted: [\s\S]*--passphrase-file/);
+    // An officer's own key changes nothing for those that are made.
+    const root = ['--root-key', join(home, 'plain-off', 'root-1.pem'), '--root-threshold', '1'];
+    const { unencrypted, offlineKeys, thresholds } = JSON.parse((await run('own', ...root, '--json')).out);
+    expect(unencrypted).toEqual(
+      ['ca-root', 'targets-1', 'tsa-root'].map((name) => join(home, 'own-off', `${name}.pem`)),
+    );
+    expect(unencrypted).toEqual(offlineKeys);
+    expect(thresholds).toEqual({ root: { threshold: 1, keys: 1 }, targets: { threshold: 1, keys: 1 } });
+    await writeFile(join(home, 'passphrase'), 'correct horse battery staple\n', { mode: 0o600 });
+    const sealed = await run('sealed', '--passphrase-file', join(home, 'passphrase'));
+    expect(sealed.out).toContain('by 2 of 3 keys');
+    expect(sealed.out).not.toContain('not encrypted');
+    const both = await run('both', ...root, '--root-keys', '4');
+    expect(both).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('CLI_USAGE: expected --root-keys, to'),
+    });
+    expect(await readdir(home)).not.toContain('both');
+  });
+
+  it('names what an init that was killed left for the same places', async () => {
+    const left = ['data.0123abcd.new', 'offline.0123abcd.new'];
+    for (const name of [...left, 'data2.0123abcd.new', 'data.new', 'data.x.0123abcd.new']) {
+      await mkdir(join(home, name));
+    }
+    const words = [
+      'init',
+      join(home, 'data'),
+      '--offline',
+      join(home, 'offline'),
+      '--url',
+      'http://127.0.0.1:1',
+    ];
+    const { out } = await say(words);
+    const said = out.split('\n').filter((line) => line.startsWith('An init that was killed left '));
+    expect(said).toEqual(left.map((name) => expect.stringContaining(`left ${join(home, name)}, with keys`)));
+    await rm(join(home, 'data'), { recursive: true });
+    await rm(join(home, 'offline'), { recursive: true });
+    const { leftBehind } = JSON.parse((await say([...words, '--json'])).out);
+    expect(leftBehind).toEqual(left.map((name) => join(home, name)));
+  });
+
   it('says on the command line what is wrong with its options', async () => {
     const run = (...more: string[]) =>
       main(['node', 'waybill', 'init', join(home, 'd'), '--offline', join(home, 'o'), ...more], '0.0.0');

@@ -144,7 +144,6 @@ test('a ceremony with the tokens of officers who are here and the public key of 
       offline: join(folder, name, 'offline'),
       url: 'http://127.0.0.1:8410',
       org: 'acme.example',
-      rootKeys: 3,
       ...{ rootKey, rootThreshold },
     });
   const here = [tokens.uri('alice', 'first'), tokens.uri('bob', 'first')];
