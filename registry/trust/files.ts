@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { quote } from '../../core/faults.ts';
 import { removeLeftoversOf, syncFolder } from '../store/durable-files.ts';
 import { TRUST } from '../trust-faults.ts';
+import { isThere } from './instances.ts';
 
 /** A file to be made; private keys get mode 0600. */
 export interface NewFile {
@@ -61,13 +62,6 @@ async function writeNewFile({ path, text, secret }: NewFile): Promise<void> {
   } finally {
     await rm(beside, { force: true }).catch(() => undefined);
   }
-}
-
-function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /**

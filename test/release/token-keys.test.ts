@@ -79,6 +79,7 @@ test('what goes wrong has its own code, and the PIN stands in no text', async ()
     `${bare('bob')}&pin-value=99999`,
     `${bare('bob')}&pin-value=99999`.replace('pkcs11', 'PKCS11'),
     `${bare('bob')};pin-value=99999`,
+    `pkcs11:token=bob,pin-value=99999;object=first?module-path=${SOFTHSM_MODULE}`,
     `${bare('bob')};pin-source=file:/none`,
     `${bare('bob')}&pin-source=|cat`,
     `pkcs11:token=bob;object=first;object=second?module-path=${SOFTHSM_MODULE}`,
