@@ -14,6 +14,7 @@ import {
 } from '../release/key-file.ts';
 import { roleKey } from '../release/role-metadata.ts';
 import { isTokenKey, readTokenPublicKey } from '../release/token-key.ts';
+import { CLI } from './faults.ts';
 import { interruptible } from './interrupt.ts';
 import { newPassphrase, PASSPHRASE_FILE_HELP, passphrasesFrom } from './passphrase.ts';
 import { printJson, printLine } from './terminal.ts';
@@ -55,6 +56,13 @@ export function keyVerb(program: Command): void {
     .option('--json', 'print one JSON document')
     .addHelpText('after', '\nExample:\n  waybill key new --for releases keys/releases.pem')
     .action(async (path: string, options: NewOptions) => {
+      // Not shown: a PIN may be in it.
+      if (isTokenKey(path)) {
+        throw CLI.reject(
+          'CLI_USAGE',
+          "expected a path for the new key, got a pkcs11: URI: make that key with the token's own tools",
+        );
+      }
       const isSealed = options.encrypt === true || options.passphraseFile !== undefined;
       const key = generateKey(ALGORITHM_FOR[options.for]);
       await interruptible(async (signal) => {

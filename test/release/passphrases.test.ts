@@ -62,6 +62,9 @@ test("a passphrase file is its owner's alone, and has one line", async () => {
   await expect(readPassphraseFile(at('long'))).rejects.toMatchObject(unsuitable);
   await expect(readPassphraseFile(at('none'))).rejects.toMatchObject({ code: 'CEREMONY_KEY_UNREADABLE' });
   await writeFile(at('short'), 'fifteen letters', { mode: 0o600 });
+  const token = await waybill('key', 'new', '--for', 'root', 'pkcs11:token=a;pin-value=73519');
+  expect([token.code, token.err.includes('CLI_USAGE')]).toEqual([2, true]);
+  expect(token.out + token.err).not.toContain('73519');
   const refused = await waybill('key', 'new', '--for', 'root', at('k.pem'), '--passphrase-file', at('short'));
   expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('CEREMONY_PASSPHRASE_UNSUITABLE') });
   expect(refused.err).not.toContain('fifteen letters');
